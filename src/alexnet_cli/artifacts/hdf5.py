@@ -1,0 +1,92 @@
+"""Arrays in one HDF5 file that describes itself: what statistics and scores have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.manifest import Manifest, digest_of
+from alexnet_cli.artifacts.publish import publishing_file
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+
+ATTRIBUTE = "manifest"
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], manifest: Manifest, *, overwrite: bool) -> Manifest:
+    """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8."""
+    manifest = replace(manifest, digest=_digest(arrays))
+    with publishing_file(path, overwrite=overwrite) as partial, h5py.File(partial, "w") as file:
+        for name, array in arrays.items():
+            if array.dtype.kind in "UO":
+                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=array)
+        file.attrs[ATTRIBUTE] = manifest.to_json()
+    return manifest
+
+
+def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
+    """The manifest alone."""
+    with _open(path, kind) as file:
+        return _manifest(file, path, kind, schema)
+
+
+def read_arrays(path: Path, *, kind: str, schema: int, names: tuple[str, ...]) -> tuple[Manifest, Arrays]:
+    """The manifest and the named arrays; ArtifactError where the file is foreign, damaged or newer."""
+    with _open(path, kind) as file:
+        manifest = _manifest(file, path, kind, schema)
+        try:
+            arrays = {name: _read(file[name]) for name in names}
+        except (KeyError, OSError) as error:
+            raise ArtifactError(f"{path}: is damaged ({_first_line(error)}): make it again") from None
+    if _digest(arrays) != manifest.digest:
+        raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
+    return manifest, arrays
+
+
+def _open(path: Path, kind: str) -> Any:
+    if not path.exists():
+        raise ArtifactError(f"{path}: there is no such {kind} file: check the path")
+    try:
+        return h5py.File(path, "r")
+    except PermissionError as error:
+        raise ResourceError(describe_os_error(error, path)) from None
+    except OSError:
+        raise ArtifactError(f"{path}: is no {kind} file, or a damaged one: make it again") from None
+
+
+def _manifest(file: Any, path: Path, kind: str, schema: int) -> Manifest:
+    text = file.attrs.get(ATTRIBUTE)
+    if text is None:
+        raise ArtifactError(f"{path}: is an HDF5 file, but not one of alexnet's: check the path")
+    return Manifest.from_json(text, kind=kind, schema=schema, path=path)
+
+
+def _read(dataset: Any) -> NDArray[Any]:
+    if h5py.check_string_dtype(dataset.dtype):
+        return np.array(dataset.asstr()[...], dtype=object)
+    return np.asarray(dataset[...])
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    parts: list[bytes | memoryview | str] = []
+    for name in sorted(arrays):
+        array = arrays[name]
+        parts.append(name)
+        if array.dtype.kind in "UO":
+            parts.append("\0".join(array.astype(str).ravel().tolist()))
+        else:
+            parts.append(f"{array.dtype.str}{array.shape}")
+            parts.append(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+    return digest_of(parts)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,100 @@
+"""Statistics of a crop store: the mean image and the RGB covariance (paper, sections 2 and 4.1).
+
+All figures are on the 0–255 scale. README.md beside this file lists every array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts import hdf5
+from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.class_list import ClassList
+
+KIND = "statistics"
+SCHEMA = 1
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """float64 throughout. Build it from sums with `from_sums`."""
+
+    mean_image: Array
+    """(256, 256, 3): mean over the pictures at each pixel and channel."""
+    channel_mean: Array
+    """(3,): mean over all pixels of all pictures."""
+    channel_std: Array
+    """(3,): population standard deviation over all pixels."""
+    covariance: Array
+    """(3, 3): population covariance of the channels over all pixels."""
+    eigenvalues: Array
+    """(3,): of the covariance, descending."""
+    eigenvectors: Array
+    """(3, 3): as columns, in the eigenvalues' order; in each the component of largest magnitude is positive."""
+    standard_deviations: Array
+    """(3,): square roots of the eigenvalues: the scale of the colour noise."""
+    pictures: int
+    """How many pictures were summed."""
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels were summed."""
+        return self.pictures * self.mean_image.shape[0] * self.mean_image.shape[1]
+
+    @classmethod
+    def from_sums(cls, sums: NDArray[np.int64], products: NDArray[np.int64], pictures: int) -> Statistics:
+        """From exact integer sums.
+
+        sums: int64 (256, 256, 3), over the pictures. products: int64 (3, 3), Σ x_i·x_j over all pixels.
+        The covariance is formed in Python's integers, so that nothing cancels.
+        """
+        pixels = pictures * sums.shape[0] * sums.shape[1]
+        totals = [int(value) for value in sums.reshape(-1, 3).sum(axis=0)]
+        covariance = np.empty((3, 3))
+        for i in range(3):
+            for j in range(3):
+                covariance[i, j] = (pixels * int(products[i, j]) - totals[i] * totals[j]) / (pixels * pixels)
+        values, vectors = np.linalg.eigh(covariance)
+        order = np.argsort(values)[::-1]
+        values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
+        largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(3)]
+        vectors = vectors * np.where(largest < 0, -1.0, 1.0)
+        return cls(
+            mean_image=sums / pictures,
+            channel_mean=np.array([total / pixels for total in totals]),
+            channel_std=np.sqrt(np.diag(covariance)),
+            covariance=covariance,
+            eigenvalues=values,
+            eigenvectors=vectors,
+            standard_deviations=np.sqrt(values),
+            pictures=pictures,
+        )
+
+
+def write_statistics(
+    path: Path, statistics: Statistics, *, crops: Manifest, classes: ClassList, overwrite: bool
+) -> Manifest:
+    """Publish statistics; their parent is the crop store that they were summed over."""
+    arrays = {item.name: np.asarray(getattr(statistics, item.name)) for item in fields(statistics)}
+    manifest = Manifest(
+        kind=KIND,
+        schema=SCHEMA,
+        digest="",
+        parents={"crops": crops.digest},
+        details={"pictures": statistics.pictures, "class_digest": classes.digest},
+    )
+    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite)
+
+
+def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
+    """Read statistics; ArtifactError where the file is not one of ours, or damaged."""
+    names = tuple(item.name for item in fields(Statistics))
+    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=names)
+    arrays_without_count = {name: array for name, array in arrays.items() if name != "pictures"}
+    return manifest, Statistics(**arrays_without_count, pictures=int(arrays["pictures"]))

@@ -1,0 +1,1 @@
+"""Commands that are no pipeline stage: sample, summary, doctor."""

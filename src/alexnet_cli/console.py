@@ -1,0 +1,148 @@
+"""What the program says to people: progress and messages go to stderr, results to stdout. rich is imported late."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Advance(Protocol):
+    """Moves a progress bar: `advance(pictures, note="loss 2.31")`."""
+
+    def __call__(self, count: int = 1, *, note: str = "") -> None: ...
+
+
+class Talk:
+    """One command's voice. `quiet` silences progress and messages, never warnings or errors."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def say(self, message: str) -> None:
+        """A message on stderr, unless quiet."""
+        if not self.quiet:
+            print(message, file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """A warning on stderr, always."""
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int, *, unit: str = "pictures", done: int = 0) -> Iterator[Advance]:
+        """A bar with count, rate and time left; where stderr is no terminal, a line every tenth part."""
+        if self.quiet:
+            yield _silent
+        elif sys.stderr.isatty():
+            with _bar(label, total, unit, done) as advance:
+                yield advance
+        else:
+            yield _Lines(label, total, unit, done, self)
+
+
+def _silent(count: int = 1, *, note: str = "") -> None:
+    return None
+
+
+@contextmanager
+def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate())
+    tail = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
+        task = progress.add_task(label, total=total, completed=done, note="")
+
+        def advance(count: int = 1, *, note: str = "") -> None:
+            if note:
+                progress.update(task, advance=count, note=note)
+            else:
+                progress.update(task, advance=count)
+
+        yield advance
+
+
+class _Lines:
+    """Progress for logs: ten lines in all, each with count, rate and time left."""
+
+    def __init__(self, label: str, total: int, unit: str, done: int, talk: Talk) -> None:
+        import time
+
+        self._clock = time.perf_counter
+        self.label, self.total, self.unit, self.talk = label, total, unit, talk
+        self.first = self.done = done
+        self.start = self._clock()
+        self.tenth = 10 * done // max(total, 1)
+
+    def __call__(self, count: int = 1, *, note: str = "") -> None:
+        self.done += count
+        tenth = 10 * self.done // max(self.total, 1)
+        if tenth <= self.tenth:
+            return
+        self.tenth = tenth
+        rate = (self.done - self.first) / max(self._clock() - self.start, 1e-9)
+        left = (self.total - self.done) / max(rate, 1e-9)
+        text = f"{self.label}: {self.done:,}/{self.total:,}, {rate:,.0f} {self.unit}/s, {duration(left)} left"
+        self.talk.say(f"{text}{', ' + note if note else ''}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: 42 s, 3:07 min, 5:20 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def size(count: float) -> str:
+    """A number of bytes as people read it: 1.5 GB (powers of ten)."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def percent(fraction: float | None) -> str:
+    """An error fraction as percent: 0.18214 -> '18.21%'; '–' where there is none."""
+    return "–" if fraction is None else f"{100 * fraction:.2f}%"
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of text on stdout; the first column left-aligned, the others right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    wide = None if sys.stdout.isatty() else 140
+    Console(file=sys.stdout, width=wide, markup=False, highlight=False).print(table)
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Two aligned columns, name and value, on stdout."""
+    width = max(len(name) for name in facts)
+    print(title)
+    for name, value in facts.items():
+        print(f"  {name:<{width}}  {value}")
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """The result as one JSON object on stdout."""
+    print(json.dumps(result))

@@ -1,0 +1,43 @@
+"""Options that several commands share, defined once: same name, same meaning, same help everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
+Devices = Annotated[
+    str, Option("--devices", help="auto, cpu, cuda, or one CUDA device such as cuda:0.", metavar="DEVICES")
+]
+BatchSize = Annotated[int, Option("--batch-size", help="Pictures in a mini-batch.", min=1)]
+Workers = Annotated[int, Option("--workers", help="Parallel workers; 0 means one for each core.", min=0)]
+Seed = Annotated[int, Option("--seed", help="Every random choice is a function of it.", min=0)]
+Precision = Annotated[
+    str,
+    Option(
+        "--precision",
+        help="fp32; tf32 (NVIDIA's 19-bit products, CUDA only); bf16 (bfloat16 maps and products, fp32 weights).",
+        metavar="fp32|tf32|bf16",
+    ),
+]
+Compile = Annotated[bool, Option("--compile/--no-compile", help="Compile the network with torch.compile.")]
+Views = Annotated[
+    int, Option("--views", help="10: corners, centre and their mirror images; 1: centre.", metavar="1|10")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """What every command takes."""
+
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
+    """Replace an output that exists already."""
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = (
+        False
+    )
+    """No progress and no messages on stderr."""
+    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
+    """Print the result as one JSON object on stdout, nothing else there."""

@@ -1,0 +1,1 @@
+"""`alexnet ensemble`: several members to their average."""

@@ -1,0 +1,1 @@
+"""`alexnet eval`: a run and a crop store to scores."""

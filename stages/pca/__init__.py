@@ -1,0 +1,1 @@
+"""`alexnet pca`: a crop store to its statistics."""

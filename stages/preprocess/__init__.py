@@ -1,0 +1,1 @@
+"""`alexnet preprocess`: pictures to a crop store."""

@@ -1,0 +1,1 @@
+"""`alexnet train`: crop stores and statistics to a run folder."""

@@ -1,0 +1,1 @@
+"""The recipes: one TOML file each, every value with where it comes from."""
