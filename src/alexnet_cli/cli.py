@@ -1,7 +1,7 @@
 """The `alexnet` command: finds the stages through their entry points, runs one, turns errors into one line.
 
-    alexnet --help
-    alexnet preprocess pictures/train --out train.lmdb
+alexnet --help
+alexnet preprocess pictures/train --out train.lmdb
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A command line from a config dataclass: its fields are the options, their annotations the help.
 
-    @command_from(PcaConfig)
-    def command(config: PcaConfig) -> None:
-        '''What `alexnet pca --help` shows.'''
+@command_from(PcaConfig)
+def command(config: PcaConfig) -> None:
+    '''What `alexnet pca --help` shows.'''
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ class CommonOptions:
 
     overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
     """Replace an output that exists already."""
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = (
-        False
-    )
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = False
     """No progress and no messages on stderr."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
     """Print the result as one JSON object on stdout, nothing else there."""

@@ -84,7 +84,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
             parts.append("\0".join(array.astype(str).ravel().tolist()))
         else:
             parts.append(f"{array.dtype.str}{array.shape}")
-            parts.append(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+            parts.append(np.ascontiguousarray(array).tobytes())
     return digest_of(parts)
 
 

@@ -33,9 +33,7 @@ class Manifest:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Counts and other facts, by kind."""
     tool: str = f"alexnet {__version__}"
-    created: str = field(
-        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    )
+    created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
 
     def to_json(self) -> str:
         """The manifest as indented JSON."""

@@ -45,7 +45,7 @@ class Statistics:
     @property
     def pixels(self) -> int:
         """How many pixels were summed."""
-        return self.pictures * self.mean_image.shape[0] * self.mean_image.shape[1]
+        return self.pictures * (self.mean_image.size // 3)
 
     @classmethod
     def from_sums(cls, sums: NDArray[np.int64], products: NDArray[np.int64], pictures: int) -> Statistics:
