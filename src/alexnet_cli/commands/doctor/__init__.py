@@ -1,0 +1,1 @@
+"""`alexnet doctor`: what this machine and installation offer."""

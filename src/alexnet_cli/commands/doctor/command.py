@@ -1,0 +1,24 @@
+"""`alexnet doctor`: command line → DoctorConfig → run."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.commands.doctor.config import DoctorConfig
+
+
+@command_from(DoctorConfig)
+def command(config: DoctorConfig) -> None:
+    """Show what this machine offers: versions, which Pillow, cores, memory, CUDA devices, compiler, disk.
+
+    Paste its output into a bug report.
+
+    Example: [bold]alexnet doctor[/bold], or [bold]alexnet doctor --json[/bold]
+    """
+    from alexnet_cli.commands.doctor.run import run
+    from alexnet_cli.console import print_facts, print_json
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+    else:
+        print_facts("alexnet doctor", result.as_text())

@@ -1,0 +1,1 @@
+"""`alexnet sample`: real pictures without a download, to try the whole pipeline on."""

@@ -1,0 +1,26 @@
+"""`alexnet sample OUT`: command line → SampleConfig → run."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.commands.sample.config import SampleConfig
+
+
+@command_from(SampleConfig)
+def command(config: SampleConfig) -> None:
+    """Write real hand-written digits as an ImageNet-like picture tree, to try the pipeline on.
+
+    1,437 training and 360 validation pictures in ten classes, from scikit-learn's digits (no download): JPEGs of varied
+    sizes and shapes, some greyscale, one CMYK, one PNG named .JPEG. The same bytes each time.
+
+    Example: [bold]alexnet sample pictures[/bold], then [bold]alexnet preprocess pictures/train --out train.lmdb[/bold]
+    """
+    from alexnet_cli.commands.sample.run import run
+    from alexnet_cli.console import print_facts, print_json
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+    else:
+        facts = {"train": f"{result.train:,} pictures", "val": f"{result.val:,} pictures"}
+        print_facts(str(result.out), {**facts, "classes": f"{result.classes}"})
