@@ -1,0 +1,30 @@
+"""The options of `alexnet pca`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import CommonOptions, Out, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcaConfig(CommonOptions):
+    """What is summed, and where the statistics go. Nothing here changes their values."""
+
+    crops: Annotated[Path, Argument(metavar="CROPS", help="The crop store, usually the training set's.")]
+    """The crop store."""
+    out: Out
+    """The HDF5 file to write."""
+    workers: Workers = 0
+    """Threads; 0 means one for each core. Their number does not change the result."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UsageError(f"--workers {self.workers}: must be 0 (one for each core) or more")
+        if self.out.is_dir():
+            raise UsageError(f"{self.out}: is a folder: --out names the HDF5 file to write")
