@@ -1,0 +1,294 @@
+"""One picture file -> the 256×256 RGB crop that the paper trains on: shorter side to 256, central square.
+
+    crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
+
+Scaling and cutting are one Pillow `resize` whose box is the picture's central square, so that a 1×60000 picture never
+becomes a 256×15360000 one. Works with Pillow and with pillow-simd in its place.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import os
+import re
+import stat
+import warnings
+from functools import cache
+from importlib import metadata
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop
+from alexnet_cli.errors import PictureError
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# What may be opened, and under which names. No EPS or PDF: opening those starts other programs.
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".j2c"),
+    "AVIF": (".avif",),
+}
+PICTURE_EXTENSIONS = frozenset(extension for names in EXTENSIONS.values() for extension in names)
+
+# 179 megapixels, Pillow's own bound for "surely a decompression bomb": 0.7 GB decoded.
+MAX_PIXELS = 2 * 89_478_485
+MAX_FILE_BYTES = 1 << 30
+
+# libjpeg can scale by 1/2, 1/4, 1/8 while it decodes, much faster. What remains is at least this many times larger than
+# the crop: with 3 the result is within rounding of the full decode for photographs (tests/test_pictures.py).
+_DRAFT_GAP = 3
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG = 0x0112
+
+
+class Facts(enum.IntFlag):
+    """What is noteworthy about a picture; counted in the summary."""
+
+    NONE = 0
+    GREYSCALE = 1
+    CMYK = 2
+    CONVERTED = 4
+    """Neither RGB, greyscale nor CMYK of 8 bits: palette, alpha, 16 bits, one bit, YCbCr, Lab."""
+    ROTATED = 8
+    """EXIF rotation was applied."""
+    SMALL = 16
+    """The shorter side is under 256: enlarged."""
+    WRONG_EXTENSION = 32
+    """The name says another format than the content."""
+
+
+class BadPictureError(PictureError):
+    """One picture that can't become a crop. Its text is the reason alone, without the file's name."""
+
+
+def active_pillow() -> str:
+    """Which Pillow is imported, with its version: "pillow 13.0.0" or "pillow-simd 12.1.1.post0"."""
+    version = PIL.__version__
+    for name in ("pillow-simd", "pillow"):
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if installed == version:
+            return f"{name} {version}"
+    return f"pillow {version}"
+
+
+def read_picture(path: str | os.PathLike[str]) -> bytes:
+    """A picture file's bytes; BadPictureError where it is no regular file, too large or unreadable."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names costs more than reading some of them)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadPictureError("is no regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise BadPictureError(f"has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read()
+    except OSError as error:
+        raise BadPictureError(f"can't be read: {error.strerror or error}") from None
+
+
+def crop_of(
+    data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True
+) -> tuple[Crop, Facts]:
+    """An encoded picture's crop, uint8 (256, 256, 3) RGB, and what is noteworthy; see `crop_image`."""
+    image, facts = crop_image(data, name=name, filter=filter, exif_rotation=exif_rotation)
+    return np.array(image), facts
+
+
+def crop_image(
+    data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True
+) -> tuple[Image.Image, Facts]:
+    """An encoded picture's crop as a Pillow image, RGB, 256×256.
+
+    Shorter side scaled to 256, central 256×256 (paper, section 2). Antialiased, except by the filter "nearest". The
+    content decides the format, `name` only whether its extension is noted as wrong. Transparent pictures lie over
+    white. Of an animation the first frame is taken. Colour profiles are not applied.
+
+    BadPictureError gives the reason in one line.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                return _crop(image, name, filter, exif_rotation)
+        except (BadPictureError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise anything at all over broken files
+            raise BadPictureError(_reason(data, error)) from None
+
+
+def _crop(image: Image.Image, name: str, filter: str, exif_rotation: bool) -> tuple[Image.Image, Facts]:
+    facts = Facts.NONE
+    kind = image.format or ""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadPictureError(_too_large())
+    if min(width, height) < SIDE:
+        facts |= Facts.SMALL
+    extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if extension and extension not in EXTENSIONS.get(kind, (extension,)):
+        facts |= Facts.WRONG_EXTENSION
+
+    turn = _orientation(image)
+    extent = _draft(image, kind, filter)
+    image.load()
+    # Pillow turns TIFFs upright while it loads them, other formats never.
+    turned = kind == "TIFF" and turn in _UPRIGHT
+    if turned:
+        extent = image.size
+    prepared, conversion = _prepared(image)
+    small = prepared.resize((SIDE, SIDE), FILTERS[filter], box=_central_square(*extent))
+    crop = _opaque(small)
+    if turn in _UPRIGHT:
+        if exif_rotation:
+            facts |= Facts.ROTATED
+        if exif_rotation and not turned:
+            crop = crop.transpose(_UPRIGHT[turn])
+        elif turned and not exif_rotation:
+            crop = crop.transpose(_UPRIGHT[{6: 8, 8: 6}.get(turn, turn)])
+    return crop, facts | conversion
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none that can be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block, with a whole picture behind it, is common
+        return 1
+
+
+def _draft(image: Image.Image, kind: str, filter: str) -> tuple[float, float]:
+    """Let libjpeg reduce a large JPEG while decoding; the picture's extent afterwards, in (fractional) pixels."""
+    least = _DRAFT_GAP * SIDE
+    if kind in ("JPEG", "MPO") and filter != "nearest" and min(image.size) >= 2 * least:
+        reduced = image.draft(None, (least, least))
+        if reduced is not None:
+            return reduced[1][2], reduced[1][3]
+    return image.size
+
+
+def _central_square(width: float, height: float) -> tuple[float, float, float, float]:
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
+    """The picture in a mode whose values may be averaged: L, RGB, or with premultiplied alpha La, RGBa.
+
+    Conversions that are not linear (palette, CMYK, Lab, alpha) must come before the averaging; grey to RGB comes after.
+    """
+    mode = image.mode
+    if mode in ("RGB", "L") and "transparency" not in image.info:
+        return image, Facts.GREYSCALE if mode == "L" else Facts.NONE
+    if mode == "CMYK":
+        return image.convert("RGB"), Facts.CMYK
+    facts = Facts.CONVERTED
+    if mode in ("1", "L", "LA", "La") or mode.startswith("I"):
+        facts |= Facts.GREYSCALE
+    if mode == "F":
+        raise BadPictureError("has floating-point pixels, whose scale is unknown: convert it to 8 or 16 bits")
+    if mode == "LAB":
+        return _from_lab(image), facts
+    if mode.startswith("I"):
+        image = _eight_bits(image)
+    if mode in ("La", "RGBa"):
+        return image, facts
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA")
+        return image.convert("LA" if grey else "RGBA").convert("La" if grey else "RGBa"), facts
+    return image.convert("L" if image.mode in ("1", "L") else "RGB"), facts
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits to 8: 65535 becomes 255, so divided by 257 and rounded; a transparent value becomes alpha."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
+    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """RGB of a small L, RGB, La or RGBa image; transparency over white."""
+    if image.mode in ("La", "RGBa"):
+        values = np.asarray(image).astype(np.int16)
+        over_white = values[..., :-1] + (255 - values[..., -1:])
+        colours = np.broadcast_to(over_white.clip(0, 255), SHAPE).astype(np.uint8)
+        return Image.fromarray(colours)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats of EXTENSIONS that this Pillow knows."""
+    Image.init()
+    return tuple(name for name in EXTENSIONS if name in Image.OPEN)
+
+
+def _too_large() -> str:
+    return f"has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
+
+
+def _reason(data: bytes, error: Exception) -> str:
+    """Why a picture was rejected, in one line that is the same on every machine."""
+    if not data:
+        return "is empty"
+    if isinstance(error, Image.DecompressionBombError):
+        return _too_large()
+    if isinstance(error, PIL.UnidentifiedImageError):
+        if re.match(rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE):
+            return "is a web page or XML, no picture"
+        if not any(data):
+            return "holds only zero bytes"
+        return "is no picture of a known format"
+    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
+    if "truncated" in text.lower():
+        return "is truncated"
+    return f"can't be decoded: {text[:150] or type(error).__name__}"
+
+
+def as_array(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8 (256, 256, 3) of a crop image."""
+    return np.asarray(image)

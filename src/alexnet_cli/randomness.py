@@ -1,0 +1,95 @@
+"""Randomness as a function, not a state: every choice follows from the seed and what it is for.
+
+Order = f(seed, epoch); patch, flip and colour noise = f(seed, epoch, picture); dropout = f(seed, step, layer, column);
+initial values = f(seed, layer). So the numbers of threads, ranks or restarts change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.architecture import Architecture
+
+# What a stream is for: part of its key, so that no two purposes share one.
+ORDER, PATCHES, INITIAL, DROPOUT = range(4)
+
+POSITIONS = 33
+"""A 224 patch has 33 positions in each direction of a 256 crop: offsets 0 … 32."""
+
+
+def numpy_generator(*key: int) -> np.random.Generator:
+    """A stream that is a function of its key."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def torch_generator(device: torch.device | str, *key: int) -> torch.Generator:
+    """The same for torch: a generator on `device`, seeded from the key. Devices of different kinds draw differently."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    return generator
+
+
+def order_of(seed: int, epoch: int, pictures: int) -> NDArray[np.int64]:
+    """A permutation of the pictures: the order of one epoch."""
+    return numpy_generator(seed, ORDER, epoch).permutation(pictures)
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What is drawn for each picture of a store in one epoch, indexed by picture."""
+
+    offsets: NDArray[np.int64]
+    """(pictures, 2): row and column of the patch, 0 … 32."""
+    flips: NDArray[np.bool_]
+    """(pictures,): whether the patch is mirrored."""
+    noise: NDArray[np.float32]
+    """(pictures, 3): α, standard normal; to be multiplied by the noise's size."""
+
+    def of(self, indices: NDArray[np.int64]) -> Draws:
+        """Those of some pictures, in their order."""
+        return Draws(self.offsets[indices], self.flips[indices], self.noise[indices])
+
+
+def draws_of(seed: int, epoch: int, order: NDArray[np.int64], *, flip: bool, run: int = 1) -> Draws:
+    """Patch, flip and noise of every picture in one epoch.
+
+    order: the epoch's order. flip: whether patches are mirrored with probability ½. run: the source draws one patch and
+    flip for each run of 32 pictures in order, the paper (1) for each picture. Noise is always drawn for each picture.
+    """
+    pictures = len(order)
+    generator = numpy_generator(seed, PATCHES, epoch)
+    noise = generator.standard_normal((pictures, 3), dtype=np.float32)
+    draws = -(-pictures // run)
+    offsets = generator.integers(0, POSITIONS, (draws, 2))
+    flips = generator.integers(0, 2, draws).astype(bool) & flip
+    if run > 1:
+        place = np.empty(pictures, np.int64)
+        place[order] = np.arange(pictures) // run
+        offsets, flips = offsets[place], flips[place]
+    return Draws(offsets, flips, noise)
+
+
+def dropout_masks(
+    architecture: Architecture, held: tuple[int, ...], seed: int, step: int, batch: int, device: torch.device | str
+) -> list[Tensor] | None:
+    """Masks of fc6 and fc7 for one step, each (batch, neurons held here): 0 or 1/(1 − p). None where p is 0.
+
+    The paper multiplies by ½ at test time instead: the same function (section 4.2).
+    """
+    p = architecture.dropout
+    if p == 0:
+        return None
+    masks = []
+    for layer in range(2):
+        parts = []
+        for column in held:
+            generator = torch_generator(device, seed, DROPOUT, step, layer, column)
+            drawn = torch.rand(batch, architecture.hidden, generator=generator, device=device)
+            parts.append(drawn.ge_(p).mul_(1 / (1 - p)))
+        masks.append(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
+    return masks
