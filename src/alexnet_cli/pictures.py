@@ -19,7 +19,6 @@ from importlib import metadata
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop
@@ -116,9 +115,7 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
 
 
-def crop_of(
-    data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True
-) -> tuple[Crop, Facts]:
+def crop_of(data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True) -> tuple[Crop, Facts]:
     """An encoded picture's crop, uint8 (256, 256, 3) RGB, and what is noteworthy; see `crop_image`."""
     image, facts = crop_image(data, name=name, filter=filter, exif_rotation=exif_rotation)
     return np.array(image), facts
@@ -278,7 +275,9 @@ def _reason(data: bytes, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return _too_large()
     if isinstance(error, PIL.UnidentifiedImageError):
-        if re.match(rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE):
+        if re.match(
+            rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE
+        ):
             return "is a web page or XML, no picture"
         if not any(data):
             return "holds only zero bytes"
@@ -287,8 +286,3 @@ def _reason(data: bytes, error: Exception) -> str:
     if "truncated" in text.lower():
         return "is truncated"
     return f"can't be decoded: {text[:150] or type(error).__name__}"
-
-
-def as_array(image: Image.Image) -> NDArray[np.uint8]:
-    """uint8 (256, 256, 3) of a crop image."""
-    return np.asarray(image)

@@ -141,10 +141,11 @@ class CropWriter:
         self._environment.close()
 
     def _open_environment(self) -> Any:
-        data = self.partial / "data.mdb"
-        there = data.stat().st_size if data.exists() else 0
+        # The map's size is stored in the file, and so is what memory held before the records: to be the same file after
+        # an interruption, a store goes on with the size that it had, and unused bytes are zeroed.
+        size = 0 if (self.partial / "data.mdb").exists() else _MAP_STEP
         try:
-            return lmdb.open(str(self.partial), map_size=there + _MAP_STEP, lock=False, meminit=False)
+            return lmdb.open(str(self.partial), map_size=size, lock=False, meminit=True)
         except lmdb.Error as error:
             raise _disk_error(self.path, error) from None
 

@@ -1,0 +1,30 @@
+"""`alexnet preprocess`: command line -> config -> run."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.console import print_facts, print_json
+from stages.preprocess.config import PreprocessConfig
+
+
+@command_from(PreprocessConfig)
+def command(config: PreprocessConfig) -> None:
+    """Pictures -> crop store: shorter side scaled to 256, central 256×256 cut out.
+
+    SOURCE is a folder of class folders (their names, sorted, are the class indices 0, 1, …; pictures may lie in
+    folders further down), or a folder of pictures with --labels or --unlabelled. JPEG, PNG, GIF, BMP, TIFF, WebP,
+    PPM, JPEG 2000, AVIF; other files are ignored and counted.
+
+    Stopped or killed, the same command goes on where it was; the store is the same as if never stopped, and the same
+    for any number of workers. A picture that can't be read ends the command with code 3, when all others are done;
+    --allow-bad N leaves up to N of them out and lists them in OUT/rejects.tsv.
+
+    Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
+    """
+    from stages.preprocess.run import run
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+    else:
+        print_facts(str(config.out), result.as_facts())

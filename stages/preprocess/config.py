@@ -1,0 +1,100 @@
+"""The options of `alexnet preprocess`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import CommonOptions, Out, Workers
+
+FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+CODECS = ("raw", "jpeg")
+
+Source = Annotated[
+    Path,
+    Argument(help="A folder of class folders, or of pictures (--labels, --unlabelled).", show_default=False),
+]
+Labels = Annotated[
+    Path | None,
+    Option(
+        "--labels",
+        help="A file with one 'name label' a line (tab, comma or blank between): SOURCE has no class folders.",
+        show_default=False,
+    ),
+]
+Unlabelled = Annotated[bool, Option("--unlabelled", help="SOURCE is a folder of pictures without labels.")]
+Classes = Annotated[
+    Path | None,
+    Option(
+        "--classes",
+        help="Take the class list of this crop store (or text file, one name a line): train's, for validation.",
+        show_default=False,
+    ),
+]
+Filter = Annotated[
+    str,
+    Option("--filter", help="How pictures are scaled; all antialiased but nearest.", metavar="|".join(FILTER_NAMES)),
+]
+Codec = Annotated[
+    str, Option("--codec", help="raw: 197 kB a crop, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS))
+]
+Quality = Annotated[int, Option("--quality", help="JPEG quality, with --codec jpeg.", min=1, max=100)]
+ExifRotation = Annotated[
+    bool,
+    Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
+]
+AllowBad = Annotated[
+    int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N", min=0)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig(CommonOptions):
+    """Pictures into a crop store."""
+
+    source: Source
+    """A folder of class folders, or of pictures with `labels` or `unlabelled`."""
+    out: Out
+    """The crop store to write."""
+    labels: Labels = None
+    """A file that gives each picture of a folder its class."""
+    unlabelled: Unlabelled = False
+    """The pictures have no labels; every label is -1."""
+    classes: Classes = None
+    """A crop store, or a text file with one name a line, whose classes the indices refer to."""
+    filter: Filter = "bilinear"
+    """One of FILTER_NAMES."""
+    codec: Codec = "raw"
+    """One of CODECS."""
+    quality: Quality = 95
+    """JPEG quality, 1 to 100, where the codec is jpeg."""
+    exif_rotation: ExifRotation = True
+    """Turn pictures upright as their EXIF orientation says."""
+    workers: Workers = 0
+    """Processes that decode; 0 means one for each core. The stored bytes do not depend on it."""
+    allow_bad: AllowBad = 0
+    """How many pictures that can't be read may be left out."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what can't be meant."""
+        if self.filter not in FILTER_NAMES:
+            raise UsageError(f"--filter {self.filter}: is none of {', '.join(FILTER_NAMES)}")
+        if self.codec not in CODECS:
+            raise UsageError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality {self.quality}: must lie from 1 to 100")
+        if self.workers < 0:
+            raise UsageError(f"--workers {self.workers}: must be 0 (one for each core) or more")
+        if self.allow_bad < 0:
+            raise UsageError(f"--allow-bad {self.allow_bad}: must be 0 or more")
+        if self.labels is not None and self.unlabelled:
+            raise UsageError(f"--labels {self.labels} and --unlabelled contradict each other: give one of them")
+        source, out = self.source.resolve(), self.out.resolve()
+        if out == source or source in out.parents:
+            raise UsageError(f"--out {self.out}: lies inside the pictures' folder {self.source}: choose another --out")
+        if out in source.parents:
+            raise UsageError(f"--out {self.out}: holds the pictures' folder {self.source}: choose another --out")

@@ -1,0 +1,221 @@
+"""Crops from many processes, in order.
+
+Worker processes write crops into memory shared with this one; through the pipes go names and a few numbers. Each worker
+has its own pipe: when this process dies, however it dies, the workers read its end and leave; when a worker dies, this
+process reads that. The shared memory has no name, so nothing of it can stay behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from crc32c import crc32c
+
+from alexnet_cli.artifacts.crops import RECORD_BYTES
+from alexnet_cli.errors import ResourceError
+from alexnet_cli.pictures import BadPictureError, crop_image, read_picture
+
+CHUNK = 8
+"""Pictures in one message."""
+_SLOTS = 3
+"""Chunks of shared memory for each worker: one being filled, one waiting, one whose turn has not come."""
+_QUEUED = 2
+"""Chunks that a worker has at most, so that it never waits for the next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is done to each picture."""
+
+    root: str
+    filter: str
+    exif_rotation: bool
+    codec: str
+    quality: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture. Its stored bytes lie in the shared memory, or in `spilled` where they don't fit."""
+
+    size: int = 0
+    crc: int = 0
+    facts: int = 0
+    rejected: str = ""
+    spilled: bytes = b""
+
+
+Stored = tuple[Outcome, memoryview]
+
+
+def crops_in_order(names: Sequence[str], job: Job, workers: int) -> Generator[list[Stored], None, None]:
+    """Yield the pictures' outcomes and stored bytes, a few at a time, in the order of `names`.
+
+    The bytes are valid until the next are asked for. With one worker everything happens in this process.
+    """
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        memory = memoryview(bytearray(CHUNK * RECORD_BYTES))
+        for chunk in chunks:
+            yield _view(crop_chunk(chunk, job, memory), memory)
+        return
+    pool = _Pool(job, workers)
+    try:
+        yield from pool.run(chunks)
+    finally:
+        pool.close()
+
+
+def crop_chunk(names: Sequence[str], job: Job, memory: memoryview) -> list[Outcome]:
+    """Crop some pictures; the n-th one's stored bytes go to memory[n * RECORD_BYTES:]."""
+    return [
+        _crop_one(name, job, memory[position * RECORD_BYTES : (position + 1) * RECORD_BYTES])
+        for position, name in enumerate(names)
+    ]
+
+
+def _crop_one(name: str, job: Job, room: memoryview) -> Outcome:
+    try:
+        data = read_picture(os.path.join(job.root, name))  # noqa: PTH118
+        image, facts = crop_image(data, name=name, filter=job.filter, exif_rotation=job.exif_rotation)
+    except BadPictureError as error:
+        return Outcome(rejected=str(error))
+    if job.codec == "raw":
+        value = image.tobytes()
+    else:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=job.quality)
+        value = file.getvalue()
+    if len(value) > len(room):  # a JPEG of noise at quality 100
+        return Outcome(len(value), crc32c(value), int(facts), spilled=value)
+    room[: len(value)] = value
+    return Outcome(len(value), crc32c(value), int(facts))
+
+
+def _view(outcomes: Sequence[Outcome], memory: memoryview) -> list[Stored]:
+    stored = []
+    for position, outcome in enumerate(outcomes):
+        start = position * RECORD_BYTES
+        value = memoryview(outcome.spilled) if outcome.spilled else memory[start : start + outcome.size]
+        stored.append((outcome, value))
+    return stored
+
+
+class _Worker:
+    def __init__(self, context: Any, job: Job, ring: Any) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, job, ring), daemon=True, name="alexnet-preprocess")
+        self.process.start()
+        theirs.close()
+        self.chunks: list[tuple[int, int, Sequence[str]]] = []
+        """What it works on, in order: chunk number, slot, names."""
+
+
+class _Pool:
+    def __init__(self, job: Job, count: int) -> None:
+        context = get_context("spawn")
+        self._slots = count * _SLOTS
+        self._bytes = CHUNK * RECORD_BYTES
+        ring = context.RawArray(ctypes.c_ubyte, self._slots * self._bytes)
+        self._memory = memoryview(ring).cast("B")
+        self._workers: list[_Worker] = []
+        with _without_interrupts():
+            for _ in range(count):
+                self._workers.append(_Worker(context, job, ring))
+
+    def run(self, chunks: Sequence[Sequence[str]]) -> Generator[list[Stored], None, None]:
+        free = list(range(self._slots))
+        arrived: dict[int, tuple[int, list[Outcome]]] = {}
+        sent = 0
+        for number in range(len(chunks)):
+            while number not in arrived:
+                while free and sent < len(chunks) and (worker := self._least_busy()):
+                    self._send(worker, sent, free.pop(), chunks[sent])
+                    sent += 1
+                arrived.update(self._receive())
+            slot, outcomes = arrived.pop(number)
+            yield _view(outcomes, self._memory[slot * self._bytes : (slot + 1) * self._bytes])
+            free.append(slot)
+
+    def close(self) -> None:
+        """End the workers; they hold nothing that needs saving."""
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+
+    def _least_busy(self) -> _Worker | None:
+        worker = min(self._workers, key=lambda worker: len(worker.chunks))
+        return worker if len(worker.chunks) < _QUEUED else None
+
+    def _send(self, worker: _Worker, number: int, slot: int, names: Sequence[str]) -> None:
+        worker.chunks.append((number, slot, names))
+        try:
+            worker.connection.send((slot * self._bytes, names))
+        except OSError:
+            raise _died(worker) from None
+
+    def _receive(self) -> dict[int, tuple[int, list[Outcome]]]:
+        by_connection = {worker.connection: worker for worker in self._workers if worker.chunks}
+        arrived = {}
+        for ready in wait(list(by_connection)):
+            assert isinstance(ready, Connection)
+            worker = by_connection[ready]
+            try:
+                answer = worker.connection.recv()
+            except (EOFError, OSError):
+                raise _died(worker) from None
+            if isinstance(answer, BaseException):
+                raise answer
+            number, slot, _ = worker.chunks.pop(0)
+            arrived[number] = (slot, answer)
+        return arrived
+
+
+def _serve(connection: Connection, job: Job, ring: Any) -> None:
+    """A worker's life: chunks of names in, outcomes out, until the pipe ends."""
+    memory = memoryview(ring).cast("B")
+    while True:
+        try:
+            start, names = connection.recv()
+            try:
+                answer: Any = crop_chunk(names, job, memory[start : start + CHUNK * RECORD_BYTES])
+            except MemoryError:
+                answer = MemoryError()
+            except Exception as error:
+                answer = RuntimeError(f"in a worker, at {names[0]} or soon after: {type(error).__name__}: {error}")
+            connection.send(answer)
+        except (EOFError, OSError):
+            return
+
+
+def _died(worker: _Worker) -> ResourceError:
+    worker.process.join(timeout=5)
+    code = worker.process.exitcode
+    how = signal.Signals(-code).name if code is not None and code < 0 else f"code {code}"
+    where = f" between {worker.chunks[0][2][0]} and {worker.chunks[0][2][-1]}" if worker.chunks else ""
+    return ResourceError(
+        f"a worker process died ({how}){where}: run the same command again to go on, "
+        "with fewer --workers if memory is short"
+    )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which goes to all of a terminal's processes: their parent ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
