@@ -11,7 +11,7 @@ from alexnet_cli.errors import UsageError
 
 PATCH = 224
 OVERHANG = 3
-"""conv1's last filters hang 3 pixels over the right and bottom edge, which read as zero: 1 + ceil((224 − 11)/4) = 55."""
+"""conv1's last filters hang 3 pixels over the right and bottom edge, read as zero: 1 + ceil((224 − 11)/4) = 55."""
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6")
 FULLY_CONNECTED = ("fc6", "fc7", "fc8")

@@ -127,19 +127,19 @@ def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of text on stdout; the first column left-aligned, the others right."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """A table of text on stdout at its natural width; the first `left` columns left-aligned, the others right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    wide = None if sys.stdout.isatty() else 140
-    Console(file=sys.stdout, width=wide, markup=False, highlight=False).print(table)
+    # A narrow terminal may wrap a line; cut-off numbers would be worse.
+    Console(file=sys.stdout, width=400, markup=False, highlight=False).print(table, crop=False)
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:

@@ -114,8 +114,9 @@ class Network(nn.Module):
         if self.architecture.sees_all(layer.name):
             numbers = functional.linear(self.exchange(numbers), weights.weight, weights.bias)
         else:
-            own = numbers.unflatten(1, (len(self.held), -1)).transpose(0, 1)
-            kernels = weights.weight.unflatten(0, (len(self.held), -1)).transpose(1, 2)
+            columns = len(self.held)
+            own = numbers.reshape(len(numbers), columns, -1).transpose(0, 1)
+            kernels = weights.weight.reshape(columns, -1, layer.inputs).transpose(1, 2)
             numbers = torch.bmm(own, kernels).transpose(0, 1).flatten(1) + weights.bias
         if layer.name == "fc8":
             return numbers
@@ -154,7 +155,6 @@ def load_whole(network: Network, tensors: dict[str, Tensor]) -> None:
                 whole = tensors[f"{layer.name}.{kind}"]
                 shape = layer.weight_shape if kind == "weight" else (layer.outputs,)
                 if tuple(whole.shape) != shape:
-                    raise UsageError(
-                        f"the weights are of another architecture: {layer.name}.{kind} is {tuple(whole.shape)}, not {shape}"
-                    )
+                    found = f"{layer.name}.{kind} is {tuple(whole.shape)}, not {shape}"
+                    raise UsageError(f"the weights are of another architecture: {found}")
                 parameter.copy_(whole[weights.rows])

@@ -89,7 +89,7 @@ class Training:
     """plateau: after so many drops, the next plateau ends the training."""
     changes: tuple[Change, ...] = ()
     stuck_after: int = 1000
-    """After so many steps the mean loss is compared with ln(classes), and a net that has not begun to learn warned of."""
+    """After so many steps the mean loss is compared with ln(classes), and one that has not begun to learn told."""
 
     def __post_init__(self) -> None:
         _one_of("initial_values", self.initial_values, ("paper", "source-2012", "he"))

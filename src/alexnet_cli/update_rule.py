@@ -69,7 +69,6 @@ class UpdateRule:
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         """Take m by parameter name, as `buffers` gave it."""
         for name, parameter in self.parameters.items():
-            self._optimizer.state[parameter] = {_BUFFER: buffers[name].to(parameter.device).clone()}
-            if parameter.dim() == 4:
-                buffer = self._optimizer.state[parameter][_BUFFER]
-                self._optimizer.state[parameter][_BUFFER] = buffer.contiguous(memory_format=torch.channels_last)
+            # torch's fused step walks memory: the buffer needs the parameter's own strides.
+            buffer = torch.empty_like(parameter.detach()).copy_(buffers[name])
+            self._optimizer.state[parameter] = {_BUFFER: buffer}

@@ -141,8 +141,8 @@ class CropWriter:
         self._environment.close()
 
     def _open_environment(self) -> Any:
-        # The map's size is stored in the file, and so is what memory held before the records: to be the same file after
-        # an interruption, a store goes on with the size that it had, and unused bytes are zeroed.
+        # The map's size is stored in the file: a continued store must end with the size of an uninterrupted one. And
+        # without meminit, what this process's memory held before would be published in the gaps between records.
         size = 0 if (self.partial / "data.mdb").exists() else _MAP_STEP
         try:
             return lmdb.open(str(self.partial), map_size=size, lock=False, meminit=True)

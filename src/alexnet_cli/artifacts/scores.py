@@ -52,6 +52,17 @@ class Scores:
             "centre_top5_error": self.error(5, centre=True),
         }
 
+    def class_errors(self) -> dict[str, float]:
+        """Top-1 error by class name, of the classes that have pictures; empty without labels."""
+        if not self.labelled:
+            return {}
+        found = {}
+        for index, name in enumerate(self.classes.names):
+            own = self.labels == index
+            if own.any():
+                found[name] = top_k_error(self.probabilities[own], self.labels[own], 1)
+        return found
+
 
 def top_k_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
     """Fraction of pictures whose label is not among the k most probable classes.

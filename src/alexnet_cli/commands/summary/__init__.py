@@ -1,0 +1,1 @@
+"""`alexnet summary`: the net of a recipe, layer by layer."""

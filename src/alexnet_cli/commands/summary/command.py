@@ -1,0 +1,60 @@
+"""`alexnet summary`."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.commands.summary.config import SummaryConfig
+from alexnet_cli.console import print_json, print_table, size
+
+
+@command_from(SummaryConfig)
+def command(config: SummaryConfig) -> None:
+    """Show a recipe's net layer by layer: shapes, parameters, neurons, multiply-adds, bytes, columns.
+
+    Example: alexnet summary --recipe source-2012
+    """
+    from alexnet_cli.commands.summary.run import run
+    from alexnet_cli.recipe import load_recipe, recipe_files
+
+    if config.list:
+        recipes = {name: load_recipe(name).about for name in recipe_files()}
+        if config.json:
+            print_json({"recipes": recipes})
+        else:
+            print_table("Recipes", ("name", "what it is"), list(recipes.items()), left=2)
+        return
+    summary = run(config)
+    if config.json:
+        print_json(summary)
+        return
+    columns = (
+        "layer",
+        "output",
+        "kernels",
+        "then",
+        "sees",
+        "parameters",
+        "neurons",
+        "multiply-adds",
+        "weights",
+        "maps",
+    )
+    rows: list[tuple[str, ...]] = [
+        (
+            layer["name"],
+            "×".join(str(number) for number in layer["output"]),
+            layer["kernels"],
+            " → ".join(layer["then"]) or "softmax",
+            layer["sees"],
+            f"{layer['parameters']:,}",
+            f"{layer['neurons']:,}",
+            f"{layer['multiply_adds']:,}",
+            size(layer["parameter_bytes"]),
+            size(layer["neuron_bytes"]),
+        )
+        for layer in summary["layers"]
+    ]
+    totals = [summary["parameters"], summary["neurons"], summary["multiply_adds"]]
+    bytes_ = [size(4 * summary["parameters"]), size(4 * summary["neurons"])]
+    rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), *bytes_))
+    print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)

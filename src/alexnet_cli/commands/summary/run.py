@@ -1,0 +1,54 @@
+"""The work of `alexnet summary`: the layers of an architecture in numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alexnet_cli.architecture import Architecture, Layer, layers
+from alexnet_cli.commands.summary.config import SummaryConfig
+from alexnet_cli.recipe import load_recipe
+
+_FLOAT = 4
+
+
+def run(config: SummaryConfig) -> dict[str, Any]:
+    """The net of a recipe in numbers: `parameters`, `neurons`, `multiply_adds` (of one picture, forward), `layers`."""
+    recipe = load_recipe(config.recipe).with_options(architecture={"classes": config.classes})
+    net = recipe.architecture
+    described = [_describe(layer, net) for layer in layers(net)]
+    return {
+        "recipe": recipe.name,
+        "about": recipe.about,
+        "columns": net.columns,
+        **{total: sum(layer[total] for layer in described) for total in ("parameters", "neurons", "multiply_adds")},
+        "layers": described,
+    }
+
+
+def _describe(layer: Layer, net: Architecture) -> dict[str, Any]:
+    convolution = layer.kind == "convolution"
+    side = layer.output_side
+    kernels = f"{layer.outputs}"
+    if convolution:
+        kernels = f"{layer.outputs} of {layer.size}×{layer.size}×{layer.inputs}"
+        kernels += f", every {layer.stride}" if layer.stride > 1 else ""
+    if net.columns == 1:
+        sees = "one column"
+    elif layer.name == "conv1":
+        sees = "the picture"
+    else:
+        sees = "all columns" if net.sees_all(layer.name) else "its own column"
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "output": [layer.outputs, side, side] if convolution else [layer.outputs],
+        "weight": list(layer.weight_shape),
+        "kernels": kernels,
+        "then": list(layer.after),
+        "sees": sees,
+        "parameters": layer.parameters,
+        "neurons": layer.neurons,
+        "multiply_adds": layer.multiply_adds,
+        "parameter_bytes": _FLOAT * layer.parameters,
+        "neuron_bytes": _FLOAT * layer.neurons,
+    }

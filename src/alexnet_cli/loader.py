@@ -1,0 +1,113 @@
+"""From the crop store to memory: threads copy records into reusable batch buffers, ahead of the net.
+
+with CropLoader(store, batches) as loader:
+    for batch in loader:
+        batch.crops        # uint8 (N, 256, 256, 3), valid until the next batch is asked for
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.artifacts.crops import SHAPE, CropStore
+
+_AHEAD = 3
+"""Buffers: one in use, the others being filled."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some pictures of a store."""
+
+    indices: NDArray[np.int64]
+    """(N,): their indices in the store."""
+    crops: Tensor
+    """uint8 (N, 256, 256, 3), RGB, on the loader's device. On a CPU overwritten after the next batch was asked for."""
+
+
+class CropLoader:
+    """Yields batches in the order given, each read by several threads; decoding and copying release the GIL.
+
+    batches: arrays of picture indices. device: where the crops are wanted; a CUDA device gets them from page-locked
+    buffers over a stream of their own. threads: 0 means one for each core, at most 8.
+    Raises ArtifactError where a record is missing or fails its checksum.
+    """
+
+    def __init__(
+        self,
+        store: CropStore,
+        batches: Sequence[NDArray[np.int64]],
+        *,
+        device: torch.device | None = None,
+        threads: int = 0,
+    ) -> None:
+        self.store = store
+        self.device = device or torch.device("cpu")
+        pin = self.device.type == "cuda"
+        self._stream = torch.cuda.Stream(self.device) if pin else None  # type: ignore[no-untyped-call]
+        self._copied: dict[int, torch.cuda.Event] = {}
+        self.batches = batches
+        self.threads = threads or min(8, os.cpu_count() or 1)
+        largest = max((len(batch) for batch in batches), default=0)
+        count = min(_AHEAD, len(batches))
+        self._buffers = [torch.empty((largest, *SHAPE), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
+        self._arrays = [buffer.numpy() for buffer in self._buffers]
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
+
+    def __enter__(self) -> CropLoader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Batch]:
+        waiting: deque[tuple[int, list[Future[None]]]] = deque()
+        for number in range(len(self.batches) + len(self._buffers) - 1):
+            if number < len(self.batches):
+                waiting.append((number, self._start(number)))
+            if number >= len(self._buffers) - 1:
+                done, futures = waiting.popleft()
+                for future in futures:
+                    future.result()
+                yield Batch(self.batches[done], self._deliver(done))
+
+    def _deliver(self, number: int) -> Tensor:
+        """The crops of a batch that is read, on the device."""
+        slot = number % len(self._buffers)
+        crops = self._buffers[slot][: len(self.batches[number])]
+        if self._stream is None:
+            return crops
+        with torch.cuda.stream(self._stream):
+            moved = crops.to(self.device, non_blocking=True)
+            self._copied[slot] = self._stream.record_event()
+        here = torch.cuda.current_stream(self.device)
+        here.wait_stream(self._stream)
+        moved.record_stream(here)
+        return moved
+
+    def _start(self, number: int) -> list[Future[None]]:
+        indices = self.batches[number]
+        slot = number % len(self._arrays)
+        if slot in self._copied:  # the buffer may not change before the device has its content
+            self._copied.pop(slot).synchronize()
+        target = self._arrays[slot]
+        parts = np.array_split(np.arange(len(indices)), min(self.threads, len(indices)))
+        return [self._pool.submit(self._fill, indices, target, part) for part in parts]
+
+    def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:
+        for place in part.tolist():
+            self.store.read_into(int(indices[place]), target[place])
+
+
+def batches_of(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Consecutive batches of `size`; the last holds the rest."""
+    return [indices[start : start + size] for start in range(0, len(indices), size)]

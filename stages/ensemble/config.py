@@ -1,0 +1,59 @@
+"""Options of `alexnet ensemble`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Views, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleConfig(CommonOptions):
+    """Which members, on which pictures."""
+
+    members: Annotated[
+        list[Path],
+        Argument(help="Run folders, checkpoints or scores files.", metavar="MEMBER...", show_default=False),
+    ]
+    """Run folders, checkpoints or scores files."""
+    out: Out
+    """The ensemble folder."""
+    crops: Annotated[
+        Path | None,
+        Option("--crops", help="The pictures: a crop store. Scores files alone do without.", show_default=False),
+    ] = None
+    """Crop store that members without scores are evaluated on."""
+    weights: Annotated[
+        str | None,
+        Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal"),
+    ] = None
+    """Comma-separated; normalised to sum 1."""
+    views: Views = 10
+    batch_size: BatchSize = 128
+    devices: Devices = "auto"
+    precision: Precision = "fp32"
+    workers: Workers = 0
+
+    def __post_init__(self) -> None:
+        if self.views not in (1, 10):
+            raise UsageError(f"--views {self.views}: must be 10 (corners, centre, mirror images) or 1 (centre)")
+        self.normalised_weights()
+
+    def normalised_weights(self) -> list[float]:
+        """One weight for each member, summing to 1; UsageError where they can't be meant."""
+        if self.weights is None:
+            return [1 / len(self.members)] * len(self.members)
+        try:
+            weights = [float(word) for word in self.weights.split(",")]
+        except ValueError:
+            raise UsageError(f"--weights {self.weights}: write numbers with commas, such as 1,1,2") from None
+        if len(weights) != len(self.members):
+            raise UsageError(f"--weights {self.weights}: {len(weights)} weights for {len(self.members)} members")
+        if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+            raise UsageError(f"--weights {self.weights}: must not be negative, nor all zero")
+        return [weight / sum(weights) for weight in weights]

@@ -1,0 +1,34 @@
+"""`alexnet eval`."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.console import percent, print_json, print_table
+from stages.eval.config import EvalConfig
+
+_SHOWN = 20
+
+
+@command_from(EvalConfig)
+def command(config: EvalConfig) -> None:
+    """Evaluate a net: ten views averaged in probability, and the centre view, in one pass.
+
+    The scores file holds each picture's probabilities; of a store without labels there are scores, but no errors.
+
+    Example: alexnet eval out/runs/1 out/val.lmdb --out out/scores/1.h5
+    """
+    from stages.eval.run import run
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+        return
+    errors = result.errors
+    rows = [("centre view", percent(errors["centre_top1_error"]), percent(errors["centre_top5_error"]))]
+    if config.views == 10:
+        rows.append(("10 views", percent(errors["top1_error"]), percent(errors["top5_error"])))
+    print_table(f"{result.pictures:,} pictures, {result.checkpoint}", ("", "top-1 error", "top-5 error"), rows)
+    if result.class_errors:
+        worst = sorted(result.class_errors.items(), key=lambda entry: -entry[1])[:_SHOWN]
+        title = "By class" if len(result.class_errors) <= _SHOWN else f"The {_SHOWN} classes with the largest error"
+        print_table(title, ("class", "top-1 error"), [(name, percent(error)) for name, error in worst])

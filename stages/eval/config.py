@@ -1,0 +1,35 @@
+"""Options of `alexnet eval`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Views, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(CommonOptions):
+    """Which net, on which pictures."""
+
+    run: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN", show_default=False)]
+    """Run folder (its best checkpoint is used, else its newest) or checkpoint folder."""
+    crops: Annotated[Path, Argument(help="The pictures: a crop store.", metavar="CROPS", show_default=False)]
+    """Crop store, with or without labels."""
+    out: Out
+    """The scores file."""
+    views: Views = 10
+    """10, or 1: the centre alone."""
+    batch_size: BatchSize = 128
+    devices: Devices = "auto"
+    precision: Precision = "fp32"
+    workers: Workers = 0
+    """Loader threads."""
+
+    def __post_init__(self) -> None:
+        if self.views not in (1, 10):
+            raise UsageError(f"--views {self.views}: must be 10 (corners, centre, mirror images) or 1 (centre)")

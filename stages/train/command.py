@@ -1,0 +1,32 @@
+"""`alexnet train`."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.console import duration, percent, print_facts, print_json
+from stages.train.config import TrainConfig
+
+
+@command_from(TrainConfig)
+def command(config: TrainConfig) -> None:
+    """Train a net: crop stores and statistics to a run folder.
+
+    The recipe names architecture, input and schedule; options override it, and the run folder records the result.
+    SIGTERM saves and ends with code 75, Ctrl-C once saves and ends, twice ends at once; `--resume` goes on.
+
+    Example: alexnet train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe paper --out out/runs/1
+    """
+    from stages.train.run import run
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+        return
+    facts = {"steps": f"{result.steps:,}", "training": f"{result.images_per_second:,.1f} images/s"}
+    facts["time"] = duration(result.seconds)
+    if result.best_epoch is not None:
+        facts["best epoch"] = f"{result.best_epoch}"
+        facts["its validation error"] = (
+            f"top-1 {percent(result.top1_error)}, top-5 {percent(result.top5_error)} (centre view)"
+        )
+    print_facts(f"Trained {result.run}", facts)

@@ -1,0 +1,84 @@
+"""Options of `alexnet train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Precision, Seed, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(CommonOptions):
+    """What to train on, by which recipe, and where to."""
+
+    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
+    """Crop store to train on."""
+    out: Out
+    """The run folder."""
+    val: Annotated[
+        Path | None,
+        Option("--val", help="The validation pictures: a crop store. A plateau schedule needs it.", show_default=False),
+    ] = None
+    """Crop store that is evaluated (centre view) after each epoch."""
+    stats: Annotated[
+        Path | None,
+        Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False),
+    ] = None
+    """Statistics of the training store."""
+    recipe: Annotated[
+        str, Option("--recipe", help="paper, source-2012, quickstart, small, … (`alexnet summary --list`).")
+    ] = "paper"
+    """Name of the recipe."""
+    epochs: Annotated[
+        int | None, Option("--epochs", help="Passes over the training pictures.", min=1, show_default="the recipe's")
+    ] = None
+    """Replaces the recipe's."""
+    batch_size: Annotated[
+        int | None, Option("--batch-size", help="Pictures in a mini-batch.", min=1, show_default="the recipe's")
+    ] = None
+    """Replaces the recipe's."""
+    rate: Annotated[float | None, Option("--rate", help="The first learning rate.", show_default="the recipe's")] = None
+    """Replaces the recipe's."""
+    set: Annotated[
+        list[str],
+        Option(
+            "--set",
+            help="Replace any field of the recipe, such as architecture.conv6=true or training.patience=3. Repeatable.",
+            metavar="FIELD=VALUE",
+            show_default="none",
+        ),
+    ] = ()  # type: ignore[assignment]
+    """FIELD=VALUE, in TOML's notation."""
+    seed: Seed = 0
+    """Initial values, order, patches, noise and dropout are functions of it."""
+    devices: Devices = "auto"
+    precision: Precision = "fp32"
+    compile: Compile = False
+    workers: Workers = 0
+    """Loader threads."""
+    resume: Annotated[bool, Option("--resume", help="Go on from the newest checkpoint in --out, if there is one.")] = (
+        False
+    )
+    """Continue where the run was stopped or killed; start where there is nothing yet."""
+    checkpoint_minutes: Annotated[
+        float, Option("--checkpoint-minutes", help="Save at least so often, also within an epoch.", min=0.0)
+    ] = 15.0
+    """Minutes between checkpoints within an epoch."""
+    allow_other_stats: Annotated[
+        bool, Option("--allow-other-stats", help="Accept statistics of another crop store.")
+    ] = False
+    """Accept statistics that were not made from `crops`."""
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and self.rate <= 0:
+            raise UsageError(f"--rate {self.rate}: must be positive")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
+        for text in self.set:
+            if text.count(".") < 1 or "=" not in text:
+                raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as architecture.conv6=true")

@@ -1,0 +1,234 @@
+"""The work of `alexnet train`: check what belongs together, then train, from the start or from a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.publish import only_writer, refuse_existing, write_text
+from alexnet_cli.artifacts.run_folder import CHECKPOINTS, CONFIG, KIND, SCHEMA, RunFolder
+from alexnet_cli.artifacts.statistics import Statistics, read_statistics
+from alexnet_cli.console import Talk
+from alexnet_cli.devices import choose_device, prepare
+from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.patches import input_transform
+from alexnet_cli.recipe import Recipe, load_recipe
+from stages.train.config import TrainConfig
+from stages.train.session import Session, Setting
+from stages.train.signals import stop_requests
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to."""
+
+    run: Path
+    steps: int
+    best_epoch: int | None
+    top1_error: float | None
+    """Of the best checkpoint, centre view; None without validation pictures."""
+    top5_error: float | None
+    images_per_second: float
+    """Of the training steps alone."""
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self), "run": str(self.run)}
+
+
+def run(config: TrainConfig) -> Result:
+    """Train as the config says; what came of it.
+
+    Raises UsageError, ArtifactError, ResourceError, TrainingError; StoppedBySignalError or InterruptedBySaveError
+    after a signal, when all is saved.
+    """
+    talk = Talk(quiet=config.quiet)
+    store = _labelled(open_crops(config.crops))
+    recipe = resolve_recipe(config, len(store.classes))
+    val = _validation(config, recipe, store)
+    statistics, parents = _statistics(config, store)
+    if val is not None:
+        parents["validation"] = val.digest
+    device = choose_device(config.devices)
+    prepare(device, config.precision)
+    folder = RunFolder(config.out)
+    with only_writer(config.out):
+        checkpoint = _place(config, folder, recipe, parents, talk)
+        if folder.finished:
+            talk.say(f"{config.out} is finished: nothing to do")
+            return Result(**{**folder.manifest().details, "run": config.out})
+        setting = Setting(
+            recipe=recipe,
+            store=store,
+            val=val,
+            transform=input_transform(statistics, recipe.input),
+            device=device,
+            precision=config.precision,
+            compile=config.compile,
+            seed=config.seed,
+            threads=config.workers,
+            checkpoint_seconds=60 * config.checkpoint_minutes,
+            parents=parents,
+        )
+        _announce(talk, config, setting)
+        with stop_requests(talk) as stop:
+            session = Session(setting, folder, talk, stop)
+            session.begin(checkpoint)
+            try:
+                session.train()
+            finally:
+                session.journal.close()
+        return _finish(config, folder, session, parents)
+
+
+def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
+    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit."""
+    recipe = load_recipe(config.recipe)
+    values = recipe.to_dict()
+    for text in config.set:
+        name, _, value = text.partition("=")
+        section, _, field = name.strip().partition(".")
+        if not isinstance(values.get(section), dict):
+            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
+        try:
+            values[section][field] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[section][field] = value.strip()
+    try:
+        recipe = Recipe.from_dict(values)
+    except TypeError as error:
+        raise UsageError(f"--set: a value has the wrong type ({error})") from None
+    return recipe.with_options(
+        architecture={"classes": classes},
+        training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
+    )
+
+
+def _labelled(store: CropStore) -> CropStore:
+    if not store.labelled:
+        raise ArtifactError(f"{store.path}: has no labels (or no pictures), and training needs them")
+    return store
+
+
+def _validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> CropStore | None:
+    if config.val is None:
+        if recipe.training.schedule == "plateau":
+            raise UsageError(
+                f"recipe {recipe.name} lowers the rate by the validation error: give --val STORE, "
+                "or --set training.schedule=steps"
+            )
+        return None
+    val = _labelled(open_crops(config.val))
+    store.classes.require_same(val.classes, str(store.path), str(val.path))
+    return val
+
+
+def _statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
+    if config.stats is None:
+        raise UsageError(f"--stats is missing: make them with `alexnet pca {config.crops} --out stats.h5`")
+    manifest, statistics = read_statistics(config.stats)
+    if manifest.parents.get("crops") != store.digest and not config.allow_other_stats:
+        raise ArtifactError(
+            f"{config.stats}: are the statistics of another crop store than {config.crops}: make them with "
+            f"`alexnet pca {config.crops}`, or give --allow-other-stats"
+        )
+    return statistics, {"crops": store.digest, "statistics": manifest.digest}
+
+
+def _place(
+    config: TrainConfig, folder: RunFolder, recipe: Recipe, parents: dict[str, str], talk: Talk
+) -> Checkpoint | None:
+    """Make the run folder, or find the checkpoint to go on from."""
+    record = {
+        "recipe": recipe.to_dict(),
+        "parents": parents,
+        "seed": config.seed,
+        "precision": config.precision,
+        "crops": str(config.crops),
+        "val": None if config.val is None else str(config.val),
+        "stats": str(config.stats),
+    }
+    if folder.path.exists() and config.resume:
+        newest = folder.newest()
+        if newest is not None:
+            checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
+            _require_same_work(config, recipe, parents, checkpoint)
+            talk.say(f"going on from {newest.path.name}")
+            return checkpoint
+        talk.say(f"{config.out} has no checkpoint: starting at the beginning")
+    else:
+        refuse_existing(config.out, overwrite=config.overwrite)
+    if folder.path.exists():
+        if not (folder.path / CHECKPOINTS).is_dir():
+            raise UsageError(f"{config.out}: is no run folder, so it is not replaced: choose another --out")
+        shutil.rmtree(folder.path)
+    (folder.path / CHECKPOINTS).mkdir(parents=True)
+    write_text(folder.path / CONFIG, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return None
+
+
+def _require_same_work(config: TrainConfig, recipe: Recipe, parents: dict[str, str], checkpoint: Checkpoint) -> None:
+    """Refuse to continue a run under other options; only the number of epochs may change."""
+    before = checkpoint.recipe.with_options(training={"epochs": recipe.training.epochs})
+    was, now = before.to_dict(), recipe.to_dict()
+    for section in ("architecture", "input", "training"):
+        for field, value in now[section].items():
+            # A JSON round trip makes lists of tuples.
+            if _plain(was[section][field]) != _plain(value):
+                raise ArtifactError(
+                    f"{config.out}: was trained with {section}.{field} = {was[section][field]}, not {value}: "
+                    "give the same options, or --overwrite in place of --resume"
+                )
+    if checkpoint.state["seed"] != config.seed:
+        raise ArtifactError(f"{config.out}: was started with --seed {checkpoint.state['seed']}, not {config.seed}")
+    for role, digest in parents.items():
+        if checkpoint.manifest.parents.get(role) != digest:
+            raise ArtifactError(f"{config.out}: was trained with another {role}: give the same, or --overwrite")
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
+    training = setting.recipe.training
+    talk.say(
+        f"recipe {setting.recipe.name}: {len(setting.store):,} pictures of {len(setting.store.classes)} classes, "
+        f"up to {training.epochs} epochs in mini-batches of {training.batch_size}, on {setting.device} in "
+        f"{config.precision}, seed {config.seed}"
+    )
+
+
+def _finish(config: TrainConfig, folder: RunFolder, session: Session, parents: dict[str, str]) -> Result:
+    best, newest = folder.best(), folder.newest()
+    assert newest is not None, "a training saves at the end of each epoch"
+    chosen = best or newest
+    images = session.progress.step * session.batch_size
+    result = Result(
+        run=config.out,
+        steps=session.progress.step,
+        best_epoch=int(best.manifest.details["epoch"]) if best else None,
+        top1_error=best.error if best else None,
+        top5_error=best.manifest.details["validation_top5_error"] if best else None,
+        images_per_second=images / max(session.progress.seconds, 1e-9),
+        seconds=session.progress.seconds,
+    )
+    folder.finish(
+        Manifest(
+            kind=KIND,
+            schema=SCHEMA,
+            digest=chosen.manifest.digest,
+            options=session.recipe.to_dict(),
+            parents=parents,
+            details=result.as_json(),
+        )
+    )
+    return result
