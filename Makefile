@@ -94,6 +94,7 @@ VAL := $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || e
 SAMPLE := $(if $(DATA),,$(OUT)/sample/sample.json)
 STORE_SETTINGS = $(SOURCE) $(CODEC)
 RUN_SETTINGS := $(RECIPE) $(EPOCHS)
+RECIPE_FILE := $(wildcard stages/train/recipes/$(RECIPE).toml)
 ENSEMBLE_SETTINGS := $(NUMBERS)
 
 ifneq ($(filter full-pipeline $(OUT)/%,$(MAKECMDGOALS)),)
@@ -140,12 +141,12 @@ $(OUT)/stats.h5: $(OUT)/train.lmdb/manifest.json | $(READY)
 	$(ALEXNET) pca $(OUT)/train.lmdb --out $@ --overwrite
 	@touch $@
 
-# A run goes on (--resume) as long as what shapes it is the same: the settings, and the digests of the crops. Otherwise
-# it is made anew. Settings are written before training here, since the run's folder is theirs from its first step.
+# A run goes on (--resume) as long as what shapes it is the same: the variables, the recipe, the crops' digests. Otherwise
+# it is made anew. They are written before training here, since the run's folder is theirs from its first step.
 $(foreach i,$(NUMBERS),$(eval $(OUT)/runs/$(i)/manifest.json: $(call changed,run-$(i),$(RUN_SETTINGS))))
-$(RUNS): $(OUT)/runs/%/manifest.json: $(STORES) $(OUT)/stats.h5 $(wildcard $(RECIPE)) | $(READY)
+$(RUNS): $(OUT)/runs/%/manifest.json: $(STORES) $(OUT)/stats.h5 $(RECIPE_FILE) | $(READY)
 	@mkdir -p $(SETTINGS); { echo $(call quote,$(RUN_SETTINGS)); grep -h '"digest"' $(STORES); \
-	    cat /dev/null $(wildcard $(RECIPE)); } > $(SETTINGS)/run-$*.now; \
+	    cat /dev/null $(RECIPE_FILE); } > $(SETTINGS)/run-$*.now; \
 	cmp -s $(SETTINGS)/run-$*.now $(SETTINGS)/run-$* || rm -rf $(OUT)/runs/$*; \
 	mv $(SETTINGS)/run-$*.now $(SETTINGS)/run-$*
 	[ -e $@ ] || $(ALEXNET) train $(OUT)/train.lmdb --val $(OUT)/val.lmdb --stats $(OUT)/stats.h5 --recipe $(RECIPE) \
