@@ -37,8 +37,10 @@ PNG_PICTURE = 200
 SHORTER = (200, 420)
 LONGER_OVER_SHORTER = (1.0, 1.33, 1.5, 0.75, 0.67)
 """Width over height, as photographs have it; half of the pictures are landscape, as ImageNet's are."""
-BOX = (0.66, 0.74)
-"""Side of the digit's 8×8 field over the picture's shorter side: inside every 224 patch of the 256 crop (0.75)."""
+BOX = (0.60, 0.66)
+"""Side of the digit's 8×8 field over the picture's shorter side."""
+SEEN = 0.75
+"""What every 224 patch of a 256 crop sees of it, in the middle: the digit and its soft rim lie inside."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def draw(image: NDArray[np.float64], index: int) -> Image.Image:
     ratio = LONGER_OVER_SHORTER[int(draws.random() * len(LONGER_OVER_SHORTER))]
     width, height = (round(shorter * ratio), shorter) if ratio >= 1 else (shorter, round(shorter / ratio))
     side = round(shorter * between(*BOX))
-    room = (shorter * 0.75 - side) / 2
+    rim = round(side / 8)
+    room = (shorter * SEEN - side - rim) / 2
     left = round((width - side) / 2 + between(-room, room))
     top = round((height - side) / 2 + between(-room, room))
     paper = [between(205, 250) for _ in range(3)]
@@ -131,7 +134,6 @@ def draw(image: NDArray[np.float64], index: int) -> Image.Image:
 
     # A rim of paper around the 8×8 field, so that strokes that touch its edge end as softly as they begin.
     small = Image.fromarray(np.pad(np.rint(image * (255 / 16)).astype(np.uint8), 1))
-    rim = round(side / 8)
     large = small.resize((side + 2 * rim, side + 2 * rim), Image.Resampling.BICUBIC)
     field = Image.new("L", (width, height), 0)
     field.paste(large, (left - rim, top - rim))

@@ -1,0 +1,72 @@
+"""`alexnet doctor`: what is here, truthfully."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet_cli import __version__
+from alexnet_cli.cli import main
+from alexnet_cli.commands.doctor.config import DoctorConfig
+from alexnet_cli.commands.doctor.run import run
+
+
+def test_the_versions_are_those_that_are_installed() -> None:
+    result = run(DoctorConfig())
+    assert result.alexnet == __version__
+    assert result.python == platform.python_version()
+    assert result.packages == {
+        name: version(name) for name in ("torch", "torchvision", "numpy", "lmdb", "h5py", "typer")
+    }
+
+
+def test_the_active_pillow_is_named_with_its_version() -> None:
+    import PIL
+
+    name, _, number = run(DoctorConfig()).pillow.partition(" ")
+    assert name in ("pillow", "pillow-simd")
+    assert number == PIL.__version__
+
+
+def test_cores_memory_devices_and_disk_are_the_machines(tmp_path: Path) -> None:
+    result = run(DoctorConfig(path=tmp_path))
+    assert 1 <= result.cores <= (os.cpu_count() or 1)
+    assert result.memory is None or result.memory > 1e8
+    assert len(result.devices) == torch.cuda.device_count()
+    assert result.disk_free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+
+
+def test_the_compiler_is_cxx_where_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "my-c++"
+    own.touch(mode=0o755)
+    monkeypatch.setenv("CXX", str(own))
+    assert run(DoctorConfig()).compiler == str(own)
+
+
+def test_without_a_compiler_it_says_what_will_not_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["doctor"]) == 0
+    assert "none: --compile won't work" in capsys.readouterr().out
+
+
+def test_json_is_one_object_with_every_fact(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    spoken = json.loads(capsys.readouterr().out)
+    assert {"alexnet", "python", "packages", "pillow", "cores", "memory", "devices", "compiler", "disk_free"} <= set(
+        spoken
+    )
+
+
+def test_a_missing_path_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--path", "/no/such/folder"]) == 2
+    assert "/no/such/folder: there is no such folder" in capsys.readouterr().err
