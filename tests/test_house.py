@@ -1,0 +1,166 @@
+"""The house rules of the tree: who may import whom, what starts quickly, and what nothing may call."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from alexnet_cli.cli import build
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = sorted((ROOT / "src" / "alexnet_cli").rglob("*.py"))
+STAGES = sorted(path.parent for path in (ROOT / "stages").glob("*/command.py"))
+COMMANDS = sorted(path.parent for path in (ROOT / "src" / "alexnet_cli" / "commands").glob("*/command.py"))
+SOURCES = [*LIBRARY, *sorted((ROOT / "stages").rglob("*.py"))]
+EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
+HEAVY = ("torch", "numpy", "h5py", "PIL", "sklearn")
+
+
+def here(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at module level or late, as a dotted name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{here(path)}: relative imports hide which package is meant"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=here)
+def test_the_library_never_imports_a_stage(path: Path) -> None:
+    assert not [module for module in imported(path) if within(module, "stages")]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=here)
+def test_no_stage_imports_another(stage: Path) -> None:
+    for path in stage.rglob("*.py"):
+        others = [name for name in imported(path) if within(name, "stages") and name != "stages"]
+        assert not [name for name in others if not within(name, f"stages.{stage.name}")], here(path)
+
+
+@pytest.mark.parametrize("folder", [*STAGES, *COMMANDS], ids=here)
+def test_every_command_has_the_same_three_files(folder: Path) -> None:
+    assert {"config.py", "command.py", "run.py"} <= {path.name for path in folder.iterdir()}
+
+
+def test_there_are_the_five_stages_and_three_commands() -> None:
+    assert [path.name for path in STAGES] == ["ensemble", "eval", "pca", "preprocess", "train"]
+    assert [path.name for path in COMMANDS] == ["doctor", "sample", "summary"]
+
+
+def names_of_commands() -> list[str]:
+    return [path.name for path in (*STAGES, *COMMANDS)]
+
+
+HELP = f"""
+import contextlib, io, sys
+from alexnet_cli.cli import main
+with contextlib.redirect_stdout(io.StringIO()) as shown:
+    code = main(sys.argv[1:])
+print(shown.getvalue())
+print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])
+raise SystemExit(code)
+"""
+
+
+def shown_by(*words: str) -> str:
+    """What a command line shows, in a process of its own that tells which heavy packages it imported."""
+    done = subprocess.run([sys.executable, "-c", HELP, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in names_of_commands())], ids=" ".join)
+def test_help_imports_neither_torch_nor_numpy(words: list[str]) -> None:
+    assert "HEAVY []" in shown_by(*words, "--help")
+
+
+@pytest.mark.parametrize("name", names_of_commands())
+def test_every_help_shows_an_example(name: str) -> None:
+    assert re.search(rf"Example: alexnet {name}\b", shown_by(name, "--help"))
+
+
+def test_every_option_and_argument_is_explained() -> None:
+    group = typer.main.get_command(build())
+    assert isinstance(group, typer.core.TyperGroup)
+    for name, command in group.commands.items():
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"alexnet {name}: {parameter.name} has no help"
+
+
+def test_the_list_of_commands_names_them_all() -> None:
+    text = shown_by("--help")
+    for name in names_of_commands():
+        assert re.search(rf"^│ {name} +\w", text, flags=re.MULTILINE), name
+
+
+def test_help_answers_within_half_a_second() -> None:
+    """The best of five, since the machine may be busy with something else."""
+    program = [sys.executable, "-m", "alexnet_cli", "--help"]
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run(program, capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=here)
+def test_nothing_calls_pickle_or_its_disguises(path: Path) -> None:
+    """Files may come from strangers, and a pickle runs what it likes."""
+    assert not {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"} & {
+        name.split(".")[0] for name in imported(path)
+    }
+    for name, call in calls(path):
+        assert name not in ("torch.load", "torch.save", "eval", "exec"), f"{here(path)}:{call.lineno}: {name}"
+        words = {keyword.arg for keyword in call.keywords}
+        assert "allow_pickle" not in words, f"{here(path)}:{call.lineno}: {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=here)
+def test_files_and_functions_stay_readable(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 500
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 70, f"{here(path)}:{node.lineno}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=here)
+def test_every_file_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_configs_are_frozen_and_keyword_only() -> None:
+    for folder in (*STAGES, *COMMANDS):
+        tree = ast.parse((folder / "config.py").read_text(encoding="utf-8"))
+        configs = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Config")]
+        assert configs, f"{here(folder)}/config.py has no config"
+        for config in configs:
+            assert ast.unparse(config.decorator_list[0]) == "dataclass(frozen=True, kw_only=True)", config.name
