@@ -11,13 +11,16 @@ from stages.preprocess.config import PreprocessConfig
 def command(config: PreprocessConfig) -> None:
     """Pictures -> crop store: shorter side scaled to 256, central 256×256 cut out.
 
-    SOURCE is a folder of class folders (their names, sorted, are the class indices 0, 1, …; pictures may lie in
-    folders further down), or a folder of pictures with --labels or --unlabelled. JPEG, PNG, GIF, BMP, TIFF, WebP,
-    PPM, JPEG 2000, AVIF; other files are ignored and counted.
+    SOURCE is a folder of class folders: their names, sorted, are the classes
+    0, 1, …; pictures may lie in folders further down. Or it is a folder of
+    pictures, with --labels or --unlabelled. Read are JPEG, PNG, GIF, BMP, TIFF,
+    WebP, PPM, JPEG 2000 and AVIF; other files are ignored and counted.
 
-    Stopped or killed, the same command goes on where it was; the store is the same as if never stopped, and the same
-    for any number of workers. A picture that can't be read ends the command with code 3, when all others are done;
-    --allow-bad N leaves up to N of them out and lists them in OUT/rejects.tsv.
+    Stopped or killed, the same command goes on where it was; the store is the
+    same as if never stopped, and the same for any number of workers.
+
+    A picture that can't be read ends the command with code 3 when all others
+    are done; --allow-bad N leaves out up to N and lists them in OUT/rejects.tsv.
 
     Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
     """
