@@ -10,8 +10,9 @@ from stages.pca.config import PcaConfig
 def command(config: PcaConfig) -> None:
     """Compute a crop store's mean image and the principal components of its RGB values.
 
-    One pass over the store. The sums are exact integers, so the result does not depend on order or threads.
-    `alexnet train` subtracts the mean image and draws its colour noise along the components.
+    One pass over the store. The sums are exact integers, so the result does
+    not depend on order or threads. `alexnet train` subtracts the mean image
+    and draws its colour noise along the components.
 
     Example: [bold]alexnet pca train.lmdb --out stats.h5[/bold]
     """

@@ -8,11 +8,11 @@ from alexnet_cli.commands.doctor.config import DoctorConfig
 
 @command_from(DoctorConfig)
 def command(config: DoctorConfig) -> None:
-    """Show what this machine offers: versions, which Pillow, cores, memory, CUDA devices, compiler, disk.
+    """Show what this machine offers: versions, Pillow, cores, memory, CUDA devices, compiler, disk.
 
     Paste its output into a bug report.
 
-    Example: [bold]alexnet doctor[/bold], or [bold]alexnet doctor --json[/bold]
+    Example: [bold]alexnet doctor[/bold]
     """
     from alexnet_cli.commands.doctor.run import run
     from alexnet_cli.console import print_facts, print_json

@@ -10,10 +10,11 @@ from alexnet_cli.commands.sample.config import SampleConfig
 def command(config: SampleConfig) -> None:
     """Write real hand-written digits as an ImageNet-like picture tree, to try the pipeline on.
 
-    1,437 training and 360 validation pictures in ten classes, from scikit-learn's digits (no download): JPEGs of varied
-    sizes and shapes, some greyscale, one CMYK, one PNG named .JPEG. The same bytes each time.
+    1,437 training and 360 validation pictures in ten classes, from
+    scikit-learn's digits (no download): JPEGs of varied sizes and shapes,
+    some greyscale, one CMYK, one PNG named .JPEG. The same bytes each time.
 
-    Example: [bold]alexnet sample pictures[/bold], then [bold]alexnet preprocess pictures/train --out train.lmdb[/bold]
+    Example: [bold]alexnet sample pictures[/bold]
     """
     from alexnet_cli.commands.sample.run import run
     from alexnet_cli.console import print_facts, print_json

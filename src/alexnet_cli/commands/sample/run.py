@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.artifacts.publish import only_writer, partial_of, prepare_parent, publish_folder, refuse_existing
+from alexnet_cli.artifacts.publish import only_writer, partial_of, prepare_parent, publish_folder
 from alexnet_cli.commands.sample.config import SampleConfig
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
@@ -170,7 +170,8 @@ def _write_tree(folder: Path, images: NDArray[np.float64], pictures: Sequence[Pi
 
 def _check_output(out: Path, *, overwrite: bool) -> None:
     """Refuse an output that exists; `--overwrite` replaces a sample, never a folder of something else."""
-    refuse_existing(out, overwrite=overwrite)
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: exists already: give --overwrite to replace it, or another folder")
     if out.exists() and not (out / ABOUT_FILE).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out}: is no sample, so --overwrite does not replace it: choose another folder")
     prepare_parent(out)
