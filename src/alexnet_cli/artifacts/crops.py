@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.artifacts.manifest import Manifest, read_folder_manifest
+from alexnet_cli.artifacts.manifest import Manifest, digest_of, read_folder_manifest
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError
 
@@ -39,6 +39,10 @@ KEY_CRCS = b"meta/crcs"
 KEY_CLASSES = b"meta/classes"
 
 Crop = NDArray[np.uint8]
+
+_ENVIRONMENTS: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
+"""What is open in this process, by device and inode of the data file."""
+_OPENING = threading.Lock()
 
 
 def key_of(index: int) -> bytes:
@@ -57,25 +61,24 @@ def open_crops(path: Path) -> CropStore:
 class CropStore:
     """A finished store, opened read-only and without locks; safe to read from many threads at once.
 
-    Pickles by path, so that each process opens it for itself.
+    Pickles by path, so that each process opens it for itself; a forked one may go on reading.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.codec = str(manifest.details["codec"])
+        self.codec = str(manifest.details.get("codec"))
         self._threads = threading.local()
-        self._pid = -1
-        self._environment: Any = None
-        with self._read_all() as values:
-            self.classes = ClassList(tuple(json.loads(values[KEY_CLASSES])))
-            self.names: list[str] = json.loads(values[KEY_NAMES])
-            self.labels = np.frombuffer(values[KEY_LABELS], dtype="<i8").astype(np.int64)
-            """int64 (pictures,): class indices; -1 where the store has no labels."""
-            self.crcs = np.frombuffer(values[KEY_CRCS], dtype="<u4").astype(np.uint32)
-            """uint32 (pictures,): CRC-32C of each record's stored bytes."""
-        if not len(self.names) == len(self.labels) == len(self.crcs) == manifest.details["pictures"]:
-            raise ArtifactError(f"{path}: its counts disagree, it is damaged: preprocess it again")
+        self._environment: Any = _open_environment(path)
+        classes, names, labels, crcs = self._read_arrays()
+        if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
+            raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
+        self.classes = ClassList(tuple(json.loads(classes)))
+        self.names: list[str] = json.loads(names)
+        self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
+        """int64 (pictures,): class indices; -1 where the store has no labels."""
+        self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
+        """uint32 (pictures,): CRC-32C of each record's stored bytes."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -119,54 +122,49 @@ class CropStore:
         return out
 
     def close(self) -> None:
-        """Drop the memory map. Reading opens it again."""
+        """Let go of the memory map, which goes with its last user. Reading opens it again."""
         self._threads = threading.local()
-        if self._environment is not None and self._pid == os.getpid():
-            self._environment.close()
         self._environment = None
 
-    def _open(self) -> Any:
-        """The process's own environment: opened late, and anew after a fork."""
-        if self._environment is None or self._pid != os.getpid():
-            try:
-                self._environment = lmdb.open(
-                    str(self.path), readonly=True, lock=False, readahead=False, create=False, max_spare_txns=64
-                )
-            except lmdb.Error as error:
-                raise ArtifactError(f"{self.path}: can't be read ({error}): preprocess it again") from None
-            except MemoryError as error:
-                raise ResourceError(f"{self.path}: can't be mapped into memory ({error})") from None
-            self._pid = os.getpid()
-            self._threads = threading.local()
-        return self._environment
-
     def _transaction(self) -> Any:
-        if self._pid != os.getpid() or self._environment is None:
-            self._open()
         transaction = getattr(self._threads, "transaction", None)
         if transaction is None:
+            if self._environment is None:
+                self._environment = _open_environment(self.path)
             transaction = self._threads.transaction = self._environment.begin(buffers=True)
         return transaction
 
-    def _read_all(self) -> _Values:
-        return _Values(self._open(), self.path)
+    def _read_arrays(self) -> list[bytes]:
+        arrays = []
+        with self._environment.begin() as transaction:
+            for key in (KEY_CLASSES, KEY_NAMES, KEY_LABELS, KEY_CRCS):
+                value = transaction.get(key)
+                if value is None:
+                    raise ArtifactError(f"{self.path}: lacks {key.decode()}, it is damaged: preprocess it again")
+                arrays.append(value)
+        return arrays
 
 
-class _Values:
-    """The whole-array values, by key, while the `with` block lasts."""
-
-    def __init__(self, environment: Any, path: Path) -> None:
-        self._transaction = environment.begin(buffers=True)
-        self._path = path
-
-    def __enter__(self) -> _Values:
-        return self
-
-    def __getitem__(self, key: bytes) -> bytes:
-        value = self._transaction.get(key)
-        if value is None:
-            raise ArtifactError(f"{self._path}: lacks {key.decode()}, it is damaged: preprocess it again")
-        return bytes(value)
-
-    def __exit__(self, *_: object) -> None:
-        self._transaction.abort()
+def _open_environment(path: Path) -> Any:
+    """The process's environment on a store, shared by all who read it: LMDB forbids a second one on the same file."""
+    try:
+        status = (path / "data.mdb").stat()
+        with _OPENING:
+            environment = _ENVIRONMENTS.get((status.st_dev, status.st_ino))
+            if environment is None:
+                environment = lmdb.open(
+                    str(path), readonly=True, lock=False, readahead=False, create=False, max_spare_txns=64
+                )
+                _ENVIRONMENTS[status.st_dev, status.st_ino] = environment
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: lacks data.mdb, it is damaged: preprocess it again") from None
+    except lmdb.Error as error:
+        if "denied" in str(error):
+            raise ResourceError(f"{path}: permission denied: ask for access") from None
+        raise ArtifactError(f"{path}: can't be read ({error}): preprocess it again") from None
+    except MemoryError as error:
+        raise ResourceError(f"{path}: can't be mapped into memory ({error})") from None
+    pages, page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
+    if status.st_size < pages * page_bytes:  # reading beyond the end would be a bus error, which ends the process
+        raise ArtifactError(f"{path}: is cut off, it is damaged: copy it again, or preprocess it again")
+    return environment
