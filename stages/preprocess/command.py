@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import print_facts, print_json
+from alexnet_cli.errors import InterruptedBySaveError
 from stages.preprocess.config import PreprocessConfig
 
 
@@ -26,7 +27,10 @@ def command(config: PreprocessConfig) -> None:
     """
     from stages.preprocess.run import run
 
-    result = run(config)
+    try:
+        result = run(config)
+    except KeyboardInterrupt:
+        raise InterruptedBySaveError("interrupted: the same command goes on where it stopped") from None
     if config.json:
         print_json(result.as_json())
     else:

@@ -42,14 +42,12 @@ Filter = Annotated[
 Codec = Annotated[
     str, Option("--codec", help="raw: 197 kB a crop, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS))
 ]
-Quality = Annotated[int, Option("--quality", help="JPEG quality, with --codec jpeg.", min=1, max=100)]
+Quality = Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")]
 ExifRotation = Annotated[
     bool,
     Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
 ]
-AllowBad = Annotated[
-    int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N", min=0)
-]
+AllowBad = Annotated[int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N")]
 
 
 @dataclass(frozen=True, kw_only=True)

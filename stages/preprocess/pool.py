@@ -14,7 +14,7 @@ import signal
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -214,6 +214,7 @@ def _died(worker: _Worker) -> ResourceError:
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Processes started here never see Ctrl-C, which goes to all of a terminal's processes: their parent ends them."""
+    resource_tracker.ensure_running()  # else it starts with the first process, and unblocks SIGINT as it does
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

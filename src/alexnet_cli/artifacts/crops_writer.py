@@ -7,6 +7,7 @@ interrupted and continued store goes through the same transactions as an uninter
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from alexnet_cli.artifacts.crops import (
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.publish import partial_of, publish_folder
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ResourceError
+from alexnet_cli.errors import ResourceError, describe_os_error
 
 PLAN_FILE = "plan.json"
 _KEY_STEP = b"work/%08d"
@@ -166,7 +167,19 @@ class CropWriter:
             except lmdb.MapFullError:
                 self._environment.set_mapsize(self._environment.info()["map_size"] + _MAP_STEP)
             except lmdb.Error as error:
+                _require_room(self.path, self.partial / "data.mdb")
                 raise _disk_error(self.path, error) from None
+
+
+def _require_room(path: Path, data: Path) -> None:
+    """ResourceError where the file can't grow: LMDB calls a write that stopped halfway an input/output error."""
+    try:
+        length = data.stat().st_size
+        with data.open("ab") as file:
+            file.write(bytes(1 << 16))
+        os.truncate(data, length)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from None
 
 
 def _disk_error(path: Path, error: Exception) -> ResourceError:
