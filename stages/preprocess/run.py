@@ -7,6 +7,7 @@ result = run(PreprocessConfig(source=Path("pictures/train"), out=Path("train.lmd
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import signal
@@ -206,7 +207,7 @@ class _Step:
     """Crops that wait for their transaction, in memory that is used again for each step."""
 
     def __init__(self) -> None:
-        self._memory = memoryview(bytearray(STEP * RECORD_BYTES))
+        self._memory = memoryview(mmap.mmap(-1, STEP * RECORD_BYTES))  # unlike a bytearray, not all touched at once
         self._clear()
 
     def _clear(self) -> None:
