@@ -57,6 +57,15 @@ MAX_FILE_BYTES = 1 << 30
 # the crop: with 3 the result is within rounding of the full decode for photographs (tests/test_pictures.py).
 _DRAFT_GAP = 3
 
+# Formats that a Pillow may lack (pillow-simd is built with the libraries that the machine has), or that all lack.
+_MARKS = (
+    ("WebP", 8, b"WEBP"),
+    ("AVIF", 4, b"ftypavif"),
+    ("HEIC", 4, b"ftyphei"),
+    ("HEIF", 4, b"ftypmif1"),
+    ("JPEG 2000", 4, b"jP  "),
+)
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -295,6 +304,9 @@ def _reason(data: bytes, error: Exception) -> str:
             return "is a web page or XML, no picture"
         if not any(data):
             return "holds only zero bytes"
+        for name, start, mark in _MARKS:
+            if data[start:].startswith(mark):
+                return f"is {name}, which {active_pillow()} as built here does not read: convert it"
         return "is no picture of a known format"
     text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
     if "truncated" in text.lower():

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,9 +189,11 @@ def _write_crops(writer: CropWriter, sources: Sources, config: PreprocessConfig,
         quality=config.quality,
     )
     workers = config.workers or len(os.sched_getaffinity(0))
-    step = _Step()
+    step, other = _Step(), _Step()
+    writing: Future[None] | None = None
     with (
         talk.progress("cropping", total, done=done) as advance,
+        ThreadPoolExecutor(1, "alexnet-commit") as disk,
         closing(crops_in_order(sources.names[done:], job, workers)) as crops,
     ):
         for chunk in crops:
@@ -199,8 +202,14 @@ def _write_crops(writer: CropWriter, sources: Sources, config: PreprocessConfig,
                 step.add(name, label, outcome.rejected, Facts(outcome.facts), outcome.crc, value)
                 done += 1
                 if step.sources == STEP or done == total:
-                    step.commit(writer)
+                    if writing:
+                        writing.result()
+                    # Beside the cropping: syncing 50 MB takes longer than the workers have room for.
+                    writing = disk.submit(step.commit, writer)
+                    step, other = other, step
             advance(len(chunk))
+        if writing:
+            writing.result()
 
 
 class _Step:
