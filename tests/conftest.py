@@ -1,0 +1,79 @@
+"""Tiny real artifacts for the tests: crop stores, statistics, and a net of a few kernels that trains in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.statistics import Statistics, write_statistics
+from alexnet_cli.class_list import ClassList
+
+MakeStore = Callable[..., CropStore]
+
+# A whole AlexNet, only narrower: every layer, both columns, a second for some steps.
+NARROW = (
+    "architecture.kernels=[4,8,8,8,8]",
+    "architecture.conv6_kernels=8",
+    "architecture.hidden=16",
+)
+
+
+def coloured_crops(labels: Sequence[int], seed: int = 0) -> NDArray[np.uint8]:
+    """Noise whose mean colour tells the class: uint8 (N, 256, 256, 3)."""
+    rng = np.random.default_rng(seed)
+    crops = rng.integers(0, 120, (len(labels), 256, 256, 3), dtype=np.uint8)
+    for crop, label in zip(crops, labels, strict=True):
+        crop[..., label % 3] += np.uint8(60 + 20 * (label // 3))
+    return crops
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
+    """make_store("train", labels=[0, 1, …], classes=("a", "b"), seed=0): a finished crop store of coloured noise."""
+
+    def make(
+        name: str,
+        labels: Sequence[int],
+        classes: Sequence[str] = ("ape", "bat", "cat"),
+        seed: int = 0,
+        crops: NDArray[np.uint8] | None = None,
+    ) -> CropStore:
+        pictures = coloured_crops(labels, seed) if crops is None else crops
+        writer = CropWriter(tmp_path / f"{name}.lmdb", {"test": name, "seed": seed})
+        records = []
+        for index, (crop, label) in enumerate(zip(pictures, labels, strict=True)):
+            value = crop.tobytes()
+            records.append(Record(f"{name}/{index:04d}.JPEG", label, value, crc32c(value)))
+        writer.commit(len(records), records, [])
+        writer.finish(ClassList(tuple(classes)), codec="raw", options={}, details={})
+        return open_crops(tmp_path / f"{name}.lmdb")
+
+    return make
+
+
+@pytest.fixture
+def make_statistics(tmp_path: Path) -> Callable[[CropStore], Path]:
+    """make_statistics(store): the path of the store's statistics, summed by numpy."""
+
+    def make(store: CropStore) -> Path:
+        crops = np.stack([store.read(index) for index in range(len(store))]).astype(np.int64)
+        pixels = crops.reshape(-1, 3)
+        statistics = Statistics.from_sums(crops.sum(axis=0), pixels.T @ pixels, len(crops))
+        path = tmp_path / f"{store.path.stem}.h5"
+        write_statistics(path, statistics, crops=store.manifest, classes=store.classes, overwrite=True)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def narrow() -> list[str]:
+    """`--set` values that make any recipe's net narrow."""
+    return list(NARROW)
