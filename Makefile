@@ -62,6 +62,7 @@ clean:  ## remove caches and build leftovers (not .venv, not what the pipeline w
 ##   EPOCHS     how many, instead of the recipe's
 ##   MEMBERS    nets in the ensemble, trained with the seeds 1, 2, ... (default: 2)
 ##   DEVICES    auto, cpu, cuda, ... (default: auto)
+##   PRECISION  fp32, tf32 (CUDA) or bf16, for training and evaluation (default: fp32)
 ##   CODEC      how crops are stored, raw or jpeg (default: raw)
 
 DATA ?=
@@ -70,6 +71,7 @@ RECIPE ?= $(if $(DATA),small,quickstart)
 EPOCHS ?=
 MEMBERS ?= 2
 DEVICES ?= auto
+PRECISION ?= fp32
 CODEC ?= raw
 
 # An artifact's last file is written when all of it is there: that file is make's target.
@@ -93,7 +95,7 @@ SOURCE := $(if $(DATA),$(DATA),$(OUT)/sample)
 VAL := $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || echo val)
 SAMPLE := $(if $(DATA),,$(OUT)/sample/sample.json)
 STORE_SETTINGS = $(SOURCE) $(CODEC)
-RUN_SETTINGS := $(RECIPE) $(EPOCHS)
+RUN_SETTINGS := $(RECIPE) $(EPOCHS) $(PRECISION)
 RECIPE_FILE := $(wildcard stages/train/recipes/$(RECIPE).toml)
 ENSEMBLE_SETTINGS := $(NUMBERS)
 
@@ -150,11 +152,11 @@ $(RUNS): $(OUT)/runs/%/manifest.json: $(STORES) $(OUT)/stats.h5 $(RECIPE_FILE) |
 	cmp -s $(SETTINGS)/run-$*.now $(SETTINGS)/run-$* || rm -rf $(OUT)/runs/$*; \
 	mv $(SETTINGS)/run-$*.now $(SETTINGS)/run-$*
 	[ -e $@ ] || $(ALEXNET) train $(OUT)/train.lmdb --val $(OUT)/val.lmdb --stats $(OUT)/stats.h5 --recipe $(RECIPE) \
-	    $(if $(EPOCHS),--epochs $(EPOCHS)) --devices $(DEVICES) --seed $* --out $(OUT)/runs/$* --resume
+	    $(if $(EPOCHS),--epochs $(EPOCHS)) --devices $(DEVICES) --precision $(PRECISION) --seed $* --out $(OUT)/runs/$* --resume
 	@touch $@
 
 $(SCORES): $(OUT)/scores/%.h5: $(OUT)/runs/%/manifest.json $(OUT)/val.lmdb/manifest.json | $(READY)
-	$(ALEXNET) eval $(OUT)/runs/$* $(OUT)/val.lmdb --devices $(DEVICES) --out $@ --overwrite
+	$(ALEXNET) eval $(OUT)/runs/$* $(OUT)/val.lmdb --devices $(DEVICES) --precision $(PRECISION) --out $@ --overwrite
 	@touch $@
 
 $(ENSEMBLE): $(SCORES) $(call changed,ensemble,$(ENSEMBLE_SETTINGS)) | $(READY)
