@@ -94,7 +94,7 @@ def test_without_data_the_sample_goes_through_every_stage(project: Project) -> N
     assert lines[1] == "preprocess out/sample/train --out out/train.lmdb --codec raw --overwrite"
     assert lines[2] == ("preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb --codec raw --overwrite")
     assert (
-        "train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe quickstart --devices auto --seed 2 "
+        "train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe quickstart --devices auto --precision fp32 --seed 2 "
         "--out out/runs/2 --resume"
     ) in lines
     assert lines[-1] == "ensemble out/scores/1.h5 out/scores/2.h5 --crops out/val.lmdb --out out/ensemble --overwrite"
@@ -109,11 +109,11 @@ def test_a_second_run_does_nothing_and_says_so(project: Project) -> None:
 
 
 def test_the_variables_reach_the_commands(project: Project) -> None:
-    words = ("RECIPE=paper", "EPOCHS=3", "MEMBERS=3", "DEVICES=cpu", "CODEC=jpeg", "OUT=elsewhere")
+    words = ("RECIPE=paper", "EPOCHS=3", "MEMBERS=3", "DEVICES=cpu", "PRECISION=bf16", "CODEC=jpeg", "OUT=elsewhere")
     lines = project.make(*words)
     assert "train 3" in kinds(lines)
     train = next(line for line in lines if line.startswith("train"))
-    assert "--recipe paper --epochs 3 --devices cpu --seed 1 --out elsewhere/runs/1" in train
+    assert "--recipe paper --epochs 3 --devices cpu --precision bf16 --seed 1 --out elsewhere/runs/1" in train
     assert "--codec jpeg" in lines[1]
     assert project.make(*words) == []
 
