@@ -22,6 +22,8 @@ METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 LOG = "log.txt"
 TENSORBOARD = "tensorboard"
+RANK_LOGS = "ranks"
+"""What ranks other than the first have to say, a file for each."""
 
 COLUMNS = (
     "epoch",
