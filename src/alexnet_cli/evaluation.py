@@ -140,7 +140,7 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
     with talk.progress("evaluating", len(store)) as advance:
 
         def move(count: int) -> None:
-            ranks.tick("evaluating")
+            ranks.tick("evaluation")
             advance(count)
 
         scores = evaluate(

@@ -120,6 +120,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
             parents=inputs.parents,
         )
         _announce(talk, config, setting)
+        ranks.tick("initial values")
         with stop_requests(talk) as stop:
             session = Session(setting, folder, talk, stop)
             session.begin(checkpoint)
@@ -134,6 +135,7 @@ def _place_together(
     config: TrainConfig, folder: RunFolder, inputs: Inputs, ranks: Ranks, talk: Talk
 ) -> Checkpoint | None:
     """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
+    ranks.tick("opening the run folder")
     checkpoint = _place(config, folder, inputs.recipe, inputs.parents, talk) if ranks.first else None
     step = ranks.sum([int(checkpoint.manifest.details["step"]) if checkpoint else -1 if ranks.first else 0])[0]
     if not ranks.first:

@@ -29,13 +29,15 @@ from alexnet_cli import errors
 from alexnet_cli.errors import (
     AlexNetError,
     InterruptedBySaveError,
+    ResourceError,
     StoppedBySignalError,
     TrainingError,
     UsageError,
 )
 from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
-from alexnet_cli.parallel.watch import LEFT_BEHIND, RECORDS, Watch
+from alexnet_cli.parallel.selftest import MARK, require_true_copies
+from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
 
 Config = TypeVar("Config")
 Result = TypeVar("Result")
@@ -100,13 +102,15 @@ def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
             if watch.serves:
                 watch.start()
             ranks.tick = watch.tick
+            if device.type == "cuda":
+                require_true_copies(rank, world, device)
             stop: AlexNetError | None = None
             result = None
             try:
                 result = work(config, ranks)
             except (StoppedBySignalError, InterruptedBySaveError) as error:
                 stop = error
-            ranks.barrier("leaving")
+            ranks.barrier("the end")
             watch.leave_in_order()
             if stop is not None:
                 raise stop
@@ -118,8 +122,8 @@ def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
         raise
     except Exception as error:
         by_peer = _broken_collective(error)
-        watch.fail(f"failed while {watch.phase}: {type(error).__name__}: {_line(error)}", 6, by_peer=by_peer)
-        raise TrainingError(f"rank {rank} ({device}) failed while {watch.phase}: {_line(error)}") from error
+        watch.fail(f"failed at {watch.phase}: {type(error).__name__}: {_line(error)}", 6, by_peer=by_peer)
+        raise TrainingError(f"rank {rank} ({device}) failed at {watch.phase}: {_line(error)}") from error
 
 
 def _broken_collective(error: BaseException) -> bool:
@@ -157,11 +161,23 @@ def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
 
 
 def _launch(work: Work, config: Any, team: Team) -> Any:
+    try:
+        return _launch_once(work, config, team)
+    except ResourceError as error:
+        if MARK not in str(error) or os.environ.get("NCCL_P2P_DISABLE") == "1":
+            raise
+    print("warning: copies between these GPUs are broken: going through host memory", file=sys.stderr, flush=True)
+    os.environ["NCCL_P2P_DISABLE"] = "1"
+    return _launch_once(work, config, team)
+
+
+def _launch_once(work: Work, config: Any, team: Team) -> Any:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="alexnet-ranks-") as folder:
         os.environ[RECORDS] = folder
         launch = LaunchConfig(
@@ -193,6 +209,7 @@ def _launch(work: Work, config: Any, team: Team) -> Any:
             while thread.is_alive():
                 guard.look()
                 thread.join(0.1)
+            guard.look()
         return _outcome(outcome, guard, team, Path(folder))
 
 
@@ -269,24 +286,45 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
         raise StoppedBySignalError(first["stopped"])
     if guard.signal == signal.SIGINT and guard._quit:
         raise KeyboardInterrupt
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*-by-*.json"))]
-    for kind in ("error", "lost", "collateral"):
-        found = sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
-        if found:
-            record = found[0]
-            died = {rank: code for rank, (code, _) in guard.exits.items() if code < 0}
-            if record["code"] != 6 or (kind == "error" and not record["cause"].startswith("failed while")):
-                raise _error_of(record["code"], record["cause"])
-            cause = record["cause"]
-            if kind != "error" and record["rank"] in died and cause.startswith("died"):
-                cause = f"{cause} ({signal.Signals(-died[record['rank']]).name})"
-            device = record["device"] or team.devices[record["rank"]]
-            raise TrainingError(f"rank {record['rank']} ({device}) {cause}: go on with the same command and --resume")
+    raise _explain(guard, team, folder) or TrainingError(f"the ranks could not be started: {outcome.get('error')}")
+
+
+def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
+    """What went wrong first, from the ranks' records and from how their processes ended."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
+    by_kind = {
+        kind: sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
+        for kind in ("error", "lost", "collateral")
+    }
+    for record in by_kind["error"]:
+        if not record["cause"].startswith("failed at"):  # one line of its own that says all
+            return _error_of(record["code"], record["cause"])
+    killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
+    for record in by_kind["error"] + by_kind["lost"]:
+        rank, cause = record["rank"], record["cause"]
+        how = f" ({killed[rank]})" if cause.startswith("died") and rank in killed else ""
+        return _lost(rank, team, f"{cause}{how}")
+    for rank, how in killed.items():
+        if how != "SIGTERM":  # with which the launcher ends the others
+            return _lost(rank, team, f"died at {_phase(folder, rank)} ({how})")
+    for record in by_kind["collateral"]:
+        return _lost(record["rank"], team, record["cause"])
     for rank, (code, _) in sorted(guard.exits.items(), key=lambda entry: entry[1][1]):
         if code:
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            raise TrainingError(f"rank {rank} ({team.devices[rank]}) died ({how}) while starting")
-    raise TrainingError(f"the ranks could not be started: {outcome.get('error')}")
+            return _lost(rank, team, f"ended with code {code} at {_phase(folder, rank)}")
+    return None
+
+
+def _lost(rank: int, team: Team, cause: str) -> TrainingError:
+    return TrainingError(f"rank {rank} ({team.devices[rank]}) {cause}: go on with the same command and --resume")
+
+
+def _phase(folder: Path, rank: int) -> str:
+    """What a rank was doing when it last said so."""
+    try:
+        return (folder / f"{PHASE}{rank}").read_text(encoding="utf-8").strip() or "the start"
+    except OSError:
+        return "the start"
 
 
 def _error_of(code: int, message: str) -> AlexNetError:

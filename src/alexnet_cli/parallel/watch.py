@@ -23,6 +23,8 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 RECORDS = "ALEXNET_RANK_RECORDS"
 """Environment variable: the folder in which our own launcher wants to find what went wrong."""
+PHASE = "phase-"
+"""Beginning of the names of files there that hold what each rank is doing."""
 LEFT_BEHIND = 61
 """Exit code of a rank that leaves because of another."""
 _EVERY = 0.5
@@ -38,7 +40,7 @@ class _Seen:
     ticks: str = ""
     beat_at: float = 0.0
     ticks_at: float = 0.0
-    text: str = "starting"
+    text: str = "the start"
 
 
 class Watch:
@@ -47,8 +49,11 @@ class Watch:
     def __init__(self, rank: int, world: int, device: str, *, timeout: float) -> None:
         self.rank, self.world, self.device, self.timeout = rank, world, device, timeout
         self.launched = RECORDS in os.environ
-        self.phase = "starting"
+        self.phase = "the start"
         self.ticks = 0
+        self._status: int | None = None
+        if self.launched:
+            self._status = os.open(Path(os.environ[RECORDS]) / f"{PHASE}{rank}", os.O_WRONLY | os.O_CREAT, 0o600)
         self._parent = os.getppid()
         self._stderr = os.dup(2)  # ranks other than the first send theirs to a log soon
         self._done = threading.Event()
@@ -74,6 +79,8 @@ class Watch:
         """The work moved on; `phase` says what is being done."""
         self.phase = phase
         self.ticks += 1
+        if self._status is not None:  # a process that is killed can't say any more what it did
+            os.pwrite(self._status, f"{phase:<80}".encode(), 0)
 
     def leave_in_order(self) -> None:
         """All is done: the others need not look for this rank any more."""
@@ -127,11 +134,11 @@ class Watch:
             if str(ticks) != seen.ticks:
                 seen.ticks, seen.ticks_at = str(ticks), now
         if now - seen.beat_at > self.timeout:
-            self._accuse(rank, f"hangs while {seen.text}: no sign of life for {self.timeout:g} s")
+            self._accuse(rank, f"hangs at {seen.text}: no sign of life for {self.timeout:g} s")
         elif not self._alive(rank):
             time.sleep(_EVERY)  # a rank that fails with a reason leaves it in the store as it goes
             if not self._store.check(["abort"]) and not self._store.check([f"done/{rank}"]):
-                self._accuse(rank, f"died while {seen.text}")
+                self._accuse(rank, f"died at {seen.text}")
 
     def _look_for_standstill(self, peers: dict[int, _Seen]) -> None:
         """Everyone breathes and nobody moves: the one that stopped earliest holds up the others."""
@@ -141,7 +148,7 @@ class Watch:
         stuck = min(peers, key=lambda rank: (int(peers[rank].ticks or 0), rank))
         behind = int(peers[stuck].ticks or 0)
         if behind < self.ticks or (behind == self.ticks and self.rank < stuck):
-            self._accuse(stuck, f"stands still while {peers[stuck].text}, for {self.timeout:g} s")
+            self._accuse(stuck, f"stands still at {peers[stuck].text}, for {self.timeout:g} s")
 
     def _who(self, rank: int) -> tuple[str, int, str] | None:
         if not self._store.check([f"who/{rank}"]):
