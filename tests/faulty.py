@@ -1,6 +1,6 @@
 """Work for ranks of which one goes wrong at a given moment; see test_faults.py.
 
-python tests/faulty.py RUN_FOLDER DATA_FOLDER HOW PHASE RANK DEVICES [OPTION…]
+python tests/faulty.py RUN_FOLDER DATA_FOLDER HOW PHASE RANK DEVICES TIMEOUT [OPTION…]
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def strike_when_spawned(rank: int, how: str) -> None:
 
 def main() -> int:
     """Run as the command would; its exit code."""
-    out, data, how, phase, rank, devices, *options = sys.argv[1:]
+    out, data, how, phase, rank, devices, timeout, *options = sys.argv[1:]
     folder = Path(data)
     config = TrainConfig(
         crops=folder / "train.lmdb",
@@ -81,7 +81,7 @@ def main() -> int:
         epochs=2,
         devices=devices,
         set=options,
-        timeout=8.0,
+        timeout=float(timeout),
         resume=True,
     )
     chosen = choose_devices(devices)

@@ -40,9 +40,8 @@ class Net:
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, precision: str) -> Net:
         """The whole net of a checkpoint on one device."""
-        network = Network(checkpoint.recipe.architecture)
+        network = Network(checkpoint.recipe.architecture).to(device, float_type(precision))
         load_whole(network, checkpoint.model)
-        network.to(device, float_type(precision))
         return cls(network, checkpoint.transform.to(device), checkpoint.classes, device, precision)
 
     def probabilities(self, crops: Tensor, which: tuple[int, int, bool]) -> Tensor:

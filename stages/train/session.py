@@ -113,13 +113,14 @@ class Session:
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """Set parameters and state: initial values, or a checkpoint's."""
+        self.network.to(dtype=float_type(self.setting.precision))
         if checkpoint is None:
             initialise(self.network, self.training.initial_values, self.setting.seed)
         else:
             load_whole(self.network, checkpoint.model)
             self.progress = Progress(**checkpoint.state["progress"])
             self.schedule = Schedule.from_dict(checkpoint.state["schedule"])
-        self.network.to(self.setting.device, float_type(self.setting.precision))
+        self.network.to(self.setting.device)
         self.parameters = dict(self.network.named_parameters())
         self.update = UpdateRule(self.parameters, momentum=self.training.momentum, decay=self.training.weight_decay)
         if self.setting.compile:

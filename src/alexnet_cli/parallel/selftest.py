@@ -32,6 +32,7 @@ def require_true_copies(rank: int, world: int, device: torch.device, move: Trans
 
     ResourceError on a rank that receives others than were sent. The comparison is made in host memory.
     """
+    broken = ""
     for first, second in itertools.combinations(range(world), 2):
         for sender, receiver in ((first, second), (second, first)):
             known = _known_bytes(sender, receiver)
@@ -41,11 +42,13 @@ def require_true_copies(rank: int, world: int, device: torch.device, move: Trans
                 arrived = torch.zeros(_BYTES, dtype=torch.uint8, device=device)
                 move(arrived, sender, False)
                 wrong = int((arrived.cpu() != known).sum())
-                if wrong:
-                    raise ResourceError(
+                if wrong and not broken:
+                    broken = (
                         f"bytes that rank {sender} sends to rank {receiver} ({device}) {MARK} ({wrong:,} bytes): "
                         "peer-to-peer copies are broken here: set NCCL_P2P_DISABLE=1 to copy through host memory"
                     )
+    if broken:  # only now: a peer may still wait for this rank's part
+        raise ResourceError(broken)
 
 
 def _known_bytes(sender: int, receiver: int) -> Tensor:
