@@ -286,7 +286,13 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
         raise StoppedBySignalError(first["stopped"])
     if guard.signal == signal.SIGINT and guard._quit:
         raise KeyboardInterrupt
-    raise _explain(guard, team, folder) or TrainingError(f"the ranks could not be started: {outcome.get('error')}")
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    error = outcome.get("error")
+    if isinstance(error, ChildFailedError):  # it has seen every end, also of a process that was gone before a look
+        for rank, failure in error.failures.items():
+            guard.exits[rank] = (failure.exitcode, 0.0)
+    raise _explain(guard, team, folder) or TrainingError(f"the ranks could not be started: {error}")
 
 
 def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_cli.architecture import Architecture, layers
@@ -247,6 +248,27 @@ def rank_of_environment() -> tuple[int, int, int] | None:
     return rank, world, int(os.environ.get("LOCAL_RANK", rank))
 
 
+def serves_store(rank: int) -> bool:
+    """Whether this rank's own process keeps the ranks' store: the first, where no launcher does."""
+    return rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
+
+def store_of_ranks(purpose: str, timeout: float, *, serves: bool = False) -> PrefixStore:
+    """A connection to the ranks' store, with keys of its own for each purpose and each start of the ranks.
+
+    Some launchers keep one store over all restarts: without that, ranks would call at addresses of the dead.
+    """
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=serves,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=timeout),
+    )
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"alexnet/{purpose}/{start}", store)
+
+
 def restarted() -> bool:
     """Whether a launcher started the ranks again, after it had lost some."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -268,11 +290,19 @@ def join(device: torch.device, layout: Layout, *, timeout: float) -> Iterator[Ra
 
     device: this rank's. timeout: seconds after which a collective that a peer does not join fails.
     """
+    environment = rank_of_environment()
+    assert environment is not None, "a launcher sets RANK and WORLD_SIZE"
+    rank, world, _ = environment
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
-        backend, timeout=timedelta(seconds=timeout), device_id=device if backend == "nccl" else None
+        backend,
+        store=store_of_ranks("meeting", timeout, serves=serves_store(rank)),
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=timeout),
+        device_id=device if backend == "nccl" else None,
     )
     # After an error the process ends: taking the groups down would wait for peers that no longer come.
     shape = (layout.data_size, layout.column_size)

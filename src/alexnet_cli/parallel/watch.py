@@ -15,11 +15,10 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from alexnet_cli.parallel.ranks import serves_store, store_of_ranks
 
 RECORDS = "ALEXNET_RANK_RECORDS"
 """Environment variable: the folder in which our own launcher wants to find what went wrong."""
@@ -57,21 +56,15 @@ class Watch:
         self._parent = os.getppid()
         self._stderr = os.dup(2)  # ranks other than the first send theirs to a log soon
         self._done = threading.Event()
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-        self.serves = serves
+        self.serves = serves_store(rank)
         """Whether this rank's own process will keep the store, so that it is there only after the ranks have met."""
-        self._where = (host, port)
-        self._restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._store: Any = None
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
         """Begin to watch; ranks that keep the store themselves first have to meet."""
-        host, port = self._where
-        # A client of its own: one connection serves one request at a time, and a waiting one would block this thread.
-        store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=self.timeout))
-        self._store = PrefixStore(f"watch/{self._restart}", store)
+        # A connection of its own: one serves one request at a time, and a waiting one would block this thread.
+        self._store = store_of_ranks("watch", self.timeout)
         self._store.set(f"who/{self.rank}", json.dumps([socket.gethostname(), os.getpid(), self.device]))
         self._thread.start()
 
@@ -113,9 +106,11 @@ class Watch:
                 for rank, seen in peers.items():
                     self._look(rank, seen)
                 self._look_for_standstill(peers)
-            except Exception:  # the launcher, or the rank that kept the store, is gone
+            except Exception as error:  # the launcher, or the rank that kept the store, is gone
                 if self._done.is_set():
                     return
+                if os.environ.get("ALEXNET_DEBUG"):
+                    os.write(self._stderr, f"rank {self.rank}: the watch ends: {error!r}\n".encode())
                 self._record(self.rank, "its launcher is gone", 6, kind="collateral")
                 os._exit(LEFT_BEHIND)
             if os.getppid() != self._parent:
