@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         outcome = build()(words, prog_name="alexnet", standalone_mode=False)
+        if outcome == 130:  # typer's word for Ctrl-C, said to nobody
+            return _fail("interrupted", 130)
         return outcome if isinstance(outcome, int) else 0
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):

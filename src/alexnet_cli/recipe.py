@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.resources import files
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from alexnet_cli.architecture import Architecture
 from alexnet_cli.errors import UsageError
@@ -163,7 +163,31 @@ def _section(kind: type[Section], where: str, values: Mapping[str, Any]) -> Sect
     odd = set(values) - set(hints)
     if odd:
         raise UsageError(f"a recipe's [{where}] has no field '{sorted(odd)[0]}'")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return kind(**{name: _typed(hints[name], value, f"[{where}] {name}") for name, value in values.items()})
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A value from TOML or JSON as its field has it: lists as tuples, whole numbers as floats where those are meant.
+
+    UsageError where it is of another type: "False" as text, for one, would count as true.
+    """
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"a recipe's {where} is a list in brackets, not {value!r}")
+        return tuple(_typed(inner[0], item, where) for item in value)
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        return {name: _typed(inner[1], item, f"{where}.{name}") for name, item in value.items()}
+    if type(None) in inner:
+        return None if value is None else _typed(inner[0], value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint in _KINDS and type(value) is not hint:
+        raise UsageError(f"a recipe's {where} is {_KINDS[hint]}, not {value!r}")
+    return value
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
