@@ -66,7 +66,7 @@ def share_wrong(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int
     return float(np.mean([y not in np.argsort(-row)[:k] for row, y in zip(probabilities, labels, strict=True)]))
 
 
-# --------------------------------------------------------------------------------------------- the average of scores files
+# ------------------------------------------------------------------------------------- the average of scores files
 
 
 @pytest.mark.parametrize("weights", [None, "1,1,2", "0,0.5,0.5", "3,1,0"])
@@ -166,7 +166,7 @@ def test_scores_without_labels_are_averaged_without_errors(tmp_path: Path, capsy
     assert "–" in (tmp_path / "e" / "table.txt").read_text()
 
 
-# ---------------------------------------------------------------------------------------------------------- who is refused
+# ------------------------------------------------------------------------------------- who is refused
 
 
 def names_with(index: int, name: str) -> list[str]:
@@ -239,7 +239,7 @@ def test_an_existing_ensemble_is_kept_unless_overwriting(tmp_path: Path, capsys:
     assert read_scores(tmp_path / "e" / "scores.h5")[0].digest != digest
 
 
-# -------------------------------------------------------------------------------------------------- members to be evaluated
+# ------------------------------------------------------------------------------------- members to be evaluated
 
 
 class Bench:
