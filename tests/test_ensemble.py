@@ -32,7 +32,7 @@ def random_scores(seed: int, classes: tuple[str, ...] = CLASSES, pictures: int =
         logits = rng.normal(0, 1, (pictures, len(classes)))
         logits[np.arange(pictures), labels] += 0.7
         powers = np.exp(logits)
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
     values = {
         "probabilities": probabilities(),

@@ -143,9 +143,10 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """From `to_dict`'s values, or a TOML file's; UsageError names a field that does not exist."""
-        training = dict(values.get("training", {}))
-        if "changes" in training:
-            training["changes"] = tuple(_section(Change, "training.changes", entry) for entry in training["changes"])
+        training = values.get("training", {})
+        if isinstance(training, Mapping) and isinstance(training.get("changes"), (list, tuple)):
+            changes = [_section(Change, "training.changes", entry) for entry in training["changes"]]
+            training = {**training, "changes": changes}
         odd = set(values) - {item.name for item in dataclasses.fields(cls)}
         if odd:
             raise UsageError(f"a recipe has no field '{sorted(odd)[0]}'")
@@ -159,6 +160,8 @@ class Recipe:
 
 
 def _section(kind: type[Section], where: str, values: Mapping[str, Any]) -> Section:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"a recipe's [{where}] is a table of fields, not {values!r}")
     hints = get_type_hints(kind)
     odd = set(values) - set(hints)
     if odd:
@@ -196,9 +199,9 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def recipe_files() -> dict[str, Any]:
-    """Name → file of every recipe that an installed package declares."""
+    """Name → file of every recipe that an installed package declares; no stranger's replaces a built-in one."""
     found: dict[str, Any] = {}
-    for point in entry_points(group=RECIPE_GROUP):
+    for point in sorted(entry_points(group=RECIPE_GROUP), key=lambda point: (point.name != "builtin", point.name)):
         for file in files(point.value).iterdir():
             if file.name.endswith(".toml"):
                 found.setdefault(file.name.removesuffix(".toml"), file)
@@ -225,5 +228,6 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return values
     merged = _read(base, (*seen, name))
     for key, value in values.items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        before = merged.get(key)
+        merged[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     return merged
