@@ -51,6 +51,8 @@ def build() -> typer.Typer:
     for name in known + sorted(set(stages) - set(known)):
         try:
             command = stages[name].load()
+            if not callable(command):
+                raise TypeError(f"{stages[name].value} is no function")
         except Exception as error:  # a broken third-party stage must not take the others down, nor hide
             print(f"warning: the stage '{name}' can't be loaded: {error}", file=sys.stderr)
             continue
