@@ -43,7 +43,7 @@ def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
 def differences(name: str, base: str) -> dict[str, Any]:
     """The fields in which a recipe differs from another, with its own values."""
     mine, other = flat(load_recipe(name).to_dict()), flat(load_recipe(base).to_dict())
-    return {field: value for field, value in mine.items() if value != other[field] and "." in field}
+    return {field: value for field, value in mine.items() if "." in field and value != other.get(field)}
 
 
 def test_the_built_in_recipes_are_there() -> None:
