@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,19 @@ def test_an_output_that_can_not_be_written_is_refused(bench: Bench, capsys: Capt
     bench.out = bench.folder / "file" / "scores.h5"
     assert bench(bench.checkpoint(), "--quiet") == 5
     assert "file/scores.h5" in refusal(capsys)
+
+
+def test_on_a_full_disk_nothing_is_left_but_a_line(bench: Bench, capsys: Capture) -> None:
+    checkpoint = bench.checkpoint()
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, usual[1]))
+    try:
+        code = bench(checkpoint, "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert code == 5
+    assert "scores.h5: the disk is full: free some space" in refusal(capsys)
+    assert not list(bench.folder.glob("scores.h5*"))
 
 
 def test_bfloat16_says_nearly_the_same(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -304,6 +305,30 @@ def test_a_damaged_newest_checkpoint_is_told_and_when_it_is_gone_the_one_before_
     shutil.rmtree(newest)
     assert runs("run", "--quiet", "--resume") == 0
     assert runs.same("whole", "run")
+
+
+def test_on_a_full_disk_the_run_ends_with_5_and_goes_on_bit_for_bit_when_there_is_room(
+    runs: Runs, capsys: Capture, at_read: AtRead
+) -> None:
+    assert runs("whole", "--quiet") == 0
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fills_up() -> None:
+        # No file may grow beyond this any more: metrics still fit, a checkpoint's mean image does not.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, usual[1]))
+
+    at_read(runs.train, 24 + 10, fills_up)
+    capsys.readouterr()
+    try:
+        code = runs("full", "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    printed = capsys.readouterr()
+    assert code == 5, printed.err
+    assert len(printed.err.splitlines()) == 1 and "disk" in printed.err and "step-00000012" in printed.err
+    assert runs.newest("full").step == STEPS
+    assert runs("full", "--resume", "--quiet") == 0
+    assert runs.same("whole", "full")
 
 
 def test_a_checkpoints_momentum_is_of_every_parameter(runs: Runs) -> None:

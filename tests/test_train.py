@@ -241,6 +241,26 @@ def test_the_seed_decides_and_the_threads_do_not(bench: Bench) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_bfloat16_maps_train_float32_weights(bench: Bench) -> None:
+    changes = ["--rate", 0.003, "--epochs", 6, "--set", "training.changes=[]"]
+    assert bench("--quiet", "--precision", "bf16", *changes) == 0
+    losses = [float(row["train_loss"]) for row in bench.rows()]
+    assert losses[-1] < 0.5 * losses[0]
+    assert {tensor.dtype for tensor in bench.last(to_train=True).model.values()} == {torch.float32}
+    assert {tensor.dtype for tensor in bench.last(to_train=True).momentum.values()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_a_compiled_net_learns_what_the_plain_one_does(bench: Bench) -> None:
+    """To rounding: sums come in another order."""
+    found = []
+    for name, words in (("plain", []), ("compiled", ["--compile"])):
+        bench.out = bench.folder / name
+        assert bench("--quiet", *words) == 0
+        found.append([float(row["train_loss"]) for row in bench.rows()])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_a_plateau_drops_the_rate_with_its_reason_and_then_ends(bench: Bench, capsys: Capture) -> None:
     """A rate too small to change any answer: every epoch is as good as the first."""
     plateau = ["training.schedule='plateau'", "training.patience=2", "training.drops=1"]

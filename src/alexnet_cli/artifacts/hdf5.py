@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +23,46 @@ Arrays = dict[str, NDArray[Any]]
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], manifest: Manifest, *, overwrite: bool) -> Manifest:
     """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8."""
     manifest = replace(manifest, digest=_digest(arrays))
-    with publishing_file(path, overwrite=overwrite) as partial, h5py.File(partial, "w") as file:
-        for name, array in arrays.items():
-            if array.dtype.kind in "UO":
-                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-            else:
-                file.create_dataset(name, data=array)
-        file.attrs[ATTRIBUTE] = manifest.to_json()
+    with publishing_file(path, overwrite=overwrite) as partial, _Output(partial) as output:
+        try:
+            with h5py.File(output, "w") as file:
+                for name, array in arrays.items():
+                    if array.dtype.kind in "UO":
+                        file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+                    else:
+                        file.create_dataset(name, data=array)
+                file.attrs[ATTRIBUTE] = manifest.to_json()
+        finally:
+            if output.error:
+                raise output.error
     return manifest
+
+
+class _Output(io.FileIO):
+    """A file that keeps its first error until HDF5 is done: HDF5 can't close a file on a full disk, and crashes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of it, or nothing more after an error."""
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view) and self.error is None:
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length, unless there was an error."""
+        try:
+            return super().truncate(size) if self.error is None else size or 0
+        except OSError as error:
+            self.error = error
+            return size or 0
 
 
 def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
