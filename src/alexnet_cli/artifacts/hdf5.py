@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,46 +24,41 @@ Arrays = dict[str, NDArray[Any]]
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], manifest: Manifest, *, overwrite: bool) -> Manifest:
     """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8."""
     manifest = replace(manifest, digest=_digest(arrays))
-    with publishing_file(path, overwrite=overwrite) as partial, _Output(partial) as output:
-        try:
-            with h5py.File(output, "w") as file:
-                for name, array in arrays.items():
-                    if array.dtype.kind in "UO":
-                        file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-                    else:
-                        file.create_dataset(name, data=array)
-                file.attrs[ATTRIBUTE] = manifest.to_json()
-        finally:
-            if output.error:
-                raise output.error
+    with publishing_file(path, overwrite=overwrite) as partial:
+        _require_room(partial, _bytes_at_most(arrays) + len(manifest.to_json().encode()))
+        with h5py.File(partial, "w") as file:
+            for name, array in arrays.items():
+                if array.dtype.kind in "UO":
+                    file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+                else:
+                    file.create_dataset(name, data=array)
+            file.attrs[ATTRIBUTE] = manifest.to_json()
     return manifest
 
 
-class _Output(io.FileIO):
-    """A file that keeps its first error until HDF5 is done: HDF5 can't close a file on a full disk, and crashes."""
+def _bytes_at_most(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """What a file of these arrays takes at most: HDF5 adds 48 bytes to a string, and some kilobytes to each array."""
+    total = 1 << 14
+    for array in arrays.values():
+        strings = array.dtype.kind in "UO"
+        total += sum(len(str(text).encode()) + 48 for text in array.ravel()) if strings else array.nbytes
+        total += 1 << 12
+    return total
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
-        self.error: OSError | None = None
 
-    def write(self, data: Any) -> int:
-        """Write all of it, or nothing more after an error."""
-        view = memoryview(data).cast("B")
-        done = 0
+def _require_room(path: Path, count: int) -> None:
+    """OSError where the disk has no room for a file of so many bytes.
+
+    Asked beforehand, because HDF5 can't close a file on a full disk: it may take the whole process down.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("wb") as file:
         try:
-            while done < len(view) and self.error is None:
-                done += super().write(view[done:]) or 0
+            os.posix_fallocate(file.fileno(), 0, count)
         except OSError as error:
-            self.error = error
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the length, unless there was an error."""
-        try:
-            return super().truncate(size) if self.error is None else size or 0
-        except OSError as error:
-            self.error = error
-            return size or 0
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # where a file system can't reserve
+                raise
 
 
 def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
