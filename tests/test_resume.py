@@ -125,14 +125,23 @@ def test_a_run_stopped_by_sigterm_ends_with_75_and_goes_on_bit_for_bit(
     assert runs.same("whole", "stopped")
 
 
-def test_a_run_that_ended_an_epoch_goes_on_to_more_epochs_bit_for_bit(runs: Runs) -> None:
-    """Without its manifest, a run of one epoch is one that was killed after the epoch's checkpoint."""
+def test_a_run_killed_after_an_epochs_checkpoint_goes_on_bit_for_bit(runs: Runs) -> None:
     assert runs("whole", "--quiet") == 0
-    assert runs("short", "--quiet", "--epochs", 1) == 0
+    assert runs("short", "--quiet", epochs=1) == 0
     (runs.folder / "short" / "manifest.json").unlink()
     assert runs.newest("short").step == STEPS
     assert runs("short", "--resume", "--quiet") == 0
     assert runs.same("whole", "short")
+
+
+def test_a_finished_run_goes_on_to_more_epochs_bit_for_bit(runs: Runs, capsys: Capture) -> None:
+    assert runs("whole", "--quiet") == 0
+    assert runs("short", "--quiet", epochs=1) == 0
+    assert runs("short", "--resume") == 0
+    assert "going on from step-00000006" in capsys.readouterr().err
+    assert runs.same("whole", "short")
+    assert json.loads((runs.folder / "short" / "config.json").read_text())["recipe"]["training"]["epochs"] == 3
+    assert json.loads((runs.folder / "short" / "manifest.json").read_text())["details"]["steps"] == 3 * STEPS
 
 
 def test_a_run_stopped_twice_in_one_epoch_goes_on_bit_for_bit(runs: Runs, at_read: AtRead) -> None:
@@ -241,7 +250,7 @@ def test_a_finished_run_has_nothing_to_do(runs: Runs, capsys: Capture) -> None:
     before = (runs.newest("whole").path / "manifest.json").stat().st_mtime_ns
     assert runs("whole", "--json", "--resume") == 0
     printed = capsys.readouterr()
-    assert "is finished: nothing to do" in printed.err
+    assert printed.err.splitlines() == [f"{runs.folder / 'whole'} is finished: nothing to do"]
     assert json.loads(printed.out) == first
     assert (runs.newest("whole").path / "manifest.json").stat().st_mtime_ns == before
 

@@ -271,6 +271,8 @@ def test_a_plateau_drops_the_rate_with_its_reason_and_then_ends(bench: Bench, ca
     assert "training ends after epoch 5: no lower validation error than" in text
     assert "from epoch 4 on" in (bench.out / "log.txt").read_text()
     assert [float(row["rate"]) for row in bench.rows()] == pytest.approx([1e-30] * 3 + [1e-31] * 2)
+    assert bench("--resume", "--epochs", 60, "--rate", 1e-30, *words) == 0
+    assert capsys.readouterr().err.endswith("is finished: nothing to do\n"), "the schedule ended it, not the epochs"
 
 
 def test_the_steps_of_a_recipe_are_logged_and_a_frozen_layer_stays(bench: Bench, capsys: Capture) -> None:

@@ -73,6 +73,10 @@ class RunFolder:
         """Mark the run as finished: the manifest is written last."""
         write_text(self.path / MANIFEST_FILE, manifest.to_json())
 
+    def reopen(self) -> None:
+        """Let a finished run go on."""
+        (self.path / MANIFEST_FILE).unlink()
+
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint after `step` steps lies."""
         return self.path / CHECKPOINTS / f"step-{step:08d}"
