@@ -44,10 +44,10 @@ class Journal:
             self._events.add_scalar("train/loss", value, step)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """One row of metrics.csv, and the same as events."""
+        """One row of metrics.csv, and the same as events. An epoch's end that a killed run had already told goes."""
         if self._events is None:
             return
-        self.rows.append(row)
+        self.rows = [earlier for earlier in self.rows if int(earlier["epoch"]) < row["epoch"]] + [row]
         self.folder.write_metrics(list(self.rows))
         for name, value in row.items():
             if name not in ("epoch", "step") and isinstance(value, float) and math.isfinite(value):

@@ -217,7 +217,12 @@ def _place(
         if newest is not None:
             checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
             _require_same_work(config, recipe, parents, checkpoint)
-            talk.say(f"going on from {newest.path.name}")
+            if folder.finished and _has_more_to_do(recipe, checkpoint):
+                folder.reopen()
+                write_text(folder.path / CONFIG, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+                checkpoint = read_checkpoint(newest.path, to_train=True)
+            if not folder.finished:
+                talk.say(f"going on from {newest.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
     else:
@@ -248,6 +253,13 @@ def _require_same_work(config: TrainConfig, recipe: Recipe, parents: dict[str, s
     for role, digest in parents.items():
         if checkpoint.manifest.parents.get(role) != digest:
             raise ArtifactError(f"{config.out}: was trained with another {role}: give the same, or --overwrite")
+
+
+def _has_more_to_do(recipe: Recipe, checkpoint: Checkpoint) -> bool:
+    """Whether more epochs are asked for than a finished run had, and its schedule did not end it."""
+    return (
+        checkpoint.manifest.details["epoch"] < recipe.training.epochs and not checkpoint.state["schedule"]["finished"]
+    )
 
 
 def _plain(value: Any) -> Any:
