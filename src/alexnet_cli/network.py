@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet_cli.architecture import OVERHANG, Architecture, Layer, layers
+from alexnet_cli.architecture import DROPPED, OVERHANG, Architecture, Layer, layers
 from alexnet_cli.errors import UsageError
 from alexnet_cli.normalisation import local_response_norm, same_map_norm
 
@@ -65,6 +65,7 @@ class Network(nn.Module):
     conv6: Weights
     fc6: Weights
     fc7: Weights
+    bottleneck: Weights
     fc8: Weights
 
     def __init__(
@@ -90,13 +91,16 @@ class Network(nn.Module):
         patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for fc6 and one for fc7, each
         (N, neurons held here), 0 or 1/(1 − dropout); None at test time.
         """
-        maps = functional.pad(patches, (0, OVERHANG, 0, OVERHANG))
-        for layer in self.layers:
+        return self.through(self.layers, functional.pad(patches, (0, OVERHANG, 0, OVERHANG)), masks)
+
+    def through(self, part: Sequence[Layer], maps: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
+        """Through some layers in a row: what the last gives, of what the first is given. masks: as in `forward`."""
+        for layer in part:
             weights = self.weights(layer.name)
             if layer.kind == "convolution":
                 maps = self._convolve(maps, layer, weights)
             else:
-                mask = None if masks is None or layer.name == "fc8" else masks[int(layer.name == "fc7")]
+                mask = masks[DROPPED.index(layer.name)] if masks is not None and layer.name in DROPPED else None
                 maps = self._connect(maps.flatten(1), layer, weights, mask)
         return maps
 
@@ -118,9 +122,8 @@ class Network(nn.Module):
             own = numbers.reshape(len(numbers), columns, -1).transpose(0, 1)
             kernels = weights.weight.reshape(columns, -1, layer.inputs).transpose(1, 2)
             numbers = torch.bmm(own, kernels).transpose(0, 1).flatten(1) + weights.bias
-        if layer.name == "fc8":
-            return numbers
-        numbers = self._follow("activation", numbers)
+        if "activation" in layer.after:
+            numbers = self._follow("activation", numbers)
         return numbers if mask is None else numbers * mask
 
     def _follow(self, step: str, maps: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import Recipe, load_recipe
+from stages.train.cached_features import CachedSession
 from stages.train.config import TrainConfig
+from stages.train.init_from import Origin, find_origin, plan
 from stages.train.session import Session, Setting
 from stages.train.signals import stop_requests
 
@@ -52,16 +55,20 @@ def run(config: TrainConfig) -> Result:
     """
     talk = Talk(quiet=config.quiet)
     store = _labelled(open_crops(config.crops))
-    recipe = resolve_recipe(config, len(store.classes))
+    folder = RunFolder(config.out)
+    origin = find_origin(config, folder)
+    recipe = resolve_recipe(config, len(store.classes), origin)
+    origin = plan(origin, recipe, store.classes)
     val = _validation(config, recipe, store)
     statistics, parents = _statistics(config, store)
     if val is not None:
         parents["validation"] = val.digest
+    if origin is not None:
+        parents |= origin.parents
     device = choose_device(config.devices)
     prepare(device, config.precision)
-    folder = RunFolder(config.out)
     with only_writer(config.out):
-        checkpoint = _place(config, folder, recipe, parents, talk)
+        checkpoint = _place(config, folder, recipe, parents, origin, talk)
         if folder.finished:
             talk.say(f"{config.out} is finished: nothing to do")
             return Result(**{**folder.manifest().details, "run": config.out})
@@ -77,10 +84,12 @@ def run(config: TrainConfig) -> Result:
             threads=config.workers,
             checkpoint_seconds=60 * config.checkpoint_minutes,
             parents=parents,
+            origin=origin,
         )
         _announce(talk, config, setting)
         with stop_requests(talk) as stop:
-            session = Session(setting, folder, talk, stop)
+            kind = CachedSession if recipe.training.cached_features else Session
+            session = kind(setting, folder, talk, stop)
             session.begin(checkpoint)
             try:
                 session.train()
@@ -89,19 +98,18 @@ def run(config: TrainConfig) -> Result:
         return _finish(config, folder, session, parents)
 
 
-def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
-    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit."""
-    recipe = load_recipe(config.recipe)
-    values = recipe.to_dict()
-    for text in config.set:
-        name, _, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
-        try:
-            values[section][field] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[section][field] = value.strip()
+def resolve_recipe(config: TrainConfig, classes: int, origin: Origin | None = None) -> Recipe:
+    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
+
+    Where the recipe keeps the origin's net (`keep_net`), architecture and input are the origin's, and options override
+    those.
+    """
+    values = load_recipe(config.recipe).to_dict()
+    _override(values, config.set)
+    if values["training"]["keep_net"] and origin is not None and origin.recipe is not None:
+        kept = origin.recipe.to_dict()
+        values |= {"architecture": kept["architecture"], "input": kept["input"]}
+        _override(values, config.set)
     try:
         recipe = Recipe.from_dict(values)
     except TypeError as error:
@@ -110,6 +118,19 @@ def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
         architecture={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
     )
+
+
+def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
+    """Put `--set`'s values into a recipe's."""
+    for text in texts:
+        name, _, value = text.partition("=")
+        section, _, field = name.strip().partition(".")
+        if not isinstance(values.get(section), dict):
+            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
+        try:
+            values[section][field] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[section][field] = value.strip()
 
 
 def _labelled(store: CropStore) -> CropStore:
@@ -144,7 +165,12 @@ def _statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict
 
 
 def _place(
-    config: TrainConfig, folder: RunFolder, recipe: Recipe, parents: dict[str, str], talk: Talk
+    config: TrainConfig,
+    folder: RunFolder,
+    recipe: Recipe,
+    parents: dict[str, str],
+    origin: Origin | None,
+    talk: Talk,
 ) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
     record = {
@@ -156,6 +182,8 @@ def _place(
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
     }
+    if origin is not None and origin.checkpoint is not None:
+        record["init_from"] = origin.record()
     if folder.path.exists() and config.resume:
         newest = folder.newest()
         if newest is not None:

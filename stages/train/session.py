@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,6 +33,7 @@ from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipe import Recipe
 from alexnet_cli.update_rule import UpdateRule
+from stages.train.init_from import Origin
 from stages.train.journal import Journal
 from stages.train.schedule import Schedule
 from stages.train.signals import StopRequest
@@ -75,6 +79,8 @@ class Setting:
     threads: int
     checkpoint_seconds: float
     parents: dict[str, str]
+    origin: Origin | None = None
+    """Where the first values come from (`--init-from`)."""
 
 
 class Session:
@@ -102,6 +108,8 @@ class Session:
         """Set parameters and state: initial values, or a checkpoint's."""
         if checkpoint is None:
             initialise(self.network, self.training.initial_values, self.setting.seed)
+            if self.setting.origin is not None:
+                self.setting.origin.load_into(self.network)
         else:
             load_whole(self.network, checkpoint.model)
             self.progress = Progress(**checkpoint.state["progress"])
@@ -115,6 +123,8 @@ class Session:
         if self.setting.compile:
             self.forward = torch.compile(self.network)
         self.journal = Journal(self.folder, self.talk, self.progress.step)
+        if checkpoint is None and self.setting.origin is not None:
+            self.setting.origin.tell(self.journal)
 
     def train(self) -> None:
         """Train to the schedule's end. Raises when stopped by a signal, or when the loss is not finite."""
@@ -137,7 +147,7 @@ class Session:
         total, done = self.batches * self.batch_size, progress.batch * self.batch_size
         with (
             self.talk.progress(label, total, unit="images", done=done) as advance,
-            CropLoader(setting.store, batches, device=setting.device, threads=setting.threads) as loader,
+            self._loader(batches) as loader,
         ):
             for batch in loader:
                 self._timed_step(batch, advance)
@@ -145,6 +155,11 @@ class Session:
                     self._stop()
                 if time.monotonic() - self._saved_at > setting.checkpoint_seconds:
                     self.save()
+
+    def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
+        """The epoch's mini-batches."""
+        setting = self.setting
+        return CropLoader(setting.store, batches, device=setting.device, threads=setting.threads)
 
     def _timed_step(self, batch: Batch, advance: Advance) -> None:
         progress = self.progress
@@ -168,6 +183,17 @@ class Session:
 
     def _step(self, batch: Batch) -> Tensor:
         """One mini-batch: forward, backward, update; the loss, on the device."""
+        setting = self.setting
+        indices = torch.from_numpy(batch.indices).to(setting.device)
+        logits = self._logits(batch)
+        loss = functional.cross_entropy(logits.float(), self.labels[indices])
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.update.step()
+        self.update.clear()
+        return loss.detach()
+
+    def _logits(self, batch: Batch) -> Tensor:
+        """What the net says of a mini-batch's training patches."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
             batch.crops,
@@ -176,22 +202,16 @@ class Session:
             colour_noise=self.schedule.colour_noise,
             noise_divides=recipe.input.noise_divides,
         )
-        masks = dropout_masks(
-            recipe.architecture,
-            self.network.held,
-            setting.seed,
-            self.progress.step,
-            len(batch.indices),
-            setting.device,
-        )
-        indices = torch.from_numpy(batch.indices).to(setting.device)
+        masks = self._masks(len(batch.indices))
         with autocast(setting.device, setting.precision):
-            logits = self.forward(patches, masks)
-        loss = functional.cross_entropy(logits.float(), self.labels[indices])
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.update.step()
-        self.update.clear()
-        return loss.detach()
+            return self.forward(patches, masks)
+
+    def _masks(self, pictures: int) -> list[Tensor] | None:
+        """The dropout masks of the next step."""
+        setting = self.setting
+        return dropout_masks(
+            self.recipe.architecture, self.network.held, setting.seed, self.progress.step, pictures, setting.device
+        )
 
     def _look(self, loss: float) -> None:
         """Gather the losses since the last look; a sum that is not finite ends the training."""
