@@ -21,7 +21,7 @@ from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import Recipe, load_recipe
-from stages.train.cached_features import CachedSession
+from stages.train.cached_features import CachedSession, split
 from stages.train.config import TrainConfig
 from stages.train.init_from import Origin, find_origin, plan
 from stages.train.session import Session, Setting
@@ -59,6 +59,8 @@ def run(config: TrainConfig) -> Result:
     origin = find_origin(config, folder)
     recipe = resolve_recipe(config, len(store.classes), origin)
     origin = plan(origin, recipe, store.classes)
+    if recipe.training.cached_features:
+        split(recipe)
     val = _validation(config, recipe, store)
     statistics, parents = _statistics(config, store)
     if val is not None:
