@@ -88,6 +88,11 @@ class CachedSession(Session):
 
     def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
         super().__init__(setting, folder, talk, stop)
+        if len(self.network.held) < self.recipe.architecture.columns:
+            raise UsageError(
+                "training.cached_features works in one process with all columns: give one device in --devices, or "
+                "--set training.cached_features=false"
+            )
         self.frozen, self.rest = split(self.recipe)
         self.views = views_of(self.recipe)
         self.cache = folder.path / FEATURES
