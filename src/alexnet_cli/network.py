@@ -91,18 +91,26 @@ class Network(nn.Module):
         patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for fc6 and one for fc7, each
         (N, neurons held here), 0 or 1/(1 − dropout); None at test time.
         """
-        return self.through(self.layers, functional.pad(patches, (0, OVERHANG, 0, OVERHANG)), masks)
+        return self.connect(self.convolve(patches), masks)
 
-    def through(self, part: Sequence[Layer], maps: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
-        """Through some layers in a row: what the last gives, of what the first is given. masks: as in `forward`."""
-        for layer in part:
-            weights = self.weights(layer.name)
+    def convolve(self, patches: Tensor) -> Tensor:
+        """The convolutional layers: (N, numbers of the columns held here)."""
+        maps = functional.pad(patches, (0, OVERHANG, 0, OVERHANG))
+        for layer in self.layers:
             if layer.kind == "convolution":
-                maps = self._convolve(maps, layer, weights)
-            else:
+                maps = self._convolve(maps, layer, self.weights(layer.name))
+        return maps.flatten(1)
+
+    def connect(
+        self, numbers: Tensor, masks: Sequence[Tensor] | None = None, part: Sequence[Layer] | None = None
+    ) -> Tensor:
+        """The fully-connected layers over `convolve`'s numbers: logits. part: some of them in a row, over what the
+        layer below the first gives; None for all."""
+        for layer in self.layers if part is None else part:
+            if layer.kind == "fully-connected":
                 mask = masks[DROPPED.index(layer.name)] if masks is not None and layer.name in DROPPED else None
-                maps = self._connect(maps.flatten(1), layer, weights, mask)
-        return maps
+                numbers = self._connect(numbers, layer, self.weights(layer.name), mask)
+        return numbers
 
     def _convolve(self, maps: Tensor, layer: Layer, weights: Weights) -> Tensor:
         sees_all = self.architecture.sees_all(layer.name)

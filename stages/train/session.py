@@ -185,14 +185,14 @@ class Session:
         """One mini-batch: forward, backward, update; the loss, on the device."""
         setting = self.setting
         indices = torch.from_numpy(batch.indices).to(setting.device)
-        logits = self._logits(batch)
+        logits = self._logits(batch, self._masks(len(batch.indices)))
         loss = functional.cross_entropy(logits.float(), self.labels[indices])
         loss.backward()  # type: ignore[no-untyped-call]
         self.update.step()
         self.update.clear()
         return loss.detach()
 
-    def _logits(self, batch: Batch) -> Tensor:
+    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
         """What the net says of a mini-batch's training patches."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
@@ -202,7 +202,6 @@ class Session:
             colour_noise=self.schedule.colour_noise,
             noise_divides=recipe.input.noise_divides,
         )
-        masks = self._masks(len(batch.indices))
         with autocast(setting.device, setting.precision):
             return self.forward(patches, masks)
 
