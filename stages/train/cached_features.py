@@ -45,6 +45,8 @@ FEATURES = "features"
 _KEY = "key.txt"
 _AT_ONCE = 128
 """Pictures in one forward pass of the frozen part."""
+_SHORT = 2000
+"""Mini-batches; fewer make an epoch of a few seconds."""
 _JUDGED_AT_ONCE = 4096
 """Validation pictures in one forward pass of the rest."""
 
@@ -104,9 +106,11 @@ class CachedSession(Session):
         self._best_saved = None if best is None else best.error
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
-        """As any session, and without progress bars: an epoch is over before one could be read."""
+        """As any session, and without a progress bar for epochs that are over before it could be read."""
         super().begin(checkpoint)
-        self._loud, self.talk = self.talk, Talk(quiet=True)
+        self._loud = self.talk
+        if self.batches < _SHORT:
+            self.talk = Talk(quiet=True)
 
     def train(self) -> None:
         """Compute the features, train to the schedule's end, and remove them."""
