@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,13 +17,17 @@ from alexnet_cli.network import Network, Placement, column_rows, load_whole
 from alexnet_cli.recipe import load_recipe
 
 SMALL = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 7}
-VARIANTS = ("paper", "source-2012", "conv6", "no-norm", "no-overlap", "no-exchange", "one-column", "tanh")
+SOURCE_ORDER = ("source-2012", "conv6", "conv6-pretrain")
+VARIANTS = ("paper", *SOURCE_ORDER, "no-norm", "no-overlap", "no-exchange", "one-column", "tanh")
 
 
 def small(recipe: str) -> Architecture:
     """A recipe's net, narrower; with the same-map norm and LRN strong enough to matter."""
-    strong = {"norm_alpha": 0.05, "map_norm_alpha": 0.5}
-    return load_recipe(recipe).with_options(architecture={**SMALL, **strong}).architecture
+    values: dict[str, Any] = {**SMALL, "norm_alpha": 0.05, "map_norm_alpha": 0.5}
+    own = load_recipe(recipe).architecture
+    values |= {"bottleneck": 6} if own.bottleneck else {}
+    values |= {"hidden_fc6": 24} if own.hidden_fc6 else {}
+    return dataclasses.replace(own, **values)
 
 
 def made(architecture: Architecture) -> Network:
@@ -80,6 +87,10 @@ def reference(net: Architecture, weights: dict[str, Tensor], x: Tensor, source: 
         kernels, biases = weights[f"{name}.weight"].chunk(count), weights[f"{name}.bias"].chunk(count)
         seen = everything(numbers)
         numbers = [act(functional.linear(s, k, b)) for s, k, b in zip(seen, kernels, biases, strict=True)]
+    if net.bottleneck:
+        kernels, biases = weights["bottleneck.weight"].chunk(count), weights["bottleneck.bias"].chunk(count)
+        seen = everything(numbers)
+        numbers = [functional.linear(s, k, b) for s, k, b in zip(seen, kernels, biases, strict=True)]
     return functional.linear(torch.cat(numbers, 1), weights["fc8.weight"], weights["fc8.bias"])
 
 
@@ -90,7 +101,7 @@ def test_logits_and_gradients_equal_a_net_written_column_by_column(recipe: str) 
     patches = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weights = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
     mine = network(patches)
-    theirs = reference(net, weights, patches, recipe == "source-2012")
+    theirs = reference(net, weights, patches, recipe in SOURCE_ORDER)
     torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
     mine.square().sum().backward()
     theirs.square().sum().backward()  # type: ignore[no-untyped-call]

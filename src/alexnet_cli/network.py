@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet_cli.architecture import OVERHANG, Architecture, Layer, layers
+from alexnet_cli.architecture import DROPPED, OVERHANG, Architecture, Layer, layers
 from alexnet_cli.errors import UsageError
 from alexnet_cli.normalisation import local_response_norm, same_map_norm
 
@@ -88,6 +88,7 @@ class Network(nn.Module):
     conv6: Weights
     fc6: Weights
     fc7: Weights
+    bottleneck: Weights
     fc8: Weights
 
     def __init__(self, architecture: Architecture, placement: Placement | None = None) -> None:
@@ -133,18 +134,26 @@ class Network(nn.Module):
                 maps = self._convolve(maps, layer, self.weights(layer.name))
         return maps.flatten(1)
 
-    def connect(self, numbers: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
-        """The fully-connected layers over `convolve`'s numbers: logits of all classes."""
-        here = self.placement
-        connected = [layer for layer in self.layers if layer.kind == "fully-connected"]
-        for layer in connected:
-            if layer is connected[0] and here.splits_pictures:
+    def connect(
+        self, numbers: Tensor, masks: Sequence[Tensor] | None = None, part: Sequence[Layer] | None = None
+    ) -> Tensor:
+        """The fully-connected layers over `convolve`'s numbers: logits of all classes.
+
+        part: some of them in a row, over what the layer below the first gives; None for all.
+        """
+        here, first = self.placement, self.architecture.fully_connected[0]
+        for layer in self.layers if part is None else part:
+            if layer.kind != "fully-connected":
+                continue
+            if layer.name == first and here.splits_pictures:
                 numbers = here.to_connected(numbers, layer.name)
             elif self.architecture.sees_all(layer.name) or here.splits_pictures:
                 numbers = here.gather(numbers, layer.name)
-            mask = None if masks is None or layer.name == "fc8" else masks[int(layer.name == "fc7")]
+            mask = masks[DROPPED.index(layer.name)] if masks is not None and layer.name in DROPPED else None
             numbers = self._connect(numbers, layer, self.weights(layer.name), mask)
-        return here.gather_logits(numbers, "fc8")
+            if layer.name == "fc8":
+                numbers = here.gather_logits(numbers, layer.name)
+        return numbers
 
     def _convolve(self, maps: Tensor, layer: Layer, weights: Weights) -> Tensor:
         sees_all = self.architecture.sees_all(layer.name)
@@ -161,9 +170,8 @@ class Network(nn.Module):
             numbers = functional.linear(numbers, weights.weight, weights.bias)
         else:
             numbers = self._connect_columns(numbers, layer, weights)
-        if layer.name == "fc8":
-            return numbers
-        numbers = self._follow("activation", numbers)
+        if "activation" in layer.after:
+            numbers = self._follow("activation", numbers)
         return numbers if mask is None else numbers * mask
 
     def _connect_columns(self, numbers: Tensor, layer: Layer, weights: Weights) -> Tensor:

@@ -13,10 +13,12 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from alexnet_cli.architecture import Architecture
+from alexnet_cli.architecture import Architecture, layers
 from alexnet_cli.errors import UsageError
 
 RECIPE_GROUP = "alexnet.recipes"
+CACHED_VIEWS = (1, 2, 5, 10)
+"""Numbers of views that can be cached."""
 Section = TypeVar("Section")
 
 
@@ -75,6 +77,8 @@ class Training:
     """Training ends here at the latest."""
     rate: float = 0.01
     """ε of the weights."""
+    layer_rates: Mapping[str, float] = field(default_factory=dict)
+    """ε by layer from the first step on, in place of `rate`; 0 freezes the layer, biases too."""
     bias_rate: float | None = None
     """ε of the biases; None: the weights' rate, drops included."""
     momentum: float = 0.9
@@ -88,6 +92,19 @@ class Training:
     drops: int = 3
     """plateau: after so many drops, the next plateau ends the training."""
     changes: tuple[Change, ...] = ()
+    trained: tuple[str, ...] = ()
+    """The layers that are trained; all others stay frozen to the end, whatever the rates say. Empty: all."""
+    take: tuple[str, ...] = ()
+    """The layers that are taken from the origin (`--init-from`), and no others. Empty: all that fit."""
+    fresh: tuple[str, ...] = ()
+    """Layers that are not taken from the origin even where they fit."""
+    keep_net: bool = False
+    """Architecture and input are the origin's in place of the recipe's; the classes are the training pictures'."""
+    cached_features: bool = False
+    """Compute what the frozen layers below the first trained one give once per view, and train from that."""
+    cached_views: int = 10
+    """Views per picture: 1 the centre, 2 with its mirror image, 5 with the corners, 10 all test views. One is drawn in
+    each epoch. Where the input's `flip` is off, those without mirror images."""
     stuck_after: int = 1000
     """After so many steps the mean loss is compared with ln(classes), and one that has not begun to learn told."""
 
@@ -99,6 +116,11 @@ class Training:
                 f"batch_size {self.batch_size}, epochs {self.epochs}, patience {self.patience} and stuck_after "
                 f"{self.stuck_after} must be positive"
             )
+        if self.cached_views not in CACHED_VIEWS:
+            raise UsageError(f"cached_views {self.cached_views}: use one of {', '.join(map(str, CACHED_VIEWS))}")
+        negative = [layer for layer, rate in self.layer_rates.items() if rate < 0]
+        if negative:
+            raise UsageError(f"the rate of {negative[0]} is {self.layer_rates[negative[0]]}: it must not be negative")
         if self.rate <= 0 or self.weight_decay < 0 or not 0 <= self.momentum < 1 or self.drop_factor <= 1:
             raise UsageError(
                 f"rate {self.rate} must be positive, weight_decay {self.weight_decay} not negative, momentum "
@@ -115,6 +137,19 @@ class Recipe:
     architecture: Architecture = field(default_factory=Architecture)
     input: Input = field(default_factory=Input)
     training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        known = [layer.name for layer in layers(self.architecture)]
+        training = self.training
+        named = {"layer_rates": training.layer_rates, "trained": training.trained, "take": training.take}
+        named |= {"fresh": training.fresh}
+        named |= {f"changes (epoch {change.epoch})": change.layers for change in training.changes}
+        for field_name, names in named.items():
+            odd = [name for name in names if name not in known]
+            if odd:
+                raise UsageError(
+                    f"training.{field_name} names '{odd[0]}', and this net's layers are {', '.join(known)}"
+                )
 
     def with_options(
         self,

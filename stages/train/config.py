@@ -31,7 +31,8 @@ class TrainConfig(CommonOptions):
     ] = None
     """Statistics of the training store."""
     recipe: Annotated[
-        str, Option("--recipe", help="paper, source-2012, quickstart, small, … (`alexnet summary --list`).")
+        str,
+        Option("--recipe", help="paper, source-2012, small, finetune-last, … (`alexnet summary --list`)."),
     ] = "paper"
     """Name of the recipe."""
     epochs: Annotated[
@@ -54,6 +55,16 @@ class TrainConfig(CommonOptions):
         ),
     ] = ()  # type: ignore[assignment]
     """FIELD=VALUE, in TOML's notation."""
+    init_from: Annotated[
+        Path | None,
+        Option(
+            "--init-from",
+            help="Begin with the layers of another net that fit: a run folder or a checkpoint.",
+            metavar="RUN",
+            show_default=False,
+        ),
+    ] = None
+    """Run folder (its best checkpoint is taken, else its newest) or checkpoint folder whose layers are taken."""
     seed: Seed = 0
     """Initial values, order, patches, noise and dropout are functions of it."""
     devices: Devices = "auto"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import tomllib
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import Recipe, load_recipe
+from stages.train.cached_features import CachedSession, split
 from stages.train.config import TrainConfig
+from stages.train.init_from import Origin, find_origin, plan
 from stages.train.session import Session, Setting
 from stages.train.signals import stop_requests
 
@@ -58,6 +61,8 @@ class Inputs:
     val: CropStore | None
     statistics: Statistics
     parents: dict[str, str]
+    origin: Origin | None
+    """What the first values come from (`--init-from`)."""
 
 
 def run(config: TrainConfig) -> Result:
@@ -70,6 +75,11 @@ def run(config: TrainConfig) -> Result:
     devices, world = devices_of_ranks(choose_devices(config.devices))
     net, pictures = inputs.recipe.architecture, min(inputs.recipe.training.batch_size, len(inputs.store))
     layout, _ = choose_layout(config.parallel, world, net)
+    if world > 1 and inputs.recipe.training.cached_features:
+        raise UsageError(
+            f"recipe {inputs.recipe.name} keeps the frozen layers' features, which works in one process: give one "
+            "device in --devices, or --set training.cached_features=false"
+        )
     if layout.data_size > pictures:
         raise UsageError(
             f"--devices {config.devices}: {layout.data_size} shares of a mini-batch of {pictures} pictures"
@@ -85,12 +95,19 @@ def run(config: TrainConfig) -> Result:
 def check(config: TrainConfig) -> Inputs:
     """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
     store = _labelled(open_crops(config.crops))
-    recipe = resolve_recipe(config, len(store.classes))
+    folder = RunFolder(config.out)
+    origin = find_origin(config, folder)
+    recipe = resolve_recipe(config, len(store.classes), origin)
+    origin = plan(origin, recipe, store.classes)
+    if recipe.training.cached_features:
+        split(recipe)
     val = _validation(config, recipe, store)
     statistics, parents = _statistics(config, store)
     if val is not None:
         parents["validation"] = val.digest
-    return Inputs(recipe, store, val, statistics, parents)
+    if origin is not None:
+        parents |= origin.parents
+    return Inputs(recipe, store, val, statistics, parents, origin)
 
 
 def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Result:
@@ -118,11 +135,13 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
             threads=config.workers or max(1, min(8, cores() // ranks.local_world)),
             checkpoint_seconds=60 * config.checkpoint_minutes,
             parents=inputs.parents,
+            origin=inputs.origin,
         )
         _announce(talk, config, setting)
         ranks.tick("initial values")
         with stop_requests(talk) as stop:
-            session = Session(setting, folder, talk, stop)
+            kind = CachedSession if inputs.recipe.training.cached_features else Session
+            session = kind(setting, folder, talk, stop)
             session.begin(checkpoint)
             try:
                 session.train()
@@ -136,7 +155,7 @@ def _place_together(
 ) -> Checkpoint | None:
     """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
     ranks.tick("opening the run folder")
-    checkpoint = _place(config, folder, inputs.recipe, inputs.parents, talk) if ranks.first else None
+    checkpoint = _place(config, folder, inputs, talk) if ranks.first else None
     step = ranks.sum([int(checkpoint.manifest.details["step"]) if checkpoint else -1 if ranks.first else 0])[0]
     if not ranks.first:
         log_to(folder.path / RANK_LOGS / f"rank-{ranks.rank}.log")
@@ -145,19 +164,18 @@ def _place_together(
     return checkpoint
 
 
-def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
-    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit."""
-    recipe = load_recipe(config.recipe)
-    values = recipe.to_dict()
-    for text in config.set:
-        name, _, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
-        try:
-            values[section][field] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[section][field] = value.strip()
+def resolve_recipe(config: TrainConfig, classes: int, origin: Origin | None = None) -> Recipe:
+    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
+
+    Where the recipe keeps the origin's net (`keep_net`), architecture and input are the origin's, and options override
+    those.
+    """
+    values = load_recipe(config.recipe).to_dict()
+    _override(values, config.set)
+    if values["training"]["keep_net"] and origin is not None and origin.recipe is not None:
+        kept = origin.recipe.to_dict()
+        values |= {"architecture": kept["architecture"], "input": kept["input"]}
+        _override(values, config.set)
     try:
         recipe = Recipe.from_dict(values)
     except TypeError as error:
@@ -166,6 +184,19 @@ def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
         architecture={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
     )
+
+
+def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
+    """Put `--set`'s values into a recipe's."""
+    for text in texts:
+        name, _, value = text.partition("=")
+        section, _, field = name.strip().partition(".")
+        if not isinstance(values.get(section), dict):
+            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
+        try:
+            values[section][field] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[section][field] = value.strip()
 
 
 def _labelled(store: CropStore) -> CropStore:
@@ -199,10 +230,9 @@ def _statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict
     return statistics, {"crops": store.digest, "statistics": manifest.digest}
 
 
-def _place(
-    config: TrainConfig, folder: RunFolder, recipe: Recipe, parents: dict[str, str], talk: Talk
-) -> Checkpoint | None:
+def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
+    recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
     record = {
         "recipe": recipe.to_dict(),
         "parents": parents,
@@ -212,6 +242,8 @@ def _place(
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
     }
+    if origin is not None and origin.checkpoint is not None:
+        record["init_from"] = origin.record()
     if folder.path.exists() and config.resume:
         newest = folder.newest()
         if newest is not None:

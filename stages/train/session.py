@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipe import Recipe
 from alexnet_cli.update_rule import UpdateRule
+from stages.train.init_from import Origin
 from stages.train.journal import Journal
 from stages.train.schedule import Schedule
 from stages.train.signals import StopRequest
@@ -78,6 +80,8 @@ class Setting:
     threads: int
     checkpoint_seconds: float
     parents: dict[str, str]
+    origin: Origin | None = None
+    """Where the first values come from (`--init-from`)."""
 
     @property
     def device(self) -> torch.device:
@@ -116,6 +120,8 @@ class Session:
         self.network.to(dtype=float_type(self.setting.precision))
         if checkpoint is None:
             initialise(self.network, self.training.initial_values, self.setting.seed)
+            if self.setting.origin is not None:
+                self.setting.origin.load_into(self.network)
         else:
             load_whole(self.network, checkpoint.model)
             self.progress = Progress(**checkpoint.state["progress"])
@@ -129,6 +135,8 @@ class Session:
         if checkpoint is not None:
             self.update.load_buffers(own_rows(self.network, checkpoint.momentum))
         self.journal = Journal(self.folder, self.talk, self.progress.step, writes=self.ranks.first)
+        if checkpoint is None and self.setting.origin is not None:
+            self.setting.origin.tell(self.journal)
 
     def train(self) -> None:
         """Train to the schedule's end. Raises when stopped by a signal, or when the loss is not finite."""
@@ -147,18 +155,11 @@ class Session:
             setting.seed, progress.epoch, order, flip=self.recipe.input.flip, run=self.recipe.input.patch_run
         )
         batches = batches_of(order, self.batch_size)[progress.batch : self.batches]
-        share = self.ranks.share(self.batch_size)
         label = f"epoch {progress.epoch}/{self.training.epochs}"
         total, done = self.batches * self.batch_size, progress.batch * self.batch_size
         with (
             self.talk.progress(label, total, unit="images", done=done) as advance,
-            CropLoader(
-                setting.store,
-                [batch[share] for batch in batches],
-                device=setting.device,
-                threads=setting.threads,
-                ranks=self.ranks,
-            ) as loader,
+            self._loader(batches) as loader,
         ):
             for batch, whole in zip(loader, batches, strict=True):
                 self.ranks.tick(f"step {progress.step + 1}")
@@ -167,6 +168,12 @@ class Session:
                     self._stop()
                 if self._save_due:
                     self.save()
+
+    def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
+        """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
+        setting, share = self.setting, self.ranks.share(self.batch_size)
+        own = [batch[share] for batch in batches]
+        return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
 
     def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
         progress, ranks = self.progress, self.ranks
@@ -198,19 +205,10 @@ class Session:
         batch: the crops that this rank's convolutions see. whole: the indices of the mini-batch. The loss is this
         rank's share of the mini-batch's mean: gradients are sums over the ranks.
         """
-        setting, recipe, ranks = self.setting, self.recipe, self.ranks
-        patches = training_patches(
-            batch.crops,
-            self.draws.of(batch.indices),
-            self.transform,
-            colour_noise=self.schedule.colour_noise,
-            noise_divides=recipe.input.noise_divides,
-        ).to(float_type(setting.precision))
-        ranks.announce(len(whole))
-        rows = ranks.result_rows(len(whole))
-        labels = self.labels[torch.from_numpy(whole[rows]).to(setting.device)]
-        with autocast(setting.device, setting.precision):
-            logits = self.forward(patches, self._masks(len(whole), rows))
+        self.ranks.announce(len(whole))
+        rows = self.ranks.result_rows(len(whole))
+        labels = self.labels[torch.from_numpy(whole[rows]).to(self.setting.device)]
+        logits = self._logits(batch, self._masks(len(whole), rows))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.cross_entropy(logits, labels, reduction="sum") / len(whole)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -218,17 +216,29 @@ class Session:
         self.update.clear()
         return loss.detach()
 
+    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
+        """What the net says of a mini-batch's training patches."""
+        setting, recipe = self.setting, self.recipe
+        patches = training_patches(
+            batch.crops,
+            self.draws.of(batch.indices),
+            self.transform,
+            colour_noise=self.schedule.colour_noise,
+            noise_divides=recipe.input.noise_divides,
+        ).to(float_type(setting.precision))
+        with autocast(setting.device, setting.precision):
+            return self.forward(patches, masks)
+
     def _masks(self, pictures: int, rows: slice) -> list[Tensor] | None:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
         net, setting = self.recipe.architecture, self.setting
         masks = dropout_masks(net, self.network.held, setting.seed, self.progress.step, pictures, self.setting.device)
         if masks is None:
             return None
-        here = self.network.placement
-        # A column's masks are drawn for its own neurons already.
-        neurons = column_rows(masks[0].shape[1], here.parts, here.part) if here.splits_pictures else slice(None)
-        dtype = float_type(setting.precision)
-        return [mask[rows, neurons].to(dtype) for mask in masks]
+        here, dtype = self.network.placement, float_type(setting.precision)
+        if not here.splits_pictures:  # a column's masks are drawn for its own neurons already
+            return [mask[rows].to(dtype) for mask in masks]
+        return [mask[:, column_rows(mask.shape[1], here.parts, here.part)].to(dtype) for mask in masks]
 
     def _look(self) -> float:
         """Gather the losses since the last look; the epoch's mean. A sum that is not finite ends the training."""

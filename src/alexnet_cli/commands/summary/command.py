@@ -46,7 +46,7 @@ def command(config: SummaryConfig) -> None:
             layer["name"],
             "×".join(str(number) for number in layer["output"]),
             layer["kernels"],
-            " → ".join(layer["then"]) or "softmax",
+            " → ".join(layer["then"]) or ("softmax" if layer is summary["layers"][-1] else "–"),
             layer["sees"],
             f"{layer['parameters']:,}",
             f"{layer['neurons']:,}",
