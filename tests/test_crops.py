@@ -139,7 +139,7 @@ def test_an_interrupted_store_continues_and_ends_the_same(tmp_path: Path) -> Non
     first.close()
     second = CropWriter(tmp_path / "parts.lmdb", PLAN)
     assert (second.sources_done, second.records, second.started_again) == (2, 2, False)
-    assert second.steps[0].notes == ["note"]
+    assert next(second.steps()).notes == ["note"]
     for start in (2, 4):
         second.commit(2, [record(start), record(start + 1)], ["note"])
     manifest = finish(second)

@@ -30,7 +30,8 @@ from alexnet_cli.pictures import active_pillow, crop_of
 from stages.preprocess import pool
 from stages.preprocess import run as run_module
 from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.run import Result, run
+from stages.preprocess.result import Result
+from stages.preprocess.run import run
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 
@@ -103,7 +104,12 @@ def test_a_tree_becomes_a_store_with_sorted_classes_and_paths(tree: Path, tmp_pa
         assert np.array_equal(store.read(index), crop_of((tree / name).read_bytes())[0])
     store.close()
     assert (result.pictures, result.classes, result.rejected, result.digest) == (6, 3, 0, store.digest)
-    assert sorted(file.name for file in (tmp_path / "a.lmdb").iterdir()) == ["data.mdb", "manifest.json"]
+    assert sorted(file.name for file in (tmp_path / "a.lmdb").iterdir()) == [
+        "data.mdb",
+        "manifest.json",
+        "report.json",
+        "report.txt",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lmdb", "pictures"]
 
 
@@ -207,8 +213,12 @@ def test_people_read_a_summary_and_progress(tree: Path, tmp_path: Path, capsys: 
     assert main(["preprocess", str(tree), "--out", str(tmp_path / "a.lmdb"), "--workers", "1"]) == 0
     printed = capsys.readouterr()
     facts = dict(line.split(None, 1) for line in printed.out.splitlines()[1:])
-    assert (facts["pictures"], facts["classes"], facts["greyscale"], facts["CMYK"]) == ("6", "3", "0", "0")
+    assert facts["pictures"] == "6"
+    assert facts["classes"] == "3, 1 (bat) to 3 (ape) of each, median 2, largest : smallest = 3.0"
+    assert facts["noteworthy"] == "1 converted, 6 enlarged"
     assert "pictures/s with pillow" in facts["time"]
+    assert facts["report"] == f"{tmp_path}/a.lmdb/report.txt"
+    assert sorted(facts) == ["classes", "noteworthy", "pictures", "report", "size", "time"]
     assert "cropping: 6/6" in printed.err
 
 
@@ -236,6 +246,7 @@ def test_the_real_samples_go_through(tmp_path: Path) -> None:
         "rotated": 1,
         "small": 12,
         "wrong_extension": 1,
+        "animated": 0,
     }
 
 
@@ -673,7 +684,8 @@ def test_killed_in_the_middle_the_same_command_continues_and_ends_the_same(slow_
     process.kill()
     stderr = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL
-    assert all(line.startswith("cropping: ") for line in stderr.splitlines()), stderr
+    assert stderr.startswith(f"{out}: 900 pictures to crop, about ")
+    assert all(line.startswith("cropping: ") for line in stderr.splitlines()[1:]), stderr
     assert nobody_is_left(process)
     assert not out.exists()
     result = preprocess(slow_pictures, out)
@@ -716,7 +728,7 @@ def test_a_worker_that_dies_ends_the_command_in_one_line(tree: Path, tmp_path: P
         with pytest.raises(
             ResourceError, match=r"a worker process died \(SIGKILL\).* run the same command again"
         ) as caught:
-            for _ in workers.run([names[: pool.CHUNK], names[pool.CHUNK :]] * 20):
+            for _ in workers.run(names * 20):
                 pass
     finally:
         workers.close()

@@ -8,6 +8,7 @@ process reads that. The shared memory has no name, so nothing of it can stay beh
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import io
 import os
 import signal
@@ -20,7 +21,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from alexnet_cli.artifacts.crops import RECORD_BYTES
+from alexnet_cli.artifacts.crops import DIGEST_BYTES, RECORD_BYTES
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.pictures import BadPictureError, crop_image, read_picture
 
@@ -50,6 +51,7 @@ class Outcome:
     size: int = 0
     crc: int = 0
     facts: int = 0
+    digest: bytes = b""
     rejected: str = ""
     spilled: bytes = b""
 
@@ -62,16 +64,16 @@ def crops_in_order(names: Sequence[str], job: Job, workers: int) -> Generator[li
 
     The bytes are valid until the next are asked for. With one worker everything happens in this process.
     """
-    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    workers = min(workers, len(chunks))
+    count = -(-len(names) // CHUNK)
+    workers = min(workers, count)
     if workers <= 1:
         memory = memoryview(bytearray(CHUNK * RECORD_BYTES))
-        for chunk in chunks:
-            yield _view(crop_chunk(chunk, job, memory), memory)
+        for number in range(count):
+            yield _view(crop_chunk(names[number * CHUNK : (number + 1) * CHUNK], job, memory), memory)
         return
     pool = _Pool(job, workers)
     try:
-        yield from pool.run(chunks)
+        yield from pool.run(names)
     finally:
         pool.close()
 
@@ -90,6 +92,8 @@ def _crop_one(name: str, job: Job, room: memoryview) -> Outcome:
         image, facts = crop_image(data, name=name, filter=job.filter, exif_rotation=job.exif_rotation)
     except BadPictureError as error:
         return Outcome(rejected=str(error))
+    # SHA-256 as processors compute it themselves: twice as fast as BLAKE2, a twentieth of the time of decoding.
+    digest = hashlib.sha256(data, usedforsecurity=False).digest()[:DIGEST_BYTES]
     if job.codec == "raw":
         value = image.tobytes()
     else:
@@ -97,9 +101,9 @@ def _crop_one(name: str, job: Job, room: memoryview) -> Outcome:
         image.save(file, "JPEG", quality=job.quality)
         value = file.getvalue()
     if len(value) > len(room):  # a JPEG of noise at quality 100
-        return Outcome(len(value), crc32c(value), int(facts), spilled=value)
+        return Outcome(len(value), crc32c(value), int(facts), digest, spilled=value)
     room[: len(value)] = value
-    return Outcome(len(value), crc32c(value), int(facts))
+    return Outcome(len(value), crc32c(value), int(facts), digest)
 
 
 def _view(outcomes: Sequence[Outcome], memory: memoryview) -> list[Stored]:
@@ -133,14 +137,15 @@ class _Pool:
             for _ in range(count):
                 self._workers.append(_Worker(context, job, ring))
 
-    def run(self, chunks: Sequence[Sequence[str]]) -> Generator[list[Stored], None, None]:
+    def run(self, names: Sequence[str]) -> Generator[list[Stored], None, None]:
+        count = -(-len(names) // CHUNK)
         free = list(range(self._slots))
         arrived: dict[int, tuple[int, list[Outcome]]] = {}
         sent = 0
-        for number in range(len(chunks)):
+        for number in range(count):
             while number not in arrived:
-                while free and sent < len(chunks) and (worker := self._least_busy()):
-                    self._send(worker, sent, free.pop(), chunks[sent])
+                while free and sent < count and (worker := self._least_busy()):
+                    self._send(worker, sent, free.pop(), names[sent * CHUNK : (sent + 1) * CHUNK])
                     sent += 1
                 arrived.update(self._receive())
             slot, outcomes = arrived.pop(number)
