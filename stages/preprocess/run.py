@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.crops import CropStore, open_crops
-from alexnet_cli.artifacts.crops_shards import divisions, missing_shards, shard_folder, shard_range
+from alexnet_cli.artifacts.crops_shards import divisions, missing_shards, require_plan, shard_folder, shard_range
 from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing
@@ -55,6 +55,8 @@ def run(config: PreprocessConfig) -> Result:
         with only_writer(out):
             everything = find_sources(config)
             _refuse_output(config, out, shard)
+            if shard:
+                require_plan(config.out, _common_plan(config, everything), but=shard.number)
             elsewhere = _stores_to_compare(config)
             sources = _part(everything, shard, config)
             writer = CropWriter(out, _plan(config, everything, shard))

@@ -65,10 +65,14 @@ def open_crops(path: Path) -> CropStore:
 
 def open_piece(path: Path) -> CropStore:
     """Open a finished store in one piece, or one shard; ArtifactError in one line for anything else."""
-    manifest = read_folder_manifest(
+    return CropStore(path, open_manifest(path))
+
+
+def open_manifest(path: Path) -> Manifest:
+    """The manifest of a finished store in one piece, or of one shard."""
+    return read_folder_manifest(
         path, kind=KIND, schema=SCHEMA, unfinished="run the same `alexnet preprocess` again to finish it"
     )
-    return CropStore(path, manifest)
 
 
 class CropStore:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_cli.artifacts.crops import KIND, SCHEMA, Crop, CropStore, open_piece
+from alexnet_cli.artifacts.crops import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.errors import ArtifactError
 
@@ -56,6 +56,18 @@ def missing_shards(path: Path) -> list[int]:
     finished = {number for number, _, partial in _folders(path) if not partial}
     of = max(divisions(path))
     return [number for number in range(1, of + 1) if number not in finished]
+
+
+def require_plan(path: Path, plan: str, *, but: int) -> None:
+    """ArtifactError where a finished shard, other than number `but`, does not belong to this plan."""
+    for number, of, partial in sorted(_folders(path)):
+        if not partial and number != but:
+            shard = open_manifest(shard_folder(path, number, of))
+            if shard.details.get("shard", {}).get("plan") != plan:
+                raise ArtifactError(
+                    f"{path}: shard {number} came from other pictures, options or versions than this one will: "
+                    "use the same, remove it, or choose another --out"
+                )
 
 
 def open_shards(path: Path) -> CropStore:
