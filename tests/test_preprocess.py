@@ -609,7 +609,7 @@ def test_too_little_space_is_known_before_the_work(
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb")
     assert (code, line) == (
         5,
-        f"{tmp_path}/a.lmdb: the disk is too full: 1.2 MB needed, 1.0 MB free: "
+        f"{tmp_path}/a.lmdb: the disk is too full: 1.3 MB needed, 1.0 MB free: "
         "free some space, choose another --out, or use --codec jpeg",
     )
 

@@ -32,8 +32,9 @@ LARGE = 1 << 31
 _PAGE = 4096
 _HEADER = 16  # in front of a value that fills pages of its own
 _KEYS_IN_A_PAGE = 100  # with room to spare: sorted keys fill LMDB's pages almost completely
-_FEW_PAGES = 8  # the file's own, the tree's root, ends of arrays
-_OTHER_ARRAYS = 8 + 4 + 1 + DIGEST_BYTES  # label, CRC, facts, digest
+_FEW_PAGES = 16  # the file's own, the tree's, ends of arrays, what transactions left free
+_ARRAYS = 8 + 4 + 1 + DIGEST_BYTES  # label, CRC, facts, digest
+_STEP_NOTES = 5 + 12 + 4 + 2 * DIGEST_BYTES  # the same as text, until the arrays are written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,8 @@ def estimate(pictures: Sequence[str], names: Sequence[str], job: Job, *, workers
     sizes, seconds = _trial(pictures, job)
     remaining = len(pictures)
     stored = np.array([_on_disk(size) for size in sizes])
-    rest = (
-        remaining * (_PAGE / _KEYS_IN_A_PAGE + _OTHER_ARRAYS)
-        + sum(len(name) + 4 for name in names)
-        + _FEW_PAGES * _PAGE
-    )
+    rest = remaining * (_PAGE / _KEYS_IN_A_PAGE + _ARRAYS + _STEP_NOTES) + _FEW_PAGES * _PAGE
+    rest += 2 * sum(len(name) + 4 for name in names)
     if job.codec == "raw":
         expected = most = remaining * _on_disk(RECORD_BYTES) + rest
     else:
