@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ from alexnet_cli.errors import ArtifactError
 from alexnet_cli.pictures import Facts, crop_of
 from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.duplicates import SHOWN_NAMES, duplicates_between, duplicates_within
+from stages.preprocess.official import DEFECTIVE, official_text
 from stages.preprocess.rejects import read_rejects, write_rejects
-from stages.preprocess.report import HANDLED, fact_key
+from stages.preprocess.report import HANDLED, Contents, fact_key, make_report, text_of
 from stages.preprocess.result import Result
 from stages.preprocess.run import run
+
+SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 
 
 def save(path: Path, seed: int, mode: str = "RGB", side: int = 60, **options: Any) -> Path:
@@ -126,6 +131,120 @@ def test_an_unlabelled_store_has_no_class_counts(tree: Path, tmp_path: Path) -> 
     report, _ = report_of(tmp_path / "a.lmdb")
     assert "classes" not in report and "classes" not in report["summary"]
     assert result.as_facts()["classes"] == "0"
+
+
+# ILSVRC-2012
+
+WNIDS = ClassList.sorted(
+    {"n01440764", "n15075141"}
+    | {f"n0144{number:04d}" for number in range(800, 864)}
+    | {"n01751748"}
+    | {f"n0175{number:04d}" for number in range(2000, 2212)}
+    | {"n02119789"}
+    | {f"n0212{number:04d}" for number in range(720)}
+)
+"""A thousand classes with ILSVRC-2012's at the places where it is looked for."""
+
+
+def contents(counts: list[int], file: str, **more: Any) -> Contents:
+    """A set whose n-th class has counts[n] pictures."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    names = [file.format(wnid=WNIDS.names[label], number=number) for number, label in enumerate(labels.tolist())]
+    rest = {"facts": np.zeros(len(names), np.uint8), "digests": None, "rejects": [], **more}
+    return Contents(names=names, labels=labels, classes=WNIDS, **rest)
+
+
+def test_a_whole_validation_set_is_told_to_be_whole() -> None:
+    assert len(WNIDS) == 1000
+    report = make_report(contents([50] * 1000, "{wnid}/ILSVRC2012_val_{number:08d}.JPEG"), digest="")
+    assert official_text(report["official"]) == "ILSVRC-2012 val: all 50,000 pictures, 50 of each class"
+    assert "ILSVRC-2012 val: all 50,000 pictures, 50 of each class\n" in text_of(report, "val.lmdb")
+    assert "official" not in make_report(contents([50] * 1000, "{wnid}/picture{number}.JPEG"), digest="")["summary"]
+    assert "official" not in make_report(
+        contents([50] * 1000, "ILSVRC2012_val_{number:08d}.JPEG"), digest="", whole=False
+    )
+
+
+def test_what_lacks_of_the_official_counts_is_told() -> None:
+    counts = [50] * 1000
+    counts[3], counts[7] = 49, 52
+    report = make_report(contents(counts, "ILSVRC2012_val_{number:08d}.JPEG"), digest="")
+    assert official_text(report["summary"]["official"]) == (
+        "ILSVRC-2012 val: 50,001 PICTURES INSTEAD OF 50,000, 2 CLASSES WITHOUT THE OFFICIAL 50, "
+        f"such as {WNIDS.names[3]} (49)"
+    )
+    assert report["official"]["listed"] == [[WNIDS.names[3], 49], [WNIDS.names[7], 52]]
+
+
+def test_rejected_pictures_were_there(tmp_path: Path) -> None:
+    counts = [50] * 1000
+    counts[3] = 49
+    reject = (f"{WNIDS.names[3]}/ILSVRC2012_val_00019877.JPEG", "is truncated")
+    some = contents(counts, "{wnid}/ILSVRC2012_val_{number:08d}.JPEG", rejects=[reject])
+    report = make_report(some, digest="")
+    assert official_text(report["official"]) == "ILSVRC-2012 val: all 50,000 pictures, 50 of each class"
+    assert report["known_defective"][-1] == {"name": reject[0], "defect": "CMYK", "handled": "rejected: is truncated"}
+
+
+def test_train_has_between_732_and_1300_pictures_of_each_class() -> None:
+    counts = [1300] * 1000
+    counts[0], counts[1] = 732, 731
+    report = make_report(contents(counts, "{wnid}/{wnid}_{number}.JPEG"), digest="")
+    assert official_text(report["official"]) == (
+        f"ILSVRC-2012 train: {sum(counts):,} PICTURES INSTEAD OF 1,281,167, "
+        f"1 CLASSES WITHOUT THE OFFICIAL 732 to 1,300, such as {WNIDS.names[1]} (731)"
+    )
+
+
+def test_the_test_set_has_no_labels() -> None:
+    names = [f"ILSVRC2012_test_{number:08d}.JPEG" for number in range(100_000)]
+    labels = np.full(100_000, -1)
+    some = Contents(names=names, labels=labels, classes=ClassList(()), facts=None, digests=None, rejects=[])
+    report = make_report(some, digest="")
+    assert official_text(report["official"]) == "ILSVRC-2012 test: all 100,000 pictures"
+
+
+def test_known_defective_files_are_found_and_their_handling_told(tree: Path, tmp_path: Path) -> None:
+    save(tree / "bat/n01739381_1309.JPEG", 20, "CMYK", format="JPEG")
+    save(tree / "bat/n02077923_14822.JPEG", 21)  # repaired by somebody
+    save(tree / "bat/n02105855_2933.JPEG", 22, "RGBA", format="PNG")
+    result = preprocess(tree, tmp_path / "a.lmdb")
+    report, text = report_of(tmp_path / "a.lmdb")
+    handled = {
+        "bat/n01739381_1309.JPEG": ("CMYK", "converted to RGB"),
+        "bat/n02077923_14822.JPEG": ("CMYK", "is not CMYK here: somebody repaired it before"),
+        "bat/n02105855_2933.JPEG": ("PNG named .JPEG", "read as the PNG that it is, transparency over white"),
+    }
+    found = {entry["name"]: (entry["defect"], entry["handled"]) for entry in report["known_defective"]}
+    assert found == handled
+    assert "Known defective files: 3\n  bat/n01739381_1309.JPEG  CMYK: converted to RGB\n" in text
+    assert result.as_facts()["known defective"] == ("3, such as bat/n01739381_1309.JPEG (CMYK: converted to RGB)")
+
+
+def test_the_known_defective_files_are_22_in_cmyk_and_a_png_of_train_and_one_of_val() -> None:
+    train = [name for name in DEFECTIVE if re.fullmatch(r"n\d{8}_\d+", name)]
+    assert len(train) == 23
+    assert [name for name in DEFECTIVE if name not in train] == ["ILSVRC2012_val_00019877"]
+    assert [name for name, defect in DEFECTIVE.items() if defect != "CMYK"] == ["n02105855_2933"]
+
+
+def test_the_real_defective_file_is_reported(tmp_path: Path) -> None:
+    if not SAMPLES.exists():
+        pytest.skip("no imagenet-samples.tar here")
+    name = "n02105855_2933.JPEG"
+    (tmp_path / "train/n02105855").mkdir(parents=True)
+    with tarfile.open(SAMPLES) as archive:
+        member = archive.extractfile(f"defective/{name}")
+        assert member is not None
+        (tmp_path / "train/n02105855" / name).write_bytes(member.read())
+    result = preprocess(tmp_path / "train", tmp_path / "a.lmdb")
+    assert result.report["known_defective"]["first"] == [
+        {
+            "name": f"n02105855/{name}",
+            "defect": "PNG named .JPEG",
+            "handled": "read as the PNG that it is, transparency over white",
+        }
+    ]
 
 
 # Noteworthy pictures

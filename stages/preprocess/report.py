@@ -24,6 +24,7 @@ from alexnet_cli.artifacts.publish import write_text
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.pictures import Facts
 from stages.preprocess.duplicates import SHOWN, duplicates_between, duplicates_within
+from stages.preprocess.official import compare_with_official, known_defective, official_set, official_text
 from stages.preprocess.rejects import Rejects
 
 TEXT_FILE = "report.txt"
@@ -92,11 +93,21 @@ def make_report(
         "facts": count_facts(contents.facts),
     }
     report: dict[str, Any] = {"store": digest, "summary": summary}
+    counts = np.zeros(len(contents.classes), np.int64)
     if (contents.labels != UNLABELLED).any():
         counts = np.bincount(contents.labels, minlength=len(contents.classes))
         report["classes"] = dict(zip(contents.classes.names, counts.tolist(), strict=True))
         if whole:
             summary["classes"] = _class_sizes(counts, contents.classes)
+    official = official_set(contents.names, contents.classes) if whole else None
+    if official is not None:
+        compared = compare_with_official(official, counts, len(contents.names), contents.rejects, contents.classes)
+        report["official"] = compared
+        summary["official"] = _short(compared)
+    defective = known_defective(contents.names, contents.facts, contents.rejects)
+    if defective:
+        report["known_defective"] = defective
+        summary["known_defective"] = {"found": len(defective), "first": defective[:FIRST]}
     if contents.facts is not None:
         report["pictures"] = _names_by_fact(contents.names, contents.facts)
     if contents.digests is not None:
@@ -123,6 +134,13 @@ def class_sizes_text(sizes: dict[str, Any]) -> str:
     if sizes["imbalance"] is None:
         return f"{text}; {sizes['empty']:,} without any"
     return f"{text}, largest : smallest = {sizes['imbalance']:.1f}"
+
+
+def defective_text(found: dict[str, Any]) -> str:
+    """`2 known defective files, such as a_1.JPEG (CMYK: converted to RGB)`."""
+    first = found["first"][0]
+    example = f"{first['name']} ({first['defect']}: {first['handled']})"
+    return example if found["found"] == 1 else f"{found['found']:,}, such as {example}"
 
 
 def facts_text(facts: dict[str, int]) -> str:
@@ -161,6 +179,13 @@ def text_of(report: dict[str, Any], title: str) -> str:
     if "classes" in summary:
         lines += [f"Classes: {summary['classes']['count']:,}, {class_sizes_text(summary['classes'])}"]
         lines += [f"  {count:>9,}  {name}" for name, count in _by_size(report["classes"])] + [""]
+    if "official" in report:
+        outside = [f"{name}  {count:,}" for name, count in report["official"]["listed"]]
+        lines += [official_text(report["official"]), *_indented(outside, len(outside)), ""]
+    if "known_defective" in report:
+        lines += [f"Known defective files: {len(report['known_defective'])}"]
+        lines += [f"  {entry['name']}  {entry['defect']}: {entry['handled']}" for entry in report["known_defective"]]
+        lines += [""]
     for fact in Facts:
         names = report.get("pictures", {}).get(fact_key(fact), [])
         if names:

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.console import duration, size
+from stages.preprocess.official import official_text
 from stages.preprocess.rejects import REJECTS_FILE
-from stages.preprocess.report import TEXT_FILE, class_sizes_text, duplicates_text, elsewhere_text, facts_text
+from stages.preprocess.report import (
+    TEXT_FILE,
+    class_sizes_text,
+    defective_text,
+    duplicates_text,
+    elsewhere_text,
+    facts_text,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,10 @@ class Result:
         facts = {"classes": f"{self.classes:,}"}
         if "classes" in summary:
             facts["classes"] += f", {class_sizes_text(summary['classes'])}"
+        if "official" in summary:
+            facts["official"] = official_text(summary["official"])
+        if "known_defective" in summary:
+            facts["known defective"] = defective_text(summary["known_defective"])
         if noteworthy := facts_text(summary["facts"]):
             facts["noteworthy"] = noteworthy
         if summary.get("duplicates", {}).get("groups"):
