@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import signal
 import subprocess
@@ -131,17 +130,16 @@ def test_many_threads_read_shards_at_once(tree: Path, tmp_path: Path) -> None:
     assert np.array_equal(store.read(5), expected[5])  # reading opens it again
 
 
-def crop_sums(store: CropStore) -> list[int]:
-    return [int(store.read(index).sum()) for index in range(len(store))]
+def description(store: CropStore) -> tuple[Any, ...]:
+    sums = [int(store.read(index).sum()) for index in range(len(store))]
+    return store.names, store.labels.tolist(), store.digest, store.manifest.details, sums
 
 
 def test_a_store_of_shards_goes_to_other_processes(tree: Path, tmp_path: Path) -> None:
     make_shards(tree, tmp_path / "a.lmdb", 2)
     store = open_crops(tmp_path / "a.lmdb")
-    copy = pickle.loads(pickle.dumps(store))
-    assert (copy.names, copy.digest, copy.manifest.details) == (store.names, store.digest, store.manifest.details)
     with get_context("spawn").Pool(1) as pool:
-        assert pool.apply(crop_sums, (store,)) == crop_sums(store)
+        assert pool.apply(description, (store,)) == description(store)
 
 
 def test_a_record_that_is_none_is_refused(tree: Path, tmp_path: Path) -> None:
