@@ -112,7 +112,7 @@ def test_the_report_counts_each_class(tree: Path, tmp_path: Path) -> None:
         "empty": 0,
     }
     assert "Classes: 3, 1 (bat) to 4 (ape) of each, median 2, largest : smallest = 4.0" in text
-    assert [line.split() for line in text.splitlines()[3:6]] == [["1", "bat"], ["2", "cat"], ["4", "ape"]]
+    assert [line.split() for line in text.splitlines()[-3:]] == [["1", "bat"], ["2", "cat"], ["4", "ape"]]
     assert result.as_facts()["classes"] == "3, 1 (bat) to 4 (ape) of each, median 2, largest : smallest = 4.0"
 
 
@@ -306,7 +306,7 @@ def test_duplicates_are_counted_and_conflicting_labels_called_out(tree: Path, tm
     }
     assert "  bat/1.jpg = cat/3.jpg  DIFFERENT LABELS: bat, cat\n  ape/1.jpg = ape/5.jpg = ape/6.jpg\n" in text
     assert result.as_facts()["duplicates"] == (
-        "3 (2 pictures more than once), such as bat/1.jpg = cat/3.jpg; 1 OF THEM WITH DIFFERENT LABELS"
+        "3 copies too many, of 2 pictures, 1 WITH DIFFERENT LABELS, such as bat/1.jpg = cat/3.jpg"
     )
 
 
@@ -334,7 +334,7 @@ def test_pictures_of_validation_that_are_in_train_too_are_found_by_themselves(tr
     ]
     assert "cat/leak.jpg = bat/1.jpg  DIFFERENT LABELS: cat here, bat there\n  ape/leak.jpg = ape/2.jpg\n" in text
     assert result.as_facts()["elsewhere"] == (
-        f"2 in {tmp_path}/train.lmdb too, such as cat/leak.jpg = bat/1.jpg; 1 OF THEM WITH DIFFERENT LABELS"
+        f"2 in {tmp_path}/train.lmdb too, 1 WITH DIFFERENT LABELS, such as cat/leak.jpg = bat/1.jpg"
     )
 
 

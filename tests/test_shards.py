@@ -165,7 +165,7 @@ def test_the_last_shard_brings_the_report_on_all(tree: Path, tmp_path: Path) -> 
     out = tmp_path / "many.lmdb"
     first = preprocess(tree, out, shard="2/2")
     assert first.shards == {"shard": "2/2", "missing": [1]}
-    assert first.as_facts()["shard"] == "2/2; 1 are missing"
+    assert first.as_facts()["shard"] == "2/2; missing still: shard 1"
     last = preprocess(tree, out, shard="1/2")
     one = json.loads((tmp_path / "one.lmdb/report.json").read_text())
     assert json.loads((out / "report.json").read_text()) == one

@@ -29,9 +29,9 @@ def command(config: PreprocessConfig) -> None:
 
     Several machines: each makes one shard, in any order; OUT is complete with
     the last, and every command takes it as one store, the same as in one piece.
-      any scheduler    alexnet preprocess … --out OUT --shard 2/8
-      a Slurm array    sbatch --array=1-8 … alexnet preprocess … --shard slurm
-      torchrun         torchrun --no-python … alexnet preprocess … --shard torchrun
+      by hand   alexnet preprocess … --out OUT --shard 2/8
+      Slurm     sbatch --array=1-8 … (or srun) alexnet preprocess … --shard slurm
+      torchrun  torchrun --no-python … alexnet preprocess … --shard torchrun
     slurm reads SLURM_ARRAY_TASK_ID and _COUNT (without an array SLURM_PROCID and
     SLURM_NTASKS), torchrun reads RANK and WORLD_SIZE. Processes that share a
     machine want --workers too. --allow-bad counts for each shard.

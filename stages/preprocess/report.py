@@ -151,10 +151,11 @@ def facts_text(facts: dict[str, int]) -> str:
 def duplicates_text(summary: dict[str, Any]) -> str:
     """One line on duplicates within a store."""
     found = summary["duplicates"]
-    text = f"{found['superfluous']:,} ({found['groups']:,} pictures more than once), such as {_pair(found['first'][0])}"
+    copies, pictures = found["superfluous"], found["groups"]
+    text = f"{copies:,} cop{'y' if copies == 1 else 'ies'} too many, of {pictures:,} picture{'s' * (pictures != 1)}"
     if found["conflicting"]:
-        return f"{text}; {found['conflicting']:,} OF THEM WITH DIFFERENT LABELS"
-    return text
+        text += f", {found['conflicting']:,} WITH DIFFERENT LABELS"
+    return f"{text}, such as {_pair(found['first'][0])}"
 
 
 def elsewhere_text(found: dict[str, Any]) -> str:
@@ -164,10 +165,10 @@ def elsewhere_text(found: dict[str, Any]) -> str:
     if not found["pictures"]:
         return f"none in {found['store']}"
     first = found["first"][0]
-    text = f"{found['pictures']:,} in {found['store']} too, such as {first['name']} = {first['other']}"
+    text = f"{found['pictures']:,} in {found['store']} too"
     if found["conflicting"]:
-        return f"{text}; {found['conflicting']:,} OF THEM WITH DIFFERENT LABELS"
-    return text
+        text += f", {found['conflicting']:,} WITH DIFFERENT LABELS"
+    return f"{text}, such as {first['name']} = {first['other']}"
 
 
 def text_of(report: dict[str, Any], title: str) -> str:
@@ -177,8 +178,7 @@ def text_of(report: dict[str, Any], title: str) -> str:
     if summary["rejected"]:
         lines += [f"Rejected: {summary['rejected']:,}, listed in rejects.tsv", ""]
     if "classes" in summary:
-        lines += [f"Classes: {summary['classes']['count']:,}, {class_sizes_text(summary['classes'])}"]
-        lines += [f"  {count:>9,}  {name}" for name, count in _by_size(report["classes"])] + [""]
+        lines += [f"Classes: {summary['classes']['count']:,}, {class_sizes_text(summary['classes'])}", ""]
     if "official" in report:
         outside = [f"{name}  {count:,}" for name, count in report["official"]["listed"]]
         lines += [official_text(report["official"]), *_indented(outside, len(outside)), ""]
@@ -201,6 +201,9 @@ def text_of(report: dict[str, Any], title: str) -> str:
         lines += [f"Exact duplicates: {elsewhere_text({**found, 'first': found.get('listed', [])})}"]
         texts = [_across(entry) for entry in found.get("listed", [])]
         lines += [*_indented(texts, found.get("pictures", 0)), ""]
+    if "classes" in report:
+        lines += ["Pictures of each class, the smallest first"]
+        lines += [f"  {count:>9,}  {name}" for name, count in _by_size(report["classes"])]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

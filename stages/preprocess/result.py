@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alexnet_cli.artifacts.crops_shards import name_shards
 from alexnet_cli.console import duration, size
 from stages.preprocess.official import official_text
 from stages.preprocess.rejects import REJECTS_FILE
@@ -105,7 +106,7 @@ class Result:
             return {}
         missing = self.shards["missing"]
         if missing:
-            return {"shard": f"{self.shards['shard']}; {len(missing):,} are missing"}
+            return {"shard": f"{self.shards['shard']}; missing still: {name_shards(missing)}"}
         whole = self.shards["whole"]
         folder = self.store.parent
         about = {f"all {key}": value for key, value in self._about(whole).items()}

@@ -82,7 +82,7 @@ def run(config: PreprocessConfig) -> Result:
         pillow=active_pillow(),
         digest=manifest.digest,
         report=manifest.details["report"],
-        shards=_about_shards(config, shard, elsewhere, talk) if shard else {},
+        shards=_about_shards(config, shard, elsewhere) if shard else {},
     )
 
 
@@ -239,12 +239,11 @@ def _common_plan(config: PreprocessConfig, everything: Sources) -> str:
     return digest_of([json.dumps(_options(config)), active_pillow(), everything.classes.digest, listed])
 
 
-def _about_shards(config: PreprocessConfig, shard: Shard, elsewhere: Sequence[CropStore], talk: Talk) -> dict[str, Any]:
+def _about_shards(config: PreprocessConfig, shard: Shard, elsewhere: Sequence[CropStore]) -> dict[str, Any]:
     """Which shards are missing; the report on all of them where none is, which is also written beside them."""
     missing = missing_shards(config.out)
     about: dict[str, Any] = {"shard": str(shard), "missing": missing}
     if missing:
-        talk.say(f"{config.out}: {len(missing):,} of {shard.of:,} shards are missing still")
         return about
     store = open_crops(config.out)
     folders = [shard_folder(config.out, number, shard.of) for number in range(1, shard.of + 1)]

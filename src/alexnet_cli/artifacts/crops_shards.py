@@ -58,6 +58,15 @@ def missing_shards(path: Path) -> list[int]:
     return [number for number in range(1, of + 1) if number not in finished]
 
 
+def name_shards(numbers: Sequence[int]) -> str:
+    """`shard 3`, `shards 3, 5 and 7`, `shards 1, 2, 3, 4, 5 and 12 more`."""
+    if len(numbers) == 1:
+        return f"shard {numbers[0]}"
+    shown = [f"{number}" for number in numbers[:5]]
+    last = f"{len(numbers) - 5} more" if len(numbers) > 5 else shown.pop()
+    return f"shards {', '.join(shown)} and {last}"
+
+
 def require_plan(path: Path, plan: str, *, but: int) -> None:
     """ArtifactError where a finished shard, other than number `but`, does not belong to this plan."""
     for number, of, partial in sorted(_folders(path)):
@@ -79,7 +88,7 @@ def open_shards(path: Path) -> CropStore:
     of = found.pop()
     if missing := missing_shards(path):
         first = f"--shard {missing[0]}/{of}"
-        raise ArtifactError(f"{path}: lacks {_shards(missing)} of {of}: finish with `alexnet preprocess … {first}`")
+        raise ArtifactError(f"{path}: lacks {name_shards(missing)} of {of}: finish with `alexnet preprocess … {first}`")
     shards = tuple(open_piece(shard_folder(path, number, of)) for number in range(1, of + 1))
     _require_one_plan(path, shards)
     return ShardedCropStore(path, _manifest(path, shards), shards)
@@ -125,15 +134,6 @@ def _folders(path: Path) -> list[tuple[int, int, bool]]:
     return [(int(match[1]), int(match[2]), match[3] is not None) for match in found]
 
 
-def _shards(numbers: Sequence[int]) -> str:
-    """`shard 3`, `shards 3, 5 and 7`, `shards 1, 2, 3, 4, 5 and 12 more`."""
-    if len(numbers) == 1:
-        return f"shard {numbers[0]}"
-    shown = [f"{number}" for number in numbers[:5]]
-    last = f"{len(numbers) - 5} more" if len(numbers) > 5 else shown.pop()
-    return f"shards {', '.join(shown)} and {last}"
-
-
 def _require_one_plan(path: Path, shards: Sequence[CropStore]) -> None:
     """ArtifactError unless all shards were cut from one list of pictures with the same options, in this order."""
     notes: list[Mapping[str, Any]] = [shard.manifest.details.get("shard", {}) for shard in shards]
@@ -145,7 +145,7 @@ def _require_one_plan(path: Path, shards: Sequence[CropStore]) -> None:
     others = [number for number, note in enumerate(notes, 1) if note.get("plan") != most]
     if others:
         raise ArtifactError(
-            f"{path}: {_shards(others)} came from other pictures, options or versions than the rest: "
+            f"{path}: {name_shards(others)} came from other pictures, options or versions than the rest: "
             "make them again with --overwrite"
         )
 
