@@ -145,7 +145,7 @@ class _Pool:
         for number in range(count):
             while number not in arrived:
                 while free and sent < count and (worker := self._least_busy()):
-                    self._send(worker, sent, free.pop(), names[sent * CHUNK : (sent + 1) * CHUNK])
+                    self._send(worker, sent, free.pop(), list(names[sent * CHUNK : (sent + 1) * CHUNK]))
                     sent += 1
                 arrived.update(self._receive())
             slot, outcomes = arrived.pop(number)

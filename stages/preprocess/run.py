@@ -29,6 +29,7 @@ from alexnet_cli.pictures import active_pillow
 from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.cropping import STEP, write_crops
 from stages.preprocess.estimate import estimate
+from stages.preprocess.names import NameList
 from stages.preprocess.pool import Job
 from stages.preprocess.rejects import REJECTS_FILE, Rejects, read_rejects, write_rejects
 from stages.preprocess.report import Contents, count_facts, make_report, write_report
@@ -211,7 +212,7 @@ def _finish(
     arrays = writer.arrays()
     rejected = {name for name, _ in rejects}
     contents = Contents(
-        names=[name for name in sources.names if name not in rejected] if rejected else sources.names,
+        names=NameList(name for name in sources.names if name not in rejected) if rejected else sources.names,
         labels=arrays.labels,
         classes=sources.classes,
         facts=arrays.facts,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +16,30 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
 from stages.preprocess.config import PreprocessConfig
+from stages.preprocess.names import NameList
 
 _SPLITS = {"train", "training", "val", "validation", "valid", "test"}
 _JUNK_FOLDERS = {"__MACOSX"}
 
 
-@dataclass(frozen=True)
-class Found:
-    """A picture file: its path below the source with '/' between the parts, and what tells whether it changed."""
+class Listing:
+    """The pictures found, in order: paths below the source with '/' between the parts, and what tells of changes."""
 
-    name: str
-    size: int
-    changed: int
-    """Nanoseconds; -1 where the file can't be looked at."""
+    def __init__(self) -> None:
+        self.names = NameList()
+        self.sizes = array("q")
+        """Bytes; -1 where the file can't be looked at."""
+        self.changed = array("q")
+        """Nanoseconds; -1 where the file can't be looked at."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def add(self, name: str, size: int, changed: int) -> None:
+        """Add a picture at the end."""
+        self.names.append(name)
+        self.sizes.append(size)
+        self.changed.append(changed)
 
 
 @dataclass(frozen=True)
@@ -51,12 +64,13 @@ def find_sources(config: PreprocessConfig) -> Sources:
     if not root.is_dir():
         raise PictureError(f"{root}: is a file, not a folder of pictures: give a folder (extract an archive first)")
     ignored: Counter[str] = Counter()
-    found = sorted(_walk(str(root), "", ignored, ()), key=lambda picture: picture.name.split("/"))
+    found = Listing()
+    _walk(str(root), "", found, ignored, ())
     given = read_class_list(config.classes) if config.classes else None
     if config.labels is not None:
         labels_of = read_labels(config.labels)
         _match(root, found, config.labels, labels_of)
-        class_names = [labels_of[picture.name][0] for picture in found]
+        class_names = [labels_of[name][0] for name in found.names]
     elif config.unlabelled:
         class_names = []
     else:
@@ -65,14 +79,13 @@ def find_sources(config: PreprocessConfig) -> Sources:
         raise PictureError(f"{root}: holds no pictures: check the path ({_describe(ignored)})")
     classes = given or ClassList.sorted(class_names)
     index = {name: position for position, name in enumerate(classes.names)}
-    for picture, name in zip(found, class_names, strict=bool(class_names)):
+    for picture, name in zip(found.names, class_names, strict=bool(class_names)):
         if name not in index:
             raise PictureError(
-                f"{root / picture.name}: its class '{name}' is not among the {len(classes)} classes of {config.classes}"
+                f"{root / picture}: its class '{name}' is not among the {len(classes)} classes of {config.classes}"
             )
-    labels = [index[name] for name in class_names] or [UNLABELLED] * len(found)
-    names = [picture.name for picture in found]
-    return Sources(root, names, labels, classes, dict(ignored), _fingerprint(found, labels))
+    labels = array("q", (index[name] for name in class_names)) or array("q", [UNLABELLED]) * len(found)
+    return Sources(root, found.names, labels, classes, dict(ignored), _fingerprint(found, labels))
 
 
 def read_class_list(path: Path) -> ClassList:
@@ -122,8 +135,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             raise PictureError(f"{path}, line {number}: is no UTF-8 text: save the file as UTF-8") from None
 
 
-def _walk(folder: str, prefix: str, ignored: Counter[str], above: tuple[tuple[int, int], ...]) -> Iterator[Found]:
-    """Every picture below a folder, hidden ones excepted; links are followed."""
+def _walk(folder: str, prefix: str, found: Listing, ignored: Counter[str], above: tuple[tuple[int, int], ...]) -> None:
+    """Find every picture below a folder, hidden ones excepted, sorted by the parts of their paths; follow links."""
     try:
         status = os.stat(folder)  # noqa: PTH116
         here = (status.st_dev, status.st_ino)
@@ -137,16 +150,16 @@ def _walk(folder: str, prefix: str, ignored: Counter[str], above: tuple[tuple[in
         if entry.name.startswith(".") or entry.name in _JUNK_FOLDERS:
             ignored["hidden"] += 1
         elif entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", ignored, (*above, here))
+            _walk(entry.path, f"{prefix}{entry.name}/", found, ignored, (*above, here))
         else:
             extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
             if extension in PICTURE_EXTENSIONS:
-                yield _found(entry, prefix + entry.name)
+                _add(entry, prefix + entry.name, found)
             else:
                 ignored[extension or "no extension"] += 1
 
 
-def _found(entry: os.DirEntry[str], name: str) -> Found:
+def _add(entry: os.DirEntry[str], name: str, found: Listing) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -154,24 +167,29 @@ def _found(entry: os.DirEntry[str], name: str) -> Found:
     try:
         status = entry.stat()
     except OSError:  # such as a broken link: reading it will say what is wrong
-        return Found(name, -1, -1)
-    return Found(name, status.st_size, status.st_mtime_ns)
+        found.add(name, -1, -1)
+    else:
+        found.add(name, status.st_size, status.st_mtime_ns)
 
 
-def _class_folders(root: Path, found: Sequence[Found]) -> list[str]:
+def _class_folders(root: Path, found: Listing) -> list[str]:
     """Each picture's class in a tree of class folders."""
-    for picture in found:
-        if "/" not in picture.name:
+    classes = []
+    deep = True
+    for name in found.names:
+        folder, slash, rest = name.partition("/")
+        if not slash:
             raise PictureError(
-                f"{root / picture.name}: lies in no class folder: make one folder for each class, "
+                f"{root / name}: lies in no class folder: make one folder for each class, "
                 "or give --labels FILE or --unlabelled"
             )
-    classes = [picture.name.split("/", 1)[0] for picture in found]
-    if classes and set(classes) <= _SPLITS and all(picture.name.count("/") > 1 for picture in found):
-        raise PictureError(
-            f"{root}: holds {', '.join(sorted(set(classes)))}, not class folders: give one, such as {root / classes[0]}"
-        )
+        classes.append(sys.intern(folder))  # else a million copies
+        deep = deep and "/" in rest
     filled = set(classes)
+    if filled and filled <= _SPLITS and deep:
+        raise PictureError(
+            f"{root}: holds {', '.join(sorted(filled))}, not class folders: give one, such as {root / classes[0]}"
+        )
     for entry in sorted(root.iterdir()):
         skipped = entry.name.startswith(".") or entry.name in _JUNK_FOLDERS or not entry.is_dir()
         if found and not skipped and entry.name not in filled:
@@ -179,14 +197,14 @@ def _class_folders(root: Path, found: Sequence[Found]) -> list[str]:
     return classes
 
 
-def _match(root: Path, found: Sequence[Found], file: Path, labels: Mapping[str, tuple[str, int]]) -> None:
+def _match(root: Path, found: Listing, file: Path, labels: Mapping[str, tuple[str, int]]) -> None:
     """Raise PictureError unless each picture has a label, and each label a picture."""
-    names = {picture.name for picture in found}
+    names = set(found.names)
     lost = [(name, number) for name, (_, number) in labels.items() if name not in names]
     if lost:
         name, number = lost[0]
         raise PictureError(f"{file}, line {number}: {root} has no picture {name}{_and_more(len(lost))}")
-    bare = [picture.name for picture in found if picture.name not in labels]
+    bare = [name for name in found.names if name not in labels]
     if bare:
         raise PictureError(f"{root / bare[0]}: has no label in {file}{_and_more(len(bare))}: add or remove it")
 
@@ -202,6 +220,6 @@ def _describe(ignored: Mapping[str, int]) -> str:
     return f"other files: {kinds}"
 
 
-def _fingerprint(found: Sequence[Found], labels: Sequence[int]) -> str:
-    pairs = zip(found, labels, strict=True)
-    return digest_of(f"{picture.name}\0{label}\0{picture.size}\0{picture.changed}" for picture, label in pairs)
+def _fingerprint(found: Listing, labels: Sequence[int]) -> str:
+    pictures = zip(found.names, labels, found.sizes, found.changed, strict=True)
+    return digest_of(f"{name}\0{label}\0{size}\0{changed}" for name, label, size, changed in pictures)
