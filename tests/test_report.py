@@ -22,10 +22,11 @@ from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
+from alexnet_cli.imagenet import DEFECTIVE
 from alexnet_cli.pictures import Facts, crop_of
 from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.duplicates import SHOWN_NAMES, duplicates_between, duplicates_within
-from stages.preprocess.official import DEFECTIVE, official_text
+from stages.preprocess.official import official_text
 from stages.preprocess.rejects import read_rejects, write_rejects
 from stages.preprocess.report import HANDLED, Contents, fact_key, make_report, text_of
 from stages.preprocess.result import Result
@@ -124,6 +125,17 @@ def test_classes_without_pictures_and_classes_of_one_size_are_told(tree: Path, t
     (tree / "ape/3.jpg").unlink()
     (tree / "ape/4.jpg").unlink()
     assert preprocess(tree, tmp_path / "b.lmdb").as_facts()["classes"] == "2, 2 of each"
+
+
+def test_classes_are_called_by_their_words_where_they_are_known() -> None:
+    classes = ClassList(("n1", "n2"), words=("tench, Tinca tinca", "goldfish"))
+    labels = np.array([0, 0, 1])
+    some = Contents(names=["a", "b", "c"], labels=labels, classes=classes, facts=None, digests=None, rejects=[])
+    report = make_report(some, digest="")
+    text = text_of(report, "a.lmdb")
+    assert "Classes: 2, 1 (n2 (goldfish)) to 2 (n1 (tench)) of each" in text
+    assert text.endswith("          1  n2  goldfish\n          2  n1  tench, Tinca tinca\n")
+    assert report["classes"] == {"n1": 2, "n2": 1}
 
 
 def test_an_unlabelled_store_has_no_class_counts(tree: Path, tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def make_report(
     if (contents.labels != UNLABELLED).any():
         counts = np.bincount(contents.labels, minlength=len(contents.classes))
         report["classes"] = dict(zip(contents.classes.names, counts.tolist(), strict=True))
+        if contents.classes.words:
+            report["words"] = dict(zip(contents.classes.names, contents.classes.words, strict=True))
         if whole:
             summary["classes"] = _class_sizes(counts, contents.classes)
     official = official_set(contents.names, contents.classes) if whole else None
@@ -203,7 +205,10 @@ def text_of(report: dict[str, Any], title: str) -> str:
         lines += [*_indented(texts, found.get("pictures", 0)), ""]
     if "classes" in report:
         lines += ["Pictures of each class, the smallest first"]
-        lines += [f"  {count:>9,}  {name}" for name, count in _by_size(report["classes"])]
+        words = report.get("words", {})
+        lines += [
+            f"  {count:>9,}  {name}  {words.get(name, '')}".rstrip() for name, count in _by_size(report["classes"])
+        ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -212,9 +217,9 @@ def _class_sizes(counts: NDArray[np.int64], classes: ClassList) -> dict[str, Any
     fewest, most = int(counts[smallest]), int(counts[largest])
     return {
         "count": len(classes),
-        "smallest": [classes.names[smallest], fewest],
+        "smallest": [classes.title(smallest), fewest],
         "median": float(np.median(counts)),
-        "largest": [classes.names[largest], most],
+        "largest": [classes.title(largest), most],
         "imbalance": most / fewest if fewest else None,
         "empty": int(np.count_nonzero(counts == 0)),
     }
