@@ -426,3 +426,15 @@ def test_nothing_is_taken_from_the_environment_unless_asked(
     assert preprocess(tree, tmp_path / "one.lmdb").pictures == PICTURES
     monkeypatch.setenv("RANK", "0")
     assert preprocess(tree, tmp_path / "many.lmdb", shard="torchrun").store.name == "shard-00001-of-00002"
+
+
+@pytest.mark.slow
+def test_torchruns_ranks_make_all_shards_at_once(tree: Path, tmp_path: Path) -> None:
+    """Two processes that start and end together; either may be the last."""
+    out = tmp_path / "many.lmdb"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    program = [sys.executable, "-m", "alexnet_cli", "preprocess", str(tree), "--out", str(out), "--shard", "torchrun"]
+    subprocess.run([*launcher, *program, "--workers", "1", "--quiet"], check=True, capture_output=True)
+    preprocess(tree, tmp_path / "one.lmdb")
+    assert content(out) == content(tmp_path / "one.lmdb")
+    assert open_crops(out).manifest.details["report"]["duplicates"]["groups"] == 1
