@@ -450,7 +450,8 @@ def test_a_picture_of_88_megapixels_takes_little_more_than_its_pixels(tmp_path: 
     out = tmp_path / "a.lmdb"
     script = (
         "import resource, sys; from alexnet_cli.cli import main\n"
-        "code = main(); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr); sys.exit(code)"
+        "code = main()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr); sys.exit(code)"
     )
     options = ["preprocess", str(tmp_path / "pictures"), "--out", str(out), "--workers", "1", "--quiet"]
     done = subprocess.run([sys.executable, "-c", script, *options], check=True, capture_output=True, text=True)
