@@ -20,6 +20,7 @@ from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.estimate import Estimate, estimate
 from stages.preprocess.pool import Job
 from stages.preprocess.run import run
+from stages.preprocess.sources import Sources, find_sources
 
 PICTURES = 300
 
@@ -37,18 +38,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def names_of(pictures: Path) -> list[str]:
-    return sorted(str(path.relative_to(pictures)) for path in pictures.rglob("*.jpg"))
+def sources_of(pictures: Path, **options: Any) -> Sources:
+    return find_sources(PreprocessConfig(source=pictures, out=pictures.parent / "none.lmdb", **options))
 
 
-def job(pictures: Path, codec: str) -> Job:
-    return Job(root=str(pictures), filter="bilinear", exif_rotation=True, codec=codec, quality=95)
+def job(codec: str) -> Job:
+    return Job(filter="bilinear", exif_rotation=True, codec=codec, quality=95)
 
 
 @pytest.mark.parametrize("codec", ["raw", "jpeg"])
 def test_the_estimated_bytes_are_the_stores(pictures: Path, tmp_path: Path, codec: str) -> None:
-    names = names_of(pictures)
-    expected = estimate(names, names, job(pictures, codec), workers=1, folder=tmp_path)
+    expected = estimate(sources_of(pictures), 0, job(codec), workers=1, folder=tmp_path)
     run(PreprocessConfig(source=pictures, out=tmp_path / "a.lmdb", codec=codec, workers=1, quiet=True))
     size = (tmp_path / "a.lmdb/data.mdb").stat().st_size
     assert expected.pictures == PICTURES
@@ -65,39 +65,40 @@ def test_the_trial_is_short_and_spread_over_all_pictures(pictures: Path, monkeyp
     tried: list[str] = []
     crop_chunk = pool.crop_chunk
 
-    def note(names: Any, *more: Any) -> Any:
-        tried.extend(names)
-        return crop_chunk(names, *more)
+    def note(chosen: Any, *more: Any) -> Any:
+        tried.extend(picture.name for picture in chosen)
+        return crop_chunk(chosen, *more)
 
     monkeypatch.setattr(estimate_module, "crop_chunk", note)
-    names = names_of(pictures)
-    expected = estimate(names, names, job(pictures, "raw"), workers=1, folder=pictures)
-    places = [names.index(name) for name in tried[1:]]
+    sources = sources_of(pictures)
+    expected = estimate(sources, 0, job("raw"), workers=1, folder=pictures)
+    places = [list(sources.names).index(name) for name in tried[1:]]
     assert len(places) == estimate_module.TRIAL_PICTURES
     assert (places[0], places[-1]) == (0, PICTURES - 1)
     assert max(np.diff(places)) <= PICTURES / estimate_module.TRIAL_PICTURES + 1
     assert 0 < expected.seconds < 60
     tried.clear()
     monkeypatch.setattr(estimate_module, "TRIAL_SECONDS", 0)
-    estimate(names, names, job(pictures, "raw"), workers=1, folder=pictures)
+    estimate(sources, 0, job("raw"), workers=1, folder=pictures)
     assert len(tried) == 2  # one untimed, one timed
 
 
 def test_a_slow_disk_sets_the_time_of_a_large_store(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = names_of(pictures)
+    sources = sources_of(pictures)
     monkeypatch.setattr(estimate_module, "_disk_rate", lambda _: 1000.0)
-    quick = estimate(names, names, job(pictures, "raw"), workers=1, folder=pictures)
+    quick = estimate(sources, 0, job("raw"), workers=1, folder=pictures)
     monkeypatch.setattr(estimate_module, "LARGE", 1 << 20)
-    slow = estimate(names, names, job(pictures, "raw"), workers=1, folder=pictures)
+    slow = estimate(sources, 0, job("raw"), workers=1, folder=pictures)
     assert slow.seconds == pytest.approx(slow.bytes / 1000)
     assert quick.seconds < slow.seconds
 
 
 def test_bad_pictures_in_the_trial_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
     for number in range(3):
-        (tmp_path / f"{number}.jpg").write_bytes(b"")
-    names = [f"{number}.jpg" for number in range(3)]
-    expected = estimate(names, names, job(tmp_path, "jpeg"), workers=2, folder=tmp_path)
+        (tmp_path / f"pictures/{number}.jpg").write_bytes(b"")
+    sources = sources_of(tmp_path / "pictures", unlabelled=True)
+    expected = estimate(sources, 0, job("jpeg"), workers=2, folder=tmp_path)
     assert expected.pictures == 3
 
 
@@ -153,7 +154,11 @@ def test_going_on_needs_room_for_the_rest_only(
 
     write_crops = cropping.write_crops
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "write_crops", lambda writer, names, *more: write_crops(writer, names[:256], *more))
+        patch.setattr(
+            run_module,
+            "write_crops",
+            lambda writer, sources, *more: write_crops(writer, sources.part(slice(256)), *more),
+        )
         patch.setattr(run_module, "_require_good", stop)
         with pytest.raises(KeyboardInterrupt):
             run(PreprocessConfig(source=pictures, out=out, workers=1, quiet=True))

@@ -119,7 +119,7 @@ def test_the_report_counts_each_class(tree: Path, tmp_path: Path) -> None:
 def test_classes_without_pictures_and_classes_of_one_size_are_told(tree: Path, tmp_path: Path) -> None:
     preprocess(tree, tmp_path / "train.lmdb")
     shutil.rmtree(tree / "bat")
-    result = preprocess(tree, tmp_path / "a.lmdb", classes=tmp_path / "train.lmdb")
+    result = preprocess(tree, tmp_path / "a.lmdb", classes=tmp_path / "train.lmdb", allow_missing=True)
     assert result.as_facts()["classes"] == "3, 0 (bat) to 4 (ape) of each, median 2; 1 without any"
     (tree / "ape/3.jpg").unlink()
     (tree / "ape/4.jpg").unlink()
@@ -248,7 +248,7 @@ def test_the_real_defective_file_is_reported(tmp_path: Path) -> None:
         member = archive.extractfile(f"defective/{name}")
         assert member is not None
         (tmp_path / "train/n02105855" / name).write_bytes(member.read())
-    result = preprocess(tmp_path / "train", tmp_path / "a.lmdb")
+    result = preprocess(tmp_path / "train", tmp_path / "a.lmdb", unlabelled=True)
     assert result.report["known_defective"]["first"] == [
         {
             "name": f"n02105855/{name}",
@@ -353,6 +353,7 @@ def test_a_store_may_be_compared_with_one_of_other_classes(tree: Path, tmp_path:
     """Labels are compared by the classes' names: index 0 is 'ape' here and 'cat' there."""
     preprocess(tree, tmp_path / "a.lmdb")
     shutil.copytree(tree / "cat", tmp_path / "others/cat")
+    save(tmp_path / "others/dog/1.jpg", 78)
     shutil.copy(tree / "ape/1.jpg", tmp_path / "others/cat/x.jpg")
     result = preprocess(tmp_path / "others", tmp_path / "b.lmdb", compare=tmp_path / "a.lmdb")
     (found,) = result.report["elsewhere"]
@@ -363,6 +364,7 @@ def test_a_store_may_be_compared_with_one_of_other_classes(tree: Path, tmp_path:
 def test_nothing_in_common_is_said_too(tree: Path, tmp_path: Path) -> None:
     preprocess(tree, tmp_path / "a.lmdb")
     save(tmp_path / "others/ape/1.jpg", 77)
+    save(tmp_path / "others/bat/1.jpg", 78)
     result = preprocess(tmp_path / "others", tmp_path / "b.lmdb", compare=tmp_path / "a.lmdb")
     assert result.as_facts()["elsewhere"] == f"none in {tmp_path}/a.lmdb"
 
@@ -453,7 +455,16 @@ def test_a_picture_of_88_megapixels_takes_little_more_than_its_pixels(tmp_path: 
         "code = main()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr); sys.exit(code)"
     )
-    options = ["preprocess", str(tmp_path / "pictures"), "--out", str(out), "--workers", "1", "--quiet"]
+    options = [
+        "preprocess",
+        str(tmp_path / "pictures/a"),
+        "--unlabelled",
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--quiet",
+    ]
     done = subprocess.run([sys.executable, "-c", script, *options], check=True, capture_output=True, text=True)
     assert int(done.stderr) < 264_000_000 + 200_000_000
     assert open_crops(out).read(0).reshape(-1, 3).max(axis=0).tolist() == [10, 200, 30]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
@@ -11,22 +10,22 @@ from alexnet_cli.artifacts.crops import RECORD_BYTES
 from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.console import Talk
 from stages.preprocess.pool import Job, Outcome, crops_in_order
+from stages.preprocess.sources import Sources
 
 STEP = 256
 """Pictures in one transaction. Fixed, so that neither workers nor interruptions shape the store."""
 
 
-def write_crops(
-    writer: CropWriter, names: Sequence[str], labels: Sequence[int], job: Job, workers: int, talk: Talk
-) -> None:
+def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, talk: Talk) -> None:
     """Crop what the writer has not got yet, and commit it in steps of STEP pictures."""
+    names, labels = sources.names, sources.labels
     done, total = writer.sources_done, len(names)
     step, other = _Step(), _Step()
     writing: Future[None] | None = None
     with (
         talk.progress("cropping", total, done=done) as advance,
         ThreadPoolExecutor(1, "alexnet-commit") as disk,
-        closing(crops_in_order(names[done:], job, workers)) as crops,
+        closing(crops_in_order(sources.pictures[done:], job, workers)) as crops,
     ):
         for chunk in crops:
             for outcome, value in chunk:

@@ -17,6 +17,7 @@ from alexnet_cli.artifacts.crops import DIGEST_BYTES, RECORD_BYTES
 from alexnet_cli.console import duration, size
 from alexnet_cli.errors import ResourceError
 from stages.preprocess.pool import Job, crop_chunk
+from stages.preprocess.sources import Located, Sources
 
 TRIAL_PICTURES = 48
 """How many pictures are tried, evenly spread over all that remain."""
@@ -70,8 +71,9 @@ class Estimate:
         )
 
 
-def estimate(pictures: Sequence[str], names: Sequence[str], job: Job, *, workers: int, folder: Path) -> Estimate:
-    """Crop a few of `pictures`, which remain to be done, and extrapolate. `names` are what the store calls them."""
+def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Path) -> Estimate:
+    """Crop a few of the pictures after the first `done`, and extrapolate to all of those."""
+    pictures, names = sources.pictures[done:], sources.names[done:]
     sizes, seconds = _trial(pictures, job)
     remaining = len(pictures)
     stored = np.array([_on_disk(size) for size in sizes])
@@ -94,7 +96,7 @@ def estimate(pictures: Sequence[str], names: Sequence[str], job: Job, *, workers
     )
 
 
-def _trial(pictures: Sequence[str], job: Job) -> tuple[list[int], float]:
+def _trial(pictures: Sequence[Located], job: Job) -> tuple[list[int], float]:
     """The sizes of a few pictures' crops, and the seconds for one."""
     memory = memoryview(bytearray(RECORD_BYTES))
     picked = np.unique(np.linspace(0, len(pictures) - 1, TRIAL_PICTURES).astype(int)).tolist()

@@ -55,9 +55,11 @@ class Contents:
     digests: Crop | None
     """uint8 (pictures, 16)."""
     rejects: Rejects
+    notes: Sequence[str] = ()
+    """What the source was taken for, and what was checked."""
 
     @classmethod
-    def of_store(cls, store: CropStore, rejects: Rejects) -> Contents:
+    def of_store(cls, store: CropStore, rejects: Rejects, notes: Sequence[str]) -> Contents:
         """The contents of a finished store."""
         return cls(
             names=store.names,
@@ -66,6 +68,7 @@ class Contents:
             facts=store.facts,
             digests=store.digests,
             rejects=rejects,
+            notes=notes,
         )
 
 
@@ -91,6 +94,7 @@ def make_report(
         "pictures": len(contents.names),
         "rejected": len(contents.rejects),
         "facts": count_facts(contents.facts),
+        "notes": list(contents.notes),
     }
     report: dict[str, Any] = {"store": digest, "summary": summary}
     counts = np.zeros(len(contents.classes), np.int64)
@@ -176,7 +180,7 @@ def elsewhere_text(found: dict[str, Any]) -> str:
 def text_of(report: dict[str, Any], title: str) -> str:
     """The report for people."""
     summary = report["summary"]
-    lines = [f"{title}: {summary['pictures']:,} pictures", ""]
+    lines = [f"{title}: {summary['pictures']:,} pictures", *_indented(summary["notes"], 0), ""]
     if summary["rejected"]:
         lines += [f"Rejected: {summary['rejected']:,}, listed in rejects.tsv", ""]
     if "classes" in summary:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError, ResourceError, StoppedBySignalError, UsageError, describe_os_error
+from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.pictures import active_pillow
 from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.cropping import STEP, write_crops
@@ -54,7 +54,7 @@ def run(config: PreprocessConfig) -> Result:
     with _errors_in_one_line(out), _stopping_on_sigterm():
         _refuse_output(config, out, shard)
         with only_writer(out):
-            everything = find_sources(config)
+            everything = find_sources(config, talk)
             _refuse_output(config, out, shard)
             if shard:
                 require_plan(config.out, _common_plan(config, everything), but=shard.number)
@@ -63,7 +63,7 @@ def run(config: PreprocessConfig) -> Result:
             writer = CropWriter(out, _plan(config, everything, shard))
             with closing(writer):
                 continued = _announce(writer, sources, config, talk)
-                write_crops(writer, sources.names, sources.labels, _job(config, sources), _workers(config), talk)
+                write_crops(writer, sources, _job(config), _workers(config), talk)
                 rejects = _require_good(writer, sources, config)
                 manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere)
     seconds = time.perf_counter() - started
@@ -83,7 +83,7 @@ def run(config: PreprocessConfig) -> Result:
         pillow=active_pillow(),
         digest=manifest.digest,
         report=manifest.details["report"],
-        shards=_about_shards(config, shard, elsewhere) if shard else {},
+        shards=_about_shards(config, shard, everything, elsewhere) if shard else {},
     )
 
 
@@ -105,9 +105,8 @@ def _options(config: PreprocessConfig) -> dict[str, Any]:
     return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation}
 
 
-def _job(config: PreprocessConfig, sources: Sources) -> Job:
+def _job(config: PreprocessConfig) -> Job:
     return Job(
-        root=str(sources.root),
         filter=config.filter,
         exif_rotation=config.exif_rotation,
         codec=config.codec,
@@ -140,9 +139,9 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
 
 def _stores_to_compare(config: PreprocessConfig) -> list[CropStore]:
     """The stores in which duplicates are looked for: --compare, and --classes where that is a store."""
-    paths = [path for path in (config.compare, config.classes) if path is not None and path.is_dir()]
-    if config.compare is not None and config.compare not in paths:
-        open_crops(config.compare)  # says what is wrong with it
+    paths = [config.compare] if config.compare is not None else []
+    if config.classes is not None and config.classes.is_dir() and not is_devkit(config.classes):
+        paths.append(config.classes)
     stores = {store.digest: store for store in map(open_crops, paths)}
     return list(stores.values())
 
@@ -156,28 +155,23 @@ def _part(everything: Sources, shard: Shard | None, config: PreprocessConfig) ->
         raise UsageError(
             f"--shard {config.shard}: there are only {len(everything.names):,} pictures: make fewer shards"
         )
-    part = slice(pictures.start, pictures.stop)
-    return replace(everything, names=everything.names[part], labels=everything.labels[part])
+    return everything.part(slice(pictures.start, pictures.stop))
 
 
 def _announce(writer: CropWriter, sources: Sources, config: PreprocessConfig, talk: Talk) -> int:
-    """Say how far an earlier command came and what remains; how many pictures it did.
+    """Say what the source is, how far an earlier command came and what remains; how many pictures it did.
 
     ResourceError where what remains does not fit on the disk.
     """
     done = writer.sources_done
+    for note in sources.notes:
+        talk.say(note)
     if writer.started_again:
         talk.say(f"{writer.path}: the unfinished store there had other pictures or options: starting again")
     if done:
         talk.say(f"{writer.path}: going on after {done:,} of {len(sources.names):,} pictures")
     if done < len(sources.names):
-        expected = estimate(
-            sources.names[done:],
-            sources.names[done:],
-            _job(config, sources),
-            workers=_workers(config),
-            folder=writer.partial,
-        )
+        expected = estimate(sources, done, _job(config), workers=_workers(config), folder=writer.partial)
         talk.say(f"{writer.path}: {expected}")
         expected.require_room(writer.path, codec=config.codec)
     return done
@@ -218,6 +212,7 @@ def _finish(
         facts=arrays.facts,
         digests=arrays.digests,
         rejects=rejects,
+        notes=everything.notes,
     )
     digest = arrays.content_digest(sources.classes, config.codec)
     report = make_report(contents, digest=digest, whole=shard is None, elsewhere=elsewhere)
@@ -240,7 +235,9 @@ def _common_plan(config: PreprocessConfig, everything: Sources) -> str:
     return digest_of([json.dumps(_options(config)), active_pillow(), everything.classes.digest, listed])
 
 
-def _about_shards(config: PreprocessConfig, shard: Shard, elsewhere: Sequence[CropStore]) -> dict[str, Any]:
+def _about_shards(
+    config: PreprocessConfig, shard: Shard, everything: Sources, elsewhere: Sequence[CropStore]
+) -> dict[str, Any]:
     """Which shards are missing; the report on all of them where none is, which is also written beside them."""
     missing = missing_shards(config.out)
     about: dict[str, Any] = {"shard": str(shard), "missing": missing}
@@ -248,7 +245,8 @@ def _about_shards(config: PreprocessConfig, shard: Shard, elsewhere: Sequence[Cr
         return about
     store = open_crops(config.out)
     folders = [shard_folder(config.out, number, shard.of) for number in range(1, shard.of + 1)]
-    contents = Contents.of_store(store, [pair for folder in folders for pair in read_rejects(folder)])
+    rejects = [pair for folder in folders for pair in read_rejects(folder)]
+    contents = Contents.of_store(store, rejects, everything.notes)
     report = make_report(contents, digest=store.digest, elsewhere=elsewhere)
     write_report(config.out, report, config.out.name)
     return {**about, "whole": report["summary"], "digest": store.digest}
