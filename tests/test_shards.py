@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,17 @@ from PIL import Image
 
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.crops_shards import shard_folder, shard_range
+from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.publish import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
+from stages.preprocess import run as run_module
 from stages.preprocess.config import PreprocessConfig
+from stages.preprocess.cropping import write_crops
 from stages.preprocess.result import Result
 from stages.preprocess.run import run
 from stages.preprocess.sharding import Shard, parse_shard
+from stages.preprocess.sources import Sources
 
 PICTURES = 11
 
@@ -92,6 +97,45 @@ def test_shards_and_one_piece_hold_the_same(tree: Path, tmp_path: Path, of: int,
     different = {key for key, value in one.details.items() if many.details.get(key) != value}
     assert different == {"source_arrays"}
     assert many.details["shards"] == of
+
+
+@pytest.fixture
+def class_tars(tree: Path, tmp_path: Path) -> Path:
+    """The tree's classes as archives, `n00000000.tar` and so on."""
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    for number in range(3):
+        with tarfile.open(folder / f"n0000000{number}.tar", "w") as archive:
+            for path in sorted((tree / f"class{number}").iterdir()):
+                archive.add(path, path.name)
+    return folder
+
+
+def test_shards_of_archives_hold_what_one_piece_holds(class_tars: Path, tmp_path: Path) -> None:
+    preprocess(class_tars, tmp_path / "one.lmdb")
+    make_shards(class_tars, tmp_path / "many.lmdb", 2)
+    assert content(tmp_path / "many.lmdb") == content(tmp_path / "one.lmdb")
+    assert open_crops(tmp_path / "many.lmdb").labels.tolist() == [0] * 4 + [1] * 4 + [2] * 3
+
+
+def test_a_shard_of_archives_goes_on_where_it_was(
+    class_tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped when four of its six pictures are committed, in the middle of an archive."""
+
+    def some(writer: CropWriter, sources: Sources, *more: Any) -> None:
+        write_crops(writer, sources.part(slice(4)), *more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_crops", some)
+        with pytest.raises(KeyboardInterrupt):
+            preprocess(class_tars, tmp_path / "many.lmdb", shard="2/2")
+    again = preprocess(class_tars, tmp_path / "many.lmdb", shard="2/2")
+    assert (again.continued, again.pictures) == (4, 6)
+    preprocess(class_tars, tmp_path / "many.lmdb", shard="1/2")
+    preprocess(class_tars, tmp_path / "one.lmdb")
+    assert content(tmp_path / "many.lmdb") == content(tmp_path / "one.lmdb")
 
 
 def test_each_shard_is_a_store_of_its_own(tree: Path, tmp_path: Path) -> None:
