@@ -212,7 +212,7 @@ class Miniature:
             (Path(name).stem, f"{WNIDS[label]} 85 1 499 272 {WNIDS[label]} 1 2 3 4 ")
             for name, label in zip(self.val, self.val_labels, strict=True)
         ]
-        table.writerows(sorted(rows, key=lambda row: row[0][::-1]))
+        table.writerows(reversed(rows))
         self.write("kaggle/LOC_val_solution.csv", text.getvalue().encode())
         words = "".join(f"{wnid} {words}\n" for wnid, words in zip(WNIDS, WORDS, strict=True))
         self.write("kaggle/LOC_synset_mapping.txt", words.encode())
@@ -223,7 +223,7 @@ class Miniature:
         names = list(self.train)
         order = np.random.default_rng(3).permutation(len(names)).tolist()
         for number, start in enumerate(range(0, len(order), of_each)):
-            files = []
+            files: list[tuple[str, bytes]] = []
             for place in order[start : start + of_each]:
                 wnid, file = names[place].split("/")
                 key, index = file.removesuffix(".JPEG"), WNIDS.index(wnid)

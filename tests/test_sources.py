@@ -49,7 +49,7 @@ def stored(source: Path, out: Path, **options: Any) -> tuple[str, list[bytes], l
 
 
 def test_every_form_of_train_becomes_the_same_store(made: Miniature, tmp_path: Path) -> None:
-    forms = {
+    forms: dict[str, tuple[Path, dict[str, Any]]] = {
         "folders": (made.folders(), {}),
         "tar": (made.train_tar(), {}),
         "folder of class tars": (made.class_tars(), {}),
@@ -76,7 +76,7 @@ def test_every_form_of_val_becomes_the_same_store(made: Miniature, tmp_path: Pat
     table = "".join(f"{label},{Path(name).stem},{WNIDS[label]}\n" for name, label in pairs)
     csv_file = made.write("labels.csv", f"number,image_id,class\n{table}".encode())
     truth = made.write("devkit/truth.txt", "".join(f"{number}\n" for number in made.truth).encode())
-    forms = {
+    forms: dict[str, tuple[Path, dict[str, Any]]] = {
         "tar": (made.val_tar(), {"labels": devkit}),
         "flat": (made.flat(), {"labels": devkit}),
         "kaggle": (made.kaggle(), {"split": "val"}),
@@ -253,7 +253,8 @@ def test_words_and_ids_are_in_the_store_and_change_no_digest(made: Miniature, tm
     store, other = open_crops(tmp_path / "explained.lmdb"), open_crops(tmp_path / "plain.lmdb")
     assert (store.classes.words, store.classes.ids) == (WORDS, IDS)
     assert (other.classes.words, other.classes.ids) == ((), ())
-    store.close(), other.close()
+    store.close()
+    other.close()
 
 
 def test_val_takes_words_from_the_train_store(made: Miniature, tmp_path: Path) -> None:
