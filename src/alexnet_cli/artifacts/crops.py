@@ -41,6 +41,8 @@ KEY_FACTS = b"meta/facts"
 KEY_DIGESTS = b"meta/digests"
 DIGEST_BYTES = 16
 """Of the SHA-256 of a picture file's bytes: two different files with the same 16 are not to be expected."""
+KEY_WORDS = b"meta/words"
+KEY_IDS = b"meta/ids"
 
 Crop = NDArray[np.uint8]
 
@@ -90,7 +92,7 @@ class CropStore:
         classes, names, labels, crcs = self._read_arrays()
         if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
             raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
-        self.classes = ClassList(tuple(json.loads(classes)))
+        self.classes = self._explained(json.loads(classes))
         self.names: list[str] = json.loads(names)
         self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
         """int64 (pictures,): class indices; -1 where the store has no labels."""
@@ -172,6 +174,12 @@ class CropStore:
         if digest_of([facts, digests]) != self.manifest.details.get("source_arrays"):
             raise ArtifactError(f"{self.path}: its facts or digests are damaged: preprocess it again")
         return np.frombuffer(facts, np.uint8), np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+
+    def _explained(self, names: list[str]) -> ClassList:
+        """The class list, with words and IDs where the store has them: both are outside the digest."""
+        with self._environment.begin() as transaction:
+            words, ids = (json.loads(transaction.get(key) or b"[]") for key in (KEY_WORDS, KEY_IDS))
+        return ClassList(tuple(names), words=tuple(words), ids=tuple(ids))
 
 
 def _open_environment(path: Path) -> Any:

@@ -25,8 +25,10 @@ from alexnet_cli.artifacts.crops import (
     KEY_CRCS,
     KEY_DIGESTS,
     KEY_FACTS,
+    KEY_IDS,
     KEY_LABELS,
     KEY_NAMES,
+    KEY_WORDS,
     KIND,
     SCHEMA,
     key_of,
@@ -189,6 +191,10 @@ class CropWriter:
                 transaction.delete(_KEY_STEP % number)
             for key, value in written.items():
                 transaction.put(key, value)
+            # They explain the classes and are outside the digest: the same crops are the same store.
+            for key, explained in ((KEY_WORDS, classes.words), (KEY_IDS, classes.ids)):
+                if explained:
+                    transaction.put(key, json.dumps(explained, ensure_ascii=False).encode())
 
         self._write(write)
         self.close()
