@@ -136,9 +136,7 @@ def _choose_tar(root: Path, tars: list[Path], split: str | None) -> Path:
     fitting = [path for path in tars if split is None or _split_of(path) == split]
     names = ", ".join(by_split.values())
     if not fitting:
-        raise PictureError(
-            f"{root}: expected ILSVRC's {split} tar, found {names}: download it, or give another --split"
-        )
+        raise PictureError(f"{root}: expected ILSVRC's {split} tar, found {names}: give another --split")
     if len(fitting) > 1:
         splits = sorted({_split_of(path) for path in fitting}, key=list(SPLIT_FOLDERS).index)
         what = f"--split {'|'.join(splits)}" if len(splits) > 1 else f"one of them, such as {fitting[0]}"
