@@ -138,6 +138,23 @@ def test_several_splits_need_a_choice(made: Miniature) -> None:
     )
 
 
+def test_a_folder_made_of_a_tar_is_a_choice_beside_the_tars(made: Miniature) -> None:
+    made.devkit()
+    made.val_tar()
+    made.folders("train")
+    assert refused(made.root) == f"{made.root}: holds {VAL_TAR}, train: give --split train|val"
+    assert sources_of(made.root, split="train").root == made.root / "train"
+    assert sources_of(made.root, split="val").root == made.root / VAL_TAR
+    made.train_tar()
+    assert "give one of them, such as" in refused(made.root, split="train")
+
+
+def test_a_flat_folder_called_test_is_not_silently_without_labels(made: Miniature) -> None:
+    made.write("test/a.jpg", made.test[min(made.test)])
+    assert "lies in no class folder" in refused(made.root / "test")
+    assert sources_of(made.root / "test", split="test").notes[0].endswith("the test split: without labels")
+
+
 def test_two_test_tars_need_a_choice(made: Miniature) -> None:
     made.test_tar()
     made.test_tar("ILSVRC2012_img_test.tar")
