@@ -120,9 +120,10 @@ def is_ilsvrc2012(classes: ClassList) -> bool:
 
 def find_devkit(folder: Path) -> Path | None:
     """The devkit (archive or folder) that lies in a folder, archives first; None where there is none."""
-    if not folder.is_dir():
+    try:
+        found = [entry for entry in folder.iterdir() if DEVKIT_NAME.fullmatch(entry.name)]
+    except OSError:  # what nobody asked for need not be readable
         return None
-    found = [entry for entry in folder.iterdir() if DEVKIT_NAME.fullmatch(entry.name)]
     fit = [entry for entry in found if entry.is_file() or _meta_in(entry)]
     return min(fit, key=lambda entry: (entry.is_dir(), entry.name), default=None)
 

@@ -12,10 +12,16 @@ from stages.preprocess.config import PreprocessConfig
 def command(config: PreprocessConfig) -> None:
     """Pictures -> crop store: shorter side scaled to 256, central 256×256 cut out.
 
-    SOURCE is a folder of class folders: their names, sorted, are the classes
-    0, 1, …; pictures may lie in folders further down. Or it is a folder of
-    pictures, with --labels or --unlabelled. Read are JPEG, PNG, GIF, BMP, TIFF,
-    WebP, PPM, JPEG 2000 and AVIF; other files are ignored and counted.
+    What SOURCE is, is seen by looking; archives are read in place:
+      class folders      their names, sorted, are the classes 0, 1, …
+      pictures           a folder of them, with --labels or --unlabelled
+      ILSVRC2012_*.tar   train, val or test, or the folder that holds them
+                         (--split); labels from the devkit beside, or --labels
+      Kaggle's CLS-LOC   any folder of it, with --split
+      class tars         a folder of one tar for each class (Fall 2011)
+      shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
+    Read are JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF; other
+    files are ignored and counted.
 
     Stopped or killed, the same command goes on where it was; the store is the
     same as if never stopped, and the same for any number of workers.
@@ -37,6 +43,7 @@ def command(config: PreprocessConfig) -> None:
     machine want --workers too. --allow-bad counts for each shard.
 
     Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
+             alexnet preprocess ILSVRC2012_img_val.tar --out val.lmdb
     """
     from stages.preprocess.run import run
 

@@ -59,9 +59,10 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     names = labelling.names
     labels = array("q", (index[name] for name in names) if names is not None else ())
     labels = labels or array("q", [UNLABELLED]) * len(found.listing)
-    plain = layout.kind is Kind.FOLDER and layout.labels is None and not classes.words
+    guessed = layout.labels is not None or (names is None and not config.unlabelled)
+    plain = layout.kind is Kind.FOLDER and not guessed and not classes.words
     notes = [] if plain else [_summary(layout, found, labelling, labels, classes)]
-    notes += [devkit.checks] if devkit else []
+    notes += [devkit.checks] if devkit and classes.ids == devkit.ids else []
     if devkit and layout.split == "train" and labels[0] != UNLABELLED and classes == devkit.classes:
         compared = checks.compare_with_devkit(devkit, labels)
         notes += [compared] if compared else []

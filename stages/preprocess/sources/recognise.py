@@ -77,7 +77,10 @@ def _folder(root: Path, split: str | None) -> Layout:
     entries = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
     ilsvrc = [entry for entry in entries if _ILSVRC_TAR.fullmatch(entry.name)]
     if ilsvrc:
-        return _file(_choose_tar(root, ilsvrc, split), split)
+        chosen = _choose_part(root, ilsvrc, [entry for entry in entries if entry.is_dir()], split)
+        if chosen.is_file():
+            return _file(chosen, split)
+        return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
     tars = [entry for entry in entries if extension_of(entry.name) == ".tar"]
     pictures = any(is_picture(entry.name) for entry in entries)
     if tars and not pictures and not any(entry.is_dir() for entry in entries):
@@ -88,7 +91,7 @@ def _folder(root: Path, split: str | None) -> Layout:
     if packed and len(packed) == len(entries):
         raise PictureError(f"{root}: its archives are compressed, such as {packed[0].name}: decompress them first")
     chosen = _choose_folder(root, split)
-    return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split or split_called(chosen.name)), chosen, 1)
+    return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
 
 
 def _file(path: Path, split: str | None) -> Layout:
@@ -130,17 +133,16 @@ def _shards(root: Path, paths: list[Path], split: str | None) -> Layout:
     return _with_beside(Layout(kind=Kind.SHARDS, root=root, split=split, archives=tuple(paths)), paths[0].parent)
 
 
-def _choose_tar(root: Path, tars: list[Path], split: str | None) -> Path:
-    """One of ILSVRC's tars in a folder."""
-    by_split = {path: path.name for path in tars}
-    fitting = [path for path in tars if split is None or _split_of(path) == split]
-    names = ", ".join(by_split.values())
+def _choose_part(root: Path, tars: list[Path], folders: list[Path], split: str | None) -> Path:
+    """One of ILSVRC's tars in a folder, or of the folders made of them."""
+    parts = {path: _split_of(path) for path in tars}
+    parts |= {folder: called for folder in folders if (called := split_called(folder.name))}
+    fitting = [path for path in parts if split in (None, parts[path])]
     if not fitting:
-        raise PictureError(
-            f"{root}: expected ILSVRC's {split} tar, found {names}: download it, or give another --split"
-        )
+        names = ", ".join(path.name for path in parts)
+        raise PictureError(f"{root}: expected ILSVRC's {split} tar, found {names}: give another --split")
     if len(fitting) > 1:
-        splits = sorted({_split_of(path) for path in fitting}, key=list(SPLIT_FOLDERS).index)
+        splits = sorted({parts[path] for path in fitting}, key=list(SPLIT_FOLDERS).index)
         what = f"--split {'|'.join(splits)}" if len(splits) > 1 else f"one of them, such as {fitting[0]}"
         raise PictureError(f"{root}: holds {', '.join(path.name for path in fitting)}: give {what}")
     return fitting[0]

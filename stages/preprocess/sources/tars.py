@@ -113,15 +113,14 @@ def _require_tar(archive: Archive, start: bytes) -> None:
     if start.lstrip()[:1] == b"<":
         raise PictureError(f"{archive}: is a web page, not a tar: the download failed, perhaps for want of a login")
     if kind := _COMPRESSED.get(start[:2]):
-        raise PictureError(
-            f"{archive}: is compressed by {kind}, so that it can't be read in place: decompress it first"
-        )
+        raise PictureError(f"{archive}: is compressed by {kind}, so it can't be read in place: decompress it first")
     if not any(start):
         raise PictureError(f"{archive}: is empty, or holds nothing but zeros: download it again")
     try:
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
-        raise PictureError(f"{archive}: is no tar: give a folder of pictures, or a tar") from None
+        advice = "download it again" if archive.name else "give a folder of pictures, or a tar"
+        raise PictureError(f"{archive}: is no tar: {advice}") from None
 
 
 def first_members(path: Path, count: int = 16) -> list[Member]:
