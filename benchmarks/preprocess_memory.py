@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,12 +41,12 @@ def synthetic(folder: Path, pictures: int) -> None:
         os.link(originals[number % DIFFERENT], place / f"n{number % CLASSES:08d}_{number}.JPEG")
 
 
-def own_memory() -> int:
-    """This process's anonymous resident memory, in bytes."""
+def memory(what: str) -> int:
+    """A line of this process's status in bytes: RssAnon, its own memory now; VmHWM, its highest resident memory."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit("this kernel does not tell a process's anonymous memory")
+    raise SystemExit(f"this kernel does not tell {what}")
 
 
 class Watch(threading.Thread):
@@ -55,13 +54,13 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak = own_memory()
+        self.peak = memory("RssAnon")
         self.stopped = threading.Event()
 
     def run(self) -> None:
         """Look every 20 ms."""
         while not self.stopped.wait(0.02):
-            self.peak = max(self.peak, own_memory())
+            self.peak = max(self.peak, memory("RssAnon"))
 
 
 def one(folder: str) -> None:
@@ -75,7 +74,7 @@ def one(folder: str) -> None:
     watch.start()
     run(PreprocessConfig(source=source, out=out, workers=1, codec="jpeg", quality=50, quiet=True))
     watch.stopped.set()
-    print(watch.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.perf_counter() - start)
+    print(watch.peak, memory("VmHWM"), time.perf_counter() - start)
 
 
 def main() -> None:
