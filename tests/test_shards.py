@@ -297,10 +297,26 @@ def test_shards_with_other_options_do_not_belong_together(
     preprocess(tree, tmp_path / "b.lmdb", shard="2/3", **change)
     shutil.copytree(shard_folder(tmp_path / "b.lmdb", 2, 3), shard_folder(out, 2, 3))
     assert refusal(out) == (
-        f"{out}: shard 2 came from other pictures, options or versions than the rest: make them again with --overwrite"
+        f"{out}: shard 2 came from other pictures, options or versions than the rest: "
+        "make the one or the other again with --overwrite"
     )
     preprocess(tree, out, shard="2/3", overwrite=True)
     assert len(open_crops(out)) == PICTURES
+
+
+def test_all_shards_can_be_made_again_with_other_options(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.lmdb"
+    make_shards(tree, out, 2)
+    first = preprocess(tree, out, shard="1/2", filter="box", overwrite=True)
+    assert "whole" not in first.shards
+    assert first.as_facts()["shard"] == "1/2; it does not belong to the others"
+    assert "came from other pictures, options or versions than the rest" in capsys.readouterr().err
+    preprocess(tree, out, shard="2/2", filter="box", overwrite=True)
+    preprocess(tree, tmp_path / "one.lmdb", filter="box")
+    assert content(out) == content(tmp_path / "one.lmdb")
+    assert open_crops(out).manifest.details["report"]["pictures"] == PICTURES
 
 
 def test_shards_of_other_pictures_do_not_belong_together(
@@ -313,7 +329,7 @@ def test_shards_of_other_pictures_do_not_belong_together(
     assert code == 4
     assert capsys.readouterr().err == (
         f"alexnet: {out}: shard 1 came from other pictures, options or versions than this one will: "
-        "use the same, remove it, or choose another --out\n"
+        "use the same, make all again with --overwrite, or choose another --out\n"
     )
 
 

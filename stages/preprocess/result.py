@@ -107,7 +107,9 @@ class Result:
         missing = self.shards["missing"]
         if missing:
             return {"shard": f"{self.shards['shard']}; missing still: {name_shards(missing)}"}
-        whole = self.shards["whole"]
+        whole = self.shards.get("whole")
+        if whole is None:
+            return {"shard": f"{self.shards['shard']}; it does not belong to the others"}
         folder = self.store.parent
         about = {f"all {key}": value for key, value in self._about(whole).items()}
         return {

@@ -23,7 +23,14 @@ from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing
 from alexnet_cli.console import Talk
-from alexnet_cli.errors import PictureError, ResourceError, StoppedBySignalError, UsageError, describe_os_error
+from alexnet_cli.errors import (
+    ArtifactError,
+    PictureError,
+    ResourceError,
+    StoppedBySignalError,
+    UsageError,
+    describe_os_error,
+)
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.pictures import active_pillow
 from stages.preprocess.config import PreprocessConfig
@@ -56,7 +63,7 @@ def run(config: PreprocessConfig) -> Result:
         with only_writer(out):
             everything = find_sources(config, talk)
             _refuse_output(config, out, shard)
-            if shard:
+            if shard and not config.overwrite:
                 require_plan(config.out, _common_plan(config, everything), but=shard.number)
             elsewhere = _stores_to_compare(config)
             sources = _part(everything, shard, config)
@@ -83,7 +90,7 @@ def run(config: PreprocessConfig) -> Result:
         pillow=active_pillow(),
         digest=manifest.digest,
         report=manifest.details["report"],
-        shards=_about_shards(config, shard, everything, elsewhere) if shard else {},
+        shards=_about_shards(config, shard, everything, elsewhere, talk) if shard else {},
     )
 
 
@@ -236,14 +243,18 @@ def _common_plan(config: PreprocessConfig, everything: Sources) -> str:
 
 
 def _about_shards(
-    config: PreprocessConfig, shard: Shard, everything: Sources, elsewhere: Sequence[CropStore]
+    config: PreprocessConfig, shard: Shard, everything: Sources, elsewhere: Sequence[CropStore], talk: Talk
 ) -> dict[str, Any]:
     """Which shards are missing; the report on all of them where none is, which is also written beside them."""
     missing = missing_shards(config.out)
     about: dict[str, Any] = {"shard": str(shard), "missing": missing}
     if missing:
         return about
-    store = open_crops(config.out)
+    try:
+        store = open_crops(config.out)
+    except ArtifactError as error:  # this shard is whole; the others' turn may come
+        talk.warn(str(error))
+        return about
     folders = [shard_folder(config.out, number, shard.of) for number in range(1, shard.of + 1)]
     rejects = [pair for folder in folders for pair in read_rejects(folder)]
     contents = Contents.of_store(store, rejects, everything.notes)

@@ -75,7 +75,7 @@ def require_plan(path: Path, plan: str, *, but: int) -> None:
             if shard.details.get("shard", {}).get("plan") != plan:
                 raise ArtifactError(
                     f"{path}: shard {number} came from other pictures, options or versions than this one will: "
-                    "use the same, remove it, or choose another --out"
+                    "use the same, make all again with --overwrite, or choose another --out"
                 )
 
 
@@ -146,7 +146,7 @@ def _require_one_plan(path: Path, shards: Sequence[CropStore]) -> None:
     if others:
         raise ArtifactError(
             f"{path}: {name_shards(others)} came from other pictures, options or versions than the rest: "
-            "make them again with --overwrite"
+            "make the one or the other again with --overwrite"
         )
 
 
