@@ -30,7 +30,9 @@ from alexnet_cli.pictures import active_pillow, crop_of
 from stages.preprocess import pool
 from stages.preprocess import run as run_module
 from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.run import Result, run
+from stages.preprocess.result import Result
+from stages.preprocess.run import run
+from stages.preprocess.sources import Located
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 
@@ -103,7 +105,12 @@ def test_a_tree_becomes_a_store_with_sorted_classes_and_paths(tree: Path, tmp_pa
         assert np.array_equal(store.read(index), crop_of((tree / name).read_bytes())[0])
     store.close()
     assert (result.pictures, result.classes, result.rejected, result.digest) == (6, 3, 0, store.digest)
-    assert sorted(file.name for file in (tmp_path / "a.lmdb").iterdir()) == ["data.mdb", "manifest.json"]
+    assert sorted(file.name for file in (tmp_path / "a.lmdb").iterdir()) == [
+        "data.mdb",
+        "manifest.json",
+        "report.json",
+        "report.txt",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lmdb", "pictures"]
 
 
@@ -145,9 +152,10 @@ def test_a_jpeg_larger_than_its_room_comes_whole(tmp_path: Path, monkeypatch: py
         Image.fromarray(pixels).save(tmp_path / name)
     expected = io.BytesIO()
     Image.fromarray(pixels).save(expected, "JPEG", quality=100)
-    job = pool.Job(root=str(tmp_path), filter="bilinear", exif_rotation=True, codec="jpeg", quality=100)
+    job = pool.Job(filter="bilinear", exif_rotation=True, codec="jpeg", quality=100)
     monkeypatch.setattr(pool, "RECORD_BYTES", 1000)
-    stored = [pair for pairs in pool.crops_in_order(["1.png", "2.png"], job, workers=1) for pair in pairs]
+    pictures = [Located(name, str(tmp_path / name)) for name in ("1.png", "2.png")]
+    stored = [pair for pairs in pool.crops_in_order(pictures, job, workers=1) for pair in pairs]
     assert [bytes(value) for _, value in stored] == [expected.getvalue()] * 2
     assert [outcome.crc for outcome, _ in stored] == [crc32c(expected.getvalue())] * 2
 
@@ -176,7 +184,7 @@ def test_the_summary_counts_what_is_noteworthy(tmp_path: Path, capsys: pytest.Ca
     save(root / "a/grey.png", 7, "L")
     save(root / "a/cmyk.jpg", (0, 0, 0, 9), "CMYK")
     save(root / "a/alpha.png", (1, 2, 3, 4), "RGBA")
-    save(root / "a/turned.jpg", exif=exif)
+    save(root / "b/turned.jpg", exif=exif)
     save(root / "a/png.JPEG", format="PNG")
     (root / "a/notes.txt").touch()
     (root / "a/bad.jpg").touch()
@@ -185,7 +193,7 @@ def test_the_summary_counts_what_is_noteworthy(tmp_path: Path, capsys: pytest.Ca
     printed = json.loads(capsys.readouterr().out)
     expected = {
         "pictures": 5,
-        "classes": 1,
+        "classes": 2,
         "rejected": 1,
         "greyscale": 1,
         "cmyk": 1,
@@ -207,8 +215,12 @@ def test_people_read_a_summary_and_progress(tree: Path, tmp_path: Path, capsys: 
     assert main(["preprocess", str(tree), "--out", str(tmp_path / "a.lmdb"), "--workers", "1"]) == 0
     printed = capsys.readouterr()
     facts = dict(line.split(None, 1) for line in printed.out.splitlines()[1:])
-    assert (facts["pictures"], facts["classes"], facts["greyscale"], facts["CMYK"]) == ("6", "3", "0", "0")
+    assert facts["pictures"] == "6"
+    assert facts["classes"] == "3, 1 (bat) to 3 (ape) of each, median 2, largest : smallest = 3.0"
+    assert facts["noteworthy"] == "1 converted, 6 enlarged"
     assert "pictures/s with pillow" in facts["time"]
+    assert facts["report"] == f"{tmp_path}/a.lmdb/report.txt"
+    assert sorted(facts) == ["classes", "noteworthy", "pictures", "report", "size", "time"]
     assert "cropping: 6/6" in printed.err
 
 
@@ -236,6 +248,7 @@ def test_the_real_samples_go_through(tmp_path: Path) -> None:
         "rotated": 1,
         "small": 12,
         "wrong_extension": 1,
+        "animated": 0,
     }
 
 
@@ -302,10 +315,10 @@ def test_a_folder_may_have_no_labels(tree: Path, tmp_path: Path) -> None:
 def test_a_split_that_lacks_a_class_keeps_the_others_indices(tree: Path, tmp_path: Path) -> None:
     preprocess(tree, tmp_path / "train.lmdb")
     shutil.rmtree(tree / "bat")
-    preprocess(tree, tmp_path / "val.lmdb", classes=tmp_path / "train.lmdb")
+    preprocess(tree, tmp_path / "val.lmdb", classes=tmp_path / "train.lmdb", allow_missing=True)
     names = tmp_path / "classes.txt"
     names.write_text("cat\nape\n\nbat\n")
-    preprocess(tree, tmp_path / "text.lmdb", classes=names)
+    preprocess(tree, tmp_path / "text.lmdb", classes=names, allow_missing=True)
     for name in ("val", "text"):
         store = open_crops(tmp_path / f"{name}.lmdb")
         assert store.classes.names == ("ape", "bat", "cat")
@@ -598,7 +611,7 @@ def test_too_little_space_is_known_before_the_work(
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb")
     assert (code, line) == (
         5,
-        f"{tmp_path}/a.lmdb: the disk is too full: 1.2 MB needed, 1.0 MB free: "
+        f"{tmp_path}/a.lmdb: the disk is too full: 1.3 MB needed, 1.0 MB free: "
         "free some space, choose another --out, or use --codec jpeg",
     )
 
@@ -673,7 +686,8 @@ def test_killed_in_the_middle_the_same_command_continues_and_ends_the_same(slow_
     process.kill()
     stderr = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL
-    assert all(line.startswith("cropping: ") for line in stderr.splitlines()), stderr
+    assert stderr.startswith(f"{out}: 900 pictures to crop, about ")
+    assert all(line.startswith("cropping: ") for line in stderr.splitlines()[1:]), stderr
     assert nobody_is_left(process)
     assert not out.exists()
     result = preprocess(slow_pictures, out)
@@ -709,14 +723,15 @@ def test_stopped_it_leaves_one_line_the_partial_and_nobody(
 
 def test_a_worker_that_dies_ends_the_command_in_one_line(tree: Path, tmp_path: Path) -> None:
     names = [f"{name}" for name in ("ape/b.png", "cat/0.JPEG") for _ in range(pool.CHUNK)]
-    job = pool.Job(root=str(tree), filter="bilinear", exif_rotation=True, codec="raw", quality=95)
+    pictures = [Located(name, str(tree / name)) for name in names]
+    job = pool.Job(filter="bilinear", exif_rotation=True, codec="raw", quality=95)
     workers = pool._Pool(job, 2)
     try:
         workers._workers[0].process.kill()
         with pytest.raises(
             ResourceError, match=r"a worker process died \(SIGKILL\).* run the same command again"
         ) as caught:
-            for _ in workers.run([names[: pool.CHUNK], names[pool.CHUNK :]] * 20):
+            for _ in workers.run(pictures * 20):
                 pass
     finally:
         workers.close()

@@ -89,7 +89,8 @@ def evaluate(
                 advance(together)
     # Every picture's row is zero on all ranks but one: the sums are exact.
     probabilities, centre = ranks.sum_tensor(probabilities), ranks.sum_tensor(centre)
-    return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, net.classes)
+    classes = net.classes.explained_by(store.classes)
+    return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
 def _average(net: Net, crops: Tensor, views: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.artifacts.publish import refuse_existing
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import read_scores
+from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices
 from alexnet_cli.evaluation import Scoring, score_to_file
@@ -29,6 +30,8 @@ class Result:
     errors: dict[str, float | None]
     class_errors: dict[str, float]
     """Top-1 error by class name; empty without labels."""
+    titles: dict[str, str]
+    """What to call each class in a report, by its name: `n01440764 (tench)`."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -63,4 +66,8 @@ def run(config: EvalConfig) -> Result:
     )
     run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
     _, scores = read_scores(config.out)
-    return Result(config.out, which, len(store), scores.errors(), scores.class_errors())
+    return Result(config.out, which, len(store), scores.errors(), scores.class_errors(), _titles(scores.classes))
+
+
+def _titles(classes: ClassList) -> dict[str, str]:
+    return {name: classes.title(index) for index, name in enumerate(classes.names)}

@@ -12,10 +12,16 @@ from stages.preprocess.config import PreprocessConfig
 def command(config: PreprocessConfig) -> None:
     """Pictures -> crop store: shorter side scaled to 256, central 256×256 cut out.
 
-    SOURCE is a folder of class folders: their names, sorted, are the classes
-    0, 1, …; pictures may lie in folders further down. Or it is a folder of
-    pictures, with --labels or --unlabelled. Read are JPEG, PNG, GIF, BMP, TIFF,
-    WebP, PPM, JPEG 2000 and AVIF; other files are ignored and counted.
+    What SOURCE is, is seen by looking; archives are read in place:
+      class folders      their names, sorted, are the classes 0, 1, …
+      pictures           a folder of them, with --labels or --unlabelled
+      ILSVRC2012_*.tar   train, val or test, or the folder that holds them
+                         (--split); labels from the devkit beside, or --labels
+      Kaggle's CLS-LOC   any folder of it, with --split
+      class tars         a folder of one tar for each class (Fall 2011)
+      shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
+    Read are JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF; other
+    files are ignored and counted.
 
     Stopped or killed, the same command goes on where it was; the store is the
     same as if never stopped, and the same for any number of workers.
@@ -23,7 +29,21 @@ def command(config: PreprocessConfig) -> None:
     A picture that can't be read ends the command with code 3 when all others
     are done; --allow-bad N leaves out up to N and lists them in OUT/rejects.tsv.
 
+    At the end, and in OUT/report.txt: pictures of each class, known defective
+    files, exact duplicates (also of --compare or --classes), and other things
+    worth knowing. Before: how long it will take and whether the disk has room.
+
+    Several machines: each makes one shard, in any order; OUT is complete with
+    the last, and every command takes it as one store, the same as in one piece.
+      by hand   alexnet preprocess … --out OUT --shard 2/8
+      Slurm     sbatch --array=1-8 … (or srun) alexnet preprocess … --shard slurm
+      torchrun  torchrun --no-python … alexnet preprocess … --shard torchrun
+    slurm reads SLURM_ARRAY_TASK_ID and _COUNT (without an array SLURM_PROCID and
+    SLURM_NTASKS), torchrun reads RANK and WORLD_SIZE. Processes that share a
+    machine want --workers too. --allow-bad counts for each shard.
+
     Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
+             alexnet preprocess ILSVRC2012_img_val.tar --out val.lmdb
     """
     from stages.preprocess.run import run
 
