@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
+from alexnet_cli.commands.contest.rates import pictures_in
 from alexnet_cli.recipe import load_recipe
 from stages.ensemble.config import EnsembleConfig
 from stages.ensemble.run import run as ensemble
@@ -413,3 +416,39 @@ def test_a_rate_that_cannot_be_meant_and_a_missing_source_are_refused(
     assert "--images-per-second 0.0: must be positive" in capsys.readouterr().err
     assert main(["contest", str(tmp_path), "--dry-run", "--data", str(tmp_path / "none")]) == 2
     assert "there is no such file or folder" in capsys.readouterr().err
+
+
+def tar_with(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_pictures_to_measure_on_are_found_in_folders_tars_and_tars_of_tars(tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "1.JPEG").write_bytes(b"one")
+    (tmp_path / "class" / "notes.txt").write_bytes(b"no picture")
+    (tmp_path / "flat.tar").write_bytes(tar_with({"2.jpg": b"two", "list.csv": b"no picture"}))
+    (tmp_path / "nested.tar").write_bytes(tar_with({"n1.tar": tar_with({"3.JPEG": b"three"}), "n2.tar": b"no tar"}))
+    assert sorted(pictures_in(tmp_path)) == [(b"one", ".jpeg"), (b"three", ".jpeg"), (b"two", ".jpg")]
+    assert list(pictures_in(tmp_path / "nested.tar")) == [(b"three", ".jpeg")]
+    assert list(pictures_in(None)) == []
+
+
+@pytest.mark.slow
+def test_rates_that_are_not_given_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--members", "1", "--no-test", "--codec", "jpeg", "--devices", "cpu", "--trial-pictures", "16", "--quiet"]
+    assert main(["contest", str(tmp_path / "contest"), "--dry-run", "--json", "--decoded-per-second", "9", *words]) == 0
+    rates = json.loads(capsys.readouterr().out)["rates"]
+    assert rates["decoded_per_second"] == 9
+    assert rates["sources"] == {
+        "decoded": "given",
+        **dict.fromkeys(("read", "trained", "evaluated"), "measured on 16 generated pictures"),
+    }
+    assert all(rates[f"{name}_per_second"] > 0 for name in ("read", "trained", "evaluated"))
+    assert 4096 < rates["jpeg_bytes"] < 200_704
+    assert not (tmp_path / "contest").exists()

@@ -180,7 +180,7 @@ class _Trial:
         """Pictures in class folders; what they are, in words."""
         wanted = self.config.trial_pictures
         count = 0
-        for data, ending in _some_pictures(self.config.data):
+        for data, ending in pictures_in(self.config.data):
             self._place(count, ending).write_bytes(data)
             count += 1
             if count == wanted:
@@ -202,7 +202,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-def _some_pictures(data: Path | None) -> Iterator[tuple[bytes, str]]:
+def pictures_in(data: Path | None) -> Iterator[tuple[bytes, str]]:
     """The content and ending of pictures in a folder, in tars, and in tars of tars."""
     if data is None:
         return
