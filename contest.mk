@@ -15,6 +15,7 @@
 ##   PREPROCESS_OPTIONS                          more words for each `alexnet preprocess`
 ##   TEST              yes or no: whether DATA has test pictures (default: look)
 ##   EXPECT            what the crops of train and val are held against (default: ilsvrc2012; EXPECT= for other data)
+##   DEVKIT            ILSVRC2012_devkit_t12.tar.gz, where DATA has no devkit IDs for the submissions
 ##   CODEC, FALL2011_CODEC                       how crops are stored (default: raw, jpeg)
 ##   PLAN_OPTIONS      more words for the plan, such as '--images-per-second 3000'
 ## `make contest --dry-run …` shows the commands, and the plan with hours and bytes; `make contest-plan …` the plan alone.
@@ -31,6 +32,7 @@ FINETUNE_EPOCHS ?=
 TRAIN_OPTIONS ?=
 PREPROCESS_OPTIONS ?=
 EXPECT ?= ilsvrc2012
+DEVKIT ?=
 FALL2011_CODEC ?= jpeg
 PLAN_OPTIONS ?=
 
@@ -158,7 +160,8 @@ $(call net,$1): $(call changed,net-$1,$(call net_settings,$1,$2,$3,$4,$5,$6)) $(
 	cmp -s $(SETTINGS)/net-$1.now $(SETTINGS)/net-$1 || rm -rf $(C)/nets/$1; \
 	mv $(SETTINGS)/net-$1.now $(SETTINGS)/net-$1
 	[ -e $$@ ] || $(ALEXNET) train $(C)/crops/$3.lmdb $(if $(filter train,$3),--val $(C)/crops/val.lmdb) \
-	    --stats $(C)/statistics/$3.h5 $(call recipe_words,$4,$5) $(if $6,--init-from $(C)/nets/$6) $(TRAIN_WORDS) --seed $2 --out $(C)/nets/$1 --resume
+	    --stats $(C)/statistics/$3.h5 $(call recipe_words,$4,$5) $(if $6,--init-from $(C)/nets/$6) \
+	    $(TRAIN_WORDS) --seed $2 --out $(C)/nets/$1 --resume
 	@touch $$@
 endef
 
@@ -182,7 +185,7 @@ $(foreach name,$(NETS),$(foreach split,$(SPLITS),$(eval $(call scores,$(name),$(
 define ensemble
 $(C)/ensembles/$1-$2/manifest.json: $(wordlist 1,$1,$(NETS:%=$(C)/scores/$2/%.h5)) | $(READY)
 	$(ALEXNET) ensemble $(wordlist 1,$1,$(NETS:%=$(C)/scores/$2/%.h5)) --crops $(C)/crops/$2.lmdb --out $(C)/ensembles/$1-$2 \
-	    $(if $(filter test,$2),--submission $(C)/submission-$1.txt) --overwrite
+	    $(if $(filter test,$2),--submission $(C)/submission-$1.txt $(if $(DEVKIT),--devkit $(call quote,$(DEVKIT)))) --overwrite
 	@touch $$@
 endef
 $(foreach size,$(SIZES),$(foreach split,$(SPLITS),$(eval $(call ensemble,$(size),$(split)))))

@@ -223,6 +223,19 @@ def test_the_variables_of_contest_reach_the_commands(project: Project) -> None:
 
 
 @needs_make
+def test_one_net_can_be_made_alone_with_what_it_needs(project: Project) -> None:
+    lines = project.make(*SMALL, goal="contest/nets/cnn-2/manifest.json")
+    assert [short(line) for line in lines] == ["preprocess train", "pca train", "preprocess val", "train cnn-2"]
+    assert [short(line) for line in project.make(*SMALL)] == [name for name in WHOLE[3:] if name != "train cnn-2"]
+
+
+@needs_make
+def test_a_devkit_goes_to_the_submissions(project: Project) -> None:
+    lines = [line for line in project.make("DEVKIT=my kit.tar.gz", "MEMBERS=1") if line.startswith("ensemble")]
+    assert ["--devkit my kit.tar.gz" in line for line in lines] == [False, True]
+
+
+@needs_make
 def test_another_fine_tuning_makes_nothing_else_anew(project: Project) -> None:
     project.make(*SMALL, "TEST=no")
     (project.folder / "contest/nets/finetuned-1/begun").touch()
