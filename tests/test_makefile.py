@@ -94,8 +94,8 @@ def test_without_data_the_sample_goes_through_every_stage(project: Project) -> N
     assert lines[1] == "preprocess out/sample/train --out out/train.lmdb --codec raw --overwrite"
     assert lines[2] == ("preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb --codec raw --overwrite")
     assert (
-        "train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe quickstart --devices auto --precision fp32 --seed 2 "
-        "--out out/runs/2 --resume"
+        "train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe quickstart --devices auto "
+        "--precision fp32 --seed 2 --out out/runs/2 --resume"
     ) in lines
     assert lines[-1] == "ensemble out/scores/1.h5 out/scores/2.h5 --crops out/val.lmdb --out out/ensemble --overwrite"
 
