@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_cli import imagenet
 from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.crops import KIND as CROPS_KIND
 from alexnet_cli.artifacts.crops import SCHEMA as CROPS_SCHEMA
@@ -17,9 +18,9 @@ from alexnet_cli.commands.contest.rates import Rate, Rates
 from alexnet_cli.commands.contest.results import FINETUNED_NETS
 from alexnet_cli.recipe import Recipe, load_recipe
 
-OFFICIAL = {"train": 1_281_167, "val": 50_000, "test": 100_000, "fall2011": 14_197_122}
+OFFICIAL = {**{split: official.pictures for split, official in imagenet.OFFICIAL.items()}, "fall2011": 14_197_122}
 """Pictures: ILSVRC-2012's three splits; Fall 2011 as image-net.org counts it (the paper says 15 million)."""
-CLASSES = {"train": 1000, "fall2011": 21_841}
+CLASSES = {"train": imagenet.CLASSES, "fall2011": 21_841}
 RAW_BYTES = 49 * 4096
 """A raw crop in LMDB: 196,608 bytes and a header in whole pages."""
 KEPT_CHECKPOINTS = 3

@@ -27,8 +27,8 @@ from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import AlexNetError, ResourceError
 from alexnet_cli.evaluation import Net, evaluate
+from alexnet_cli.imagenet import CLASSES
 
-CLASSES = 1000
 EVALUATED = 64
 """Trial pictures that are evaluated, times ten views."""
 _ENDINGS = (".jpeg", ".jpg", ".png")
