@@ -31,6 +31,7 @@ from stages.preprocess import pool
 from stages.preprocess import run as run_module
 from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.run import Result, run
+from stages.preprocess.sources import Located
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 
@@ -145,9 +146,10 @@ def test_a_jpeg_larger_than_its_room_comes_whole(tmp_path: Path, monkeypatch: py
         Image.fromarray(pixels).save(tmp_path / name)
     expected = io.BytesIO()
     Image.fromarray(pixels).save(expected, "JPEG", quality=100)
-    job = pool.Job(root=str(tmp_path), filter="bilinear", exif_rotation=True, codec="jpeg", quality=100)
+    job = pool.Job(filter="bilinear", exif_rotation=True, codec="jpeg", quality=100)
     monkeypatch.setattr(pool, "RECORD_BYTES", 1000)
-    stored = [pair for pairs in pool.crops_in_order(["1.png", "2.png"], job, workers=1) for pair in pairs]
+    pictures = [Located(name, str(tmp_path / name)) for name in ("1.png", "2.png")]
+    stored = [pair for pairs in pool.crops_in_order(pictures, job, workers=1) for pair in pairs]
     assert [bytes(value) for _, value in stored] == [expected.getvalue()] * 2
     assert [outcome.crc for outcome, _ in stored] == [crc32c(expected.getvalue())] * 2
 
@@ -176,7 +178,7 @@ def test_the_summary_counts_what_is_noteworthy(tmp_path: Path, capsys: pytest.Ca
     save(root / "a/grey.png", 7, "L")
     save(root / "a/cmyk.jpg", (0, 0, 0, 9), "CMYK")
     save(root / "a/alpha.png", (1, 2, 3, 4), "RGBA")
-    save(root / "a/turned.jpg", exif=exif)
+    save(root / "b/turned.jpg", exif=exif)
     save(root / "a/png.JPEG", format="PNG")
     (root / "a/notes.txt").touch()
     (root / "a/bad.jpg").touch()
@@ -185,7 +187,7 @@ def test_the_summary_counts_what_is_noteworthy(tmp_path: Path, capsys: pytest.Ca
     printed = json.loads(capsys.readouterr().out)
     expected = {
         "pictures": 5,
-        "classes": 1,
+        "classes": 2,
         "rejected": 1,
         "greyscale": 1,
         "cmyk": 1,
@@ -302,10 +304,10 @@ def test_a_folder_may_have_no_labels(tree: Path, tmp_path: Path) -> None:
 def test_a_split_that_lacks_a_class_keeps_the_others_indices(tree: Path, tmp_path: Path) -> None:
     preprocess(tree, tmp_path / "train.lmdb")
     shutil.rmtree(tree / "bat")
-    preprocess(tree, tmp_path / "val.lmdb", classes=tmp_path / "train.lmdb")
+    preprocess(tree, tmp_path / "val.lmdb", classes=tmp_path / "train.lmdb", allow_missing=True)
     names = tmp_path / "classes.txt"
     names.write_text("cat\nape\n\nbat\n")
-    preprocess(tree, tmp_path / "text.lmdb", classes=names)
+    preprocess(tree, tmp_path / "text.lmdb", classes=names, allow_missing=True)
     for name in ("val", "text"):
         store = open_crops(tmp_path / f"{name}.lmdb")
         assert store.classes.names == ("ape", "bat", "cat")
@@ -709,14 +711,15 @@ def test_stopped_it_leaves_one_line_the_partial_and_nobody(
 
 def test_a_worker_that_dies_ends_the_command_in_one_line(tree: Path, tmp_path: Path) -> None:
     names = [f"{name}" for name in ("ape/b.png", "cat/0.JPEG") for _ in range(pool.CHUNK)]
-    job = pool.Job(root=str(tree), filter="bilinear", exif_rotation=True, codec="raw", quality=95)
+    pictures = [Located(name, str(tree / name)) for name in names]
+    job = pool.Job(filter="bilinear", exif_rotation=True, codec="raw", quality=95)
     workers = pool._Pool(job, 2)
     try:
         workers._workers[0].process.kill()
         with pytest.raises(
             ResourceError, match=r"a worker process died \(SIGKILL\).* run the same command again"
         ) as caught:
-            for _ in workers.run([names[: pool.CHUNK], names[pool.CHUNK :]] * 20):
+            for _ in workers.run(pictures * 20):
                 pass
     finally:
         workers.close()

@@ -13,16 +13,22 @@ from alexnet_cli.options import CommonOptions, Out, Workers
 
 FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CODECS = ("raw", "jpeg")
+SPLITS = ("train", "val", "test")
+EXPECTATIONS = ("ilsvrc2012",)
 
 Source = Annotated[
     Path,
-    Argument(help="A folder of class folders, or of pictures (--labels, --unlabelled).", show_default=False),
+    Argument(
+        help="Class folders, a folder of pictures, ILSVRC's tars or their folder, Kaggle's layout, class tars, or "
+        "WebDataset shards such as 'x-{000..099}.tar'.",
+        show_default=False,
+    ),
 ]
 Labels = Annotated[
     Path | None,
     Option(
         "--labels",
-        help="A file with one 'name label' a line (tab, comma or blank between): SOURCE has no class folders.",
+        help="ILSVRC's devkit, or a file: 'name label' lines, CSV, or devkit IDs in file-name order.",
         show_default=False,
     ),
 ]
@@ -32,6 +38,27 @@ Classes = Annotated[
     Option(
         "--classes",
         help="Take the class list of this crop store (or text file, one name a line): train's, for validation.",
+        show_default=False,
+    ),
+]
+AllowMissing = Annotated[
+    bool, Option("--allow-missing", help="Classes of --classes or of the devkit may be without pictures.")
+]
+Split = Annotated[
+    str | None,
+    Option(
+        "--split",
+        help="Which part, where SOURCE holds several.",
+        metavar="|".join(SPLITS),
+        show_default=False,
+    ),
+]
+Expect = Annotated[
+    str | None,
+    Option(
+        "--expect",
+        help="Demand the published numbers of pictures and classes.",
+        metavar="|".join(EXPECTATIONS),
         show_default=False,
     ),
 ]
@@ -55,15 +82,21 @@ class PreprocessConfig(CommonOptions):
     """Pictures into a crop store."""
 
     source: Source
-    """A folder of class folders, or of pictures with `labels` or `unlabelled`."""
+    """Folder, archive, shard list or pattern; what it is is recognised by looking."""
     out: Out
     """The crop store to write."""
     labels: Labels = None
-    """A file that gives each picture of a folder its class."""
+    """A file that gives each picture of a flat source its class, or ILSVRC's devkit."""
     unlabelled: Unlabelled = False
     """The pictures have no labels; every label is -1."""
     classes: Classes = None
-    """A crop store, or a text file with one name a line, whose classes the indices refer to."""
+    """A crop store, a devkit, or a text file with one name a line, whose classes the indices refer to."""
+    allow_missing: AllowMissing = False
+    """Classes of `classes` or of the devkit may be without pictures."""
+    split: Split = None
+    """One of SPLITS: which part of a source that holds several."""
+    expect: Expect = None
+    """One of EXPECTATIONS: demand the published counts."""
     filter: Filter = "bilinear"
     """One of FILTER_NAMES."""
     codec: Codec = "raw"
@@ -91,6 +124,10 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--allow-bad {self.allow_bad}: must be 0 or more")
         if self.labels is not None and self.unlabelled:
             raise UsageError(f"--labels {self.labels} and --unlabelled contradict each other: give one of them")
+        if self.split is not None and self.split not in SPLITS:
+            raise UsageError(f"--split {self.split}: is none of {', '.join(SPLITS)}")
+        if self.expect is not None and self.expect not in EXPECTATIONS:
+            raise UsageError(f"--expect {self.expect}: is none of {', '.join(EXPECTATIONS)}")
         source, out = self.source.resolve(), self.out.resolve()
         if out == source or source in out.parents:
             raise UsageError(f"--out {self.out}: lies inside the pictures' folder {self.source}: choose another --out")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import io
-import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ from crc32c import crc32c
 
 from alexnet_cli.artifacts.crops import RECORD_BYTES
 from alexnet_cli.errors import ResourceError
-from alexnet_cli.pictures import BadPictureError, crop_image, read_picture
+from alexnet_cli.pictures import BadPictureError, crop_image
+from stages.preprocess.sources.listing import Located, read_located
 
 CHUNK = 8
 """Pictures in one message."""
@@ -36,7 +36,6 @@ _QUEUED = 2
 class Job:
     """What is done to each picture."""
 
-    root: str
     filter: str
     exif_rotation: bool
     codec: str
@@ -57,37 +56,37 @@ class Outcome:
 Stored = tuple[Outcome, memoryview]
 
 
-def crops_in_order(names: Sequence[str], job: Job, workers: int) -> Generator[list[Stored], None, None]:
-    """Yield the pictures' outcomes and stored bytes, a few at a time, in the order of `names`.
+def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Generator[list[Stored], None, None]:
+    """Yield the pictures' outcomes and stored bytes, a few at a time, in their order.
 
     The bytes are valid until the next are asked for. With one worker everything happens in this process.
     """
-    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    workers = min(workers, len(chunks))
+    count = -(-len(pictures) // CHUNK)
+    workers = min(workers, count)
     if workers <= 1:
         memory = memoryview(bytearray(CHUNK * RECORD_BYTES))
-        for chunk in chunks:
-            yield _view(crop_chunk(chunk, job, memory), memory)
+        for start in range(0, len(pictures), CHUNK):
+            yield _view(crop_chunk(pictures[start : start + CHUNK], job, memory), memory)
         return
     pool = _Pool(job, workers)
     try:
-        yield from pool.run(chunks)
+        yield from pool.run(pictures)
     finally:
         pool.close()
 
 
-def crop_chunk(names: Sequence[str], job: Job, memory: memoryview) -> list[Outcome]:
+def crop_chunk(pictures: Sequence[Located], job: Job, memory: memoryview) -> list[Outcome]:
     """Crop some pictures; the n-th one's stored bytes go to memory[n * RECORD_BYTES:]."""
     return [
-        _crop_one(name, job, memory[position * RECORD_BYTES : (position + 1) * RECORD_BYTES])
-        for position, name in enumerate(names)
+        _crop_one(picture, job, memory[position * RECORD_BYTES : (position + 1) * RECORD_BYTES])
+        for position, picture in enumerate(pictures)
     ]
 
 
-def _crop_one(name: str, job: Job, room: memoryview) -> Outcome:
+def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
     try:
-        data = read_picture(os.path.join(job.root, name))  # noqa: PTH118
-        image, facts = crop_image(data, name=name, filter=job.filter, exif_rotation=job.exif_rotation)
+        data = read_located(picture)
+        image, facts = crop_image(data, name=picture.name, filter=job.filter, exif_rotation=job.exif_rotation)
     except BadPictureError as error:
         return Outcome(rejected=str(error))
     if job.codec == "raw":
@@ -117,8 +116,8 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs, job, ring), daemon=True, name="alexnet-preprocess")
         self.process.start()
         theirs.close()
-        self.chunks: list[tuple[int, int, Sequence[str]]] = []
-        """What it works on, in order: chunk number, slot, names."""
+        self.chunks: list[tuple[int, int, Sequence[Located]]] = []
+        """What it works on, in order: chunk number, slot, pictures."""
 
 
 class _Pool:
@@ -133,14 +132,15 @@ class _Pool:
             for _ in range(count):
                 self._workers.append(_Worker(context, job, ring))
 
-    def run(self, chunks: Sequence[Sequence[str]]) -> Generator[list[Stored], None, None]:
+    def run(self, pictures: Sequence[Located]) -> Generator[list[Stored], None, None]:
+        count = -(-len(pictures) // CHUNK)
         free = list(range(self._slots))
         arrived: dict[int, tuple[int, list[Outcome]]] = {}
         sent = 0
-        for number in range(len(chunks)):
+        for number in range(count):
             while number not in arrived:
-                while free and sent < len(chunks) and (worker := self._least_busy()):
-                    self._send(worker, sent, free.pop(), chunks[sent])
+                while free and sent < count and (worker := self._least_busy()):
+                    self._send(worker, sent, free.pop(), list(pictures[sent * CHUNK : (sent + 1) * CHUNK]))
                     sent += 1
                 arrived.update(self._receive())
             slot, outcomes = arrived.pop(number)
@@ -159,10 +159,10 @@ class _Pool:
         worker = min(self._workers, key=lambda worker: len(worker.chunks))
         return worker if len(worker.chunks) < _QUEUED else None
 
-    def _send(self, worker: _Worker, number: int, slot: int, names: Sequence[str]) -> None:
-        worker.chunks.append((number, slot, names))
+    def _send(self, worker: _Worker, number: int, slot: int, pictures: Sequence[Located]) -> None:
+        worker.chunks.append((number, slot, pictures))
         try:
-            worker.connection.send((slot * self._bytes, names))
+            worker.connection.send((slot * self._bytes, pictures))
         except OSError:
             raise _died(worker) from None
 
@@ -184,17 +184,19 @@ class _Pool:
 
 
 def _serve(connection: Connection, job: Job, ring: Any) -> None:
-    """A worker's life: chunks of names in, outcomes out, until the pipe ends."""
+    """A worker's life: chunks of pictures in, outcomes out, until the pipe ends."""
     memory = memoryview(ring).cast("B")
     while True:
         try:
-            start, names = connection.recv()
+            start, pictures = connection.recv()
             try:
-                answer: Any = crop_chunk(names, job, memory[start : start + CHUNK * RECORD_BYTES])
+                answer: Any = crop_chunk(pictures, job, memory[start : start + CHUNK * RECORD_BYTES])
             except MemoryError:
                 answer = MemoryError()
             except Exception as error:
-                answer = RuntimeError(f"in a worker, at {names[0]} or soon after: {type(error).__name__}: {error}")
+                answer = RuntimeError(
+                    f"in a worker, at {pictures[0].name} or soon after: {type(error).__name__}: {error}"
+                )
             connection.send(answer)
         except (EOFError, OSError):
             return
@@ -204,7 +206,7 @@ def _died(worker: _Worker) -> ResourceError:
     worker.process.join(timeout=5)
     code = worker.process.exitcode
     how = signal.Signals(-code).name if code is not None and code < 0 else f"code {code}"
-    where = f" between {worker.chunks[0][2][0]} and {worker.chunks[0][2][-1]}" if worker.chunks else ""
+    where = f" between {worker.chunks[0][2][0].name} and {worker.chunks[0][2][-1].name}" if worker.chunks else ""
     return ResourceError(
         f"a worker process died ({how}){where}: run the same command again to go on, "
         "with fewer --workers if memory is short"

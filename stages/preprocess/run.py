@@ -104,7 +104,7 @@ def run(config: PreprocessConfig) -> Result:
     with _errors_in_one_line(config.out), _stopping_on_sigterm():
         _refuse_output(config)
         with only_writer(config.out):
-            sources = find_sources(config)
+            sources = find_sources(config, talk)
             _refuse_output(config)
             writer = CropWriter(config.out, _plan(config, sources))
             with closing(writer):
@@ -158,7 +158,9 @@ def _refuse_output(config: PreprocessConfig) -> None:
 
 
 def _announce(writer: CropWriter, sources: Sources, config: PreprocessConfig, talk: Talk) -> int:
-    """Say how far an earlier command came; how many pictures it did."""
+    """Say what the source is and how far an earlier command came; how many pictures it did."""
+    for note in sources.notes:
+        talk.say(note)
     if writer.started_again:
         talk.say(f"{config.out}: the unfinished store there had other pictures or options: starting again")
     if writer.sources_done:
@@ -182,7 +184,6 @@ def _write_crops(writer: CropWriter, sources: Sources, config: PreprocessConfig,
     """Crop what is not done yet, and commit it in steps of STEP pictures."""
     done, total = writer.sources_done, len(sources.names)
     job = Job(
-        root=str(sources.root),
         filter=config.filter,
         exif_rotation=config.exif_rotation,
         codec=config.codec,
@@ -194,7 +195,7 @@ def _write_crops(writer: CropWriter, sources: Sources, config: PreprocessConfig,
     with (
         talk.progress("cropping", total, done=done) as advance,
         ThreadPoolExecutor(1, "alexnet-commit") as disk,
-        closing(crops_in_order(sources.names[done:], job, workers)) as crops,
+        closing(crops_in_order(sources.pictures[done:], job, workers)) as crops,
     ):
         for chunk in crops:
             for outcome, value in chunk:

@@ -1,0 +1,18 @@
+"""Which pictures there are, in which order, and with which labels: every kind of source, recognised by looking.
+
+    sources = find_sources(config)
+    sources.names[0], sources.labels[0], sources.pictures[0]       # a path, a class index, where its bytes lie
+
+recognise.py   what the source is: class folders, ILSVRC's or other tars, Kaggle's layout, shards
+folders.py     indexes folders
+tars.py        indexes archives, in place: nothing is extracted
+webdataset.py  indexes shards
+labels.py      label files, ground truths, devkits
+checks.py      what was expected and what was found
+find.py        all of it together
+"""
+
+from stages.preprocess.sources.find import find_sources
+from stages.preprocess.sources.listing import Located, Sources, read_located
+
+__all__ = ["Located", "Sources", "find_sources", "read_located"]

@@ -1,0 +1,143 @@
+"""What was expected of a source and what was found: whatever differs ends the command with code 3."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import PictureError
+from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Official, is_ilsvrc2012
+from stages.preprocess.sources.listing import Found
+
+_SHOWN = 3
+
+
+def require_pictures(found: Found) -> None:
+    """PictureError where there are no pictures at all."""
+    if not len(found.listing):
+        raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
+
+
+def require_filled(found: Found, classes: Sequence[str]) -> None:
+    """PictureError where a class's folder or archive holds no pictures."""
+    filled = set(classes)
+    for name in sorted(found.folders):
+        if name not in filled:
+            raise PictureError(
+                f"{found.folders[name]}: the class folder holds no pictures: remove it, or put its pictures in"
+            )
+
+
+def require_several(found: Found, classes: Sequence[str]) -> None:
+    """PictureError where all pictures are of one class: probably the folder above or below is meant."""
+    names = set(classes)
+    if len(names) != 1:
+        return
+    name = next(iter(names))
+    deeper = sum(picture.count("/") > 1 for picture in found.listing.names)
+    advice = f"give {found.root / name}" if deeper == len(found.listing) else "give the folder above, or --classes"
+    raise PictureError(
+        f"{found.root}: expected two or more class folders, found one, '{name}', with {len(found.listing):,} pictures: "
+        f"is this the wrong level? {advice}"
+    )
+
+
+def require_classes(
+    found: Found, classes: Sequence[str], known: ClassList, *, known_by: Path | str, complete: bool
+) -> None:
+    """PictureError where a picture's class is none of the known ones, or, if `complete`, a known one has none."""
+    there, wanted = set(classes), set(known.names)
+    for picture, name in zip(found.listing.names, classes, strict=True):
+        if name not in wanted:
+            extra = sorted(there - wanted)
+            more = f" (found {len(there):,}, of which {len(extra):,} are not: {_some(extra)})" if len(extra) > 1 else ""
+            raise PictureError(
+                f"{found.root / picture}: its class '{name}' is not among the {len(known)} classes of {known_by}{more}"
+            )
+    missing = [name for name in known.names if name not in there]
+    if missing and complete:
+        raise PictureError(
+            f"{found.root}: expected the {len(known):,} classes of {known_by}, found {len(there):,}: "
+            f"{len(missing):,} without pictures, {_some(missing)}: add them, or give --allow-missing"
+        )
+
+
+def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], classes: ClassList) -> str | None:
+    """Of ILSVRC-2012's validation pictures, whether the labels that are known come out; a line that says so.
+
+    PictureError where one does not: the labels are in another order.
+    """
+    if not is_ilsvrc2012(classes) or not re.fullmatch(OFFICIAL["val"].names, _stem(names[0])):
+        return None
+    wanted = {f"ILSVRC2012_val_{number:08d}": index for number, index in enumerate(KNOWN_VALIDATION, 1)}
+    checked = 0
+    for name, label in zip(names, labels, strict=True):
+        expected = wanted.get(_stem(name))
+        if expected is not None:
+            checked += 1
+            if label != expected:
+                raise PictureError(
+                    f"{root}: expected {name} to be class {expected} ({classes.title(expected)}), found {label} "
+                    f"({classes.title(label)}): the labels are in another order; devkit IDs need the devkit"
+                )
+    return f"{checked} of {len(KNOWN_VALIDATION)} known validation labels checked: right" if checked else None
+
+
+def require_official(root: Path, names: Sequence[str], labels: Sequence[int], classes: ClassList, split: str) -> str:
+    """PictureError unless these are the official counts and classes of a split of ILSVRC-2012; a line that says so."""
+    official = OFFICIAL[split]
+    where = f"{root}: --expect ilsvrc2012, {split}"
+    if len(names) != official.pictures:
+        raise PictureError(f"{where}: expected {official.pictures:,} pictures, found {len(names):,}")
+    if not official.most:
+        return f"as ILSVRC-2012 {split} must be: {len(names):,} pictures"
+    if not is_ilsvrc2012(classes):
+        what = "other ones" if len(classes) == CLASSES else f"{len(classes):,}"
+        raise PictureError(f"{where}: expected its {CLASSES:,} classes, found {what}")
+    _require_sizes(where, official, Counter(labels), classes)
+    return (
+        f"as ILSVRC-2012 {split} must be: {len(names):,} pictures of {len(classes):,} classes, "
+        f"{_range(official)} of each"
+    )
+
+
+def split_by_names(names: Sequence[str]) -> str | None:
+    """The split of ILSVRC-2012 that pictures are called after."""
+    for split, official in OFFICIAL.items():
+        if re.fullmatch(official.names, _stem(names[0])) and re.fullmatch(official.names, _stem(names[-1])):
+            return split
+    return None
+
+
+def _require_sizes(where: str, official: Official, counts: Counter[int], classes: ClassList) -> None:
+    outside = [index for index in range(len(classes)) if not official.fewest <= counts[index] <= official.most]
+    if outside:
+        some = ", ".join(f"{classes.title(index)}: {counts[index]:,}" for index in outside[:_SHOWN])
+        raise PictureError(
+            f"{where}: expected {_range(official)} pictures of each class, found another number in "
+            f"{len(outside):,}: {some}"
+        )
+
+
+def _range(official: Official) -> str:
+    low, high = official.fewest, official.most
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].partition(".")[0]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, …" if len(names) > _SHOWN else shown
+
+
+def _describe(ignored: Counter[str]) -> str:
+    if not ignored:
+        return "it is empty"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in ignored.most_common(3))
+    return f"other files: {kinds}"

@@ -1,0 +1,216 @@
+"""A source's pictures with their labels: recognise, index, label, check."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_cli.artifacts.crops import UNLABELLED
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import PictureError
+from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
+from stages.preprocess.config import PreprocessConfig
+from stages.preprocess.sources import checks
+from stages.preprocess.sources.folders import index_folder
+from stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_class_list, read_words
+from stages.preprocess.sources.listing import Found, Sources, require_unique
+from stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
+from stages.preprocess.sources.tars import Archive, index_class_tars, index_tar, inner_archives
+from stages.preprocess.sources.webdataset import index_shards, named_by
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Labelling:
+    """Each picture's class, and the classes that there are."""
+
+    names: list[str] | None
+    """None: the pictures have no labels."""
+    how: str
+    """Where the labels come from, in words."""
+    known: ClassList | None = None
+    """All classes, where the labels' source tells."""
+    known_by: Path | str = ""
+    from_folders: bool = False
+
+
+def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
+    """Recognise and index the source, and label its pictures.
+
+    PictureError says in one line what is wrong with the source or the labels, with what was expected and found;
+    ResourceError where something can't be read, ArtifactError where `config.classes` is no finished store.
+    """
+    layout = recognise(config.source, config.split)
+    given = read_class_list(config.classes) if config.classes else None
+    devkit = _devkit(config, layout)
+    found = _index(layout, config, talk or Talk(quiet=True))
+    require_unique(found.root, found.listing)
+    labelling = _label(config, layout, found, given, devkit)
+    checks.require_pictures(found)
+    classes = _classes(config, found, labelling, given)
+    if devkit:
+        classes = classes.explained_by(devkit.classes)
+    if layout.words:
+        classes = explained(classes, read_words(layout.words))
+    index = {name: position for position, name in enumerate(classes.names)}
+    names = labelling.names
+    labels = array("q", (index[name] for name in names) if names is not None else ())
+    labels = labels or array("q", [UNLABELLED]) * len(found.listing)
+    plain = layout.kind is Kind.FOLDER and layout.labels is None and devkit is None
+    notes = [] if plain else [_summary(layout, found, labelling, labels)]
+    notes += [devkit.checks] if devkit else []
+    notes += _checked(config, layout, found, labels, classes)
+    return Sources(
+        root=found.root,
+        names=found.listing.names,
+        labels=labels,
+        classes=classes,
+        ignored=dict(found.ignored),
+        fingerprint=found.fingerprint(labels),
+        pictures=found.listing,
+        notes=tuple(notes),
+    )
+
+
+def _devkit(config: PreprocessConfig, layout: Layout) -> Devkit | None:
+    """The devkit: given, or lying beside the source."""
+    if config.labels is not None and is_devkit(config.labels):
+        return read_devkit(config.labels)
+    if layout.devkit is not None and config.labels is None:
+        return read_devkit(layout.devkit)
+    return None
+
+
+def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
+    if layout.kind is Kind.FOLDER:
+        return index_folder(layout.root)
+    if layout.kind is Kind.TAR:
+        return index_tar(layout.root, layout.prefix)
+    if layout.kind is Kind.SHARDS:
+        labelled = not config.unlabelled and config.labels is None
+        return index_shards(layout.root, layout.archives, talk, labelled=labelled)
+    if layout.kind is Kind.TAR_OF_TARS:
+        archives = inner_archives(layout.root)
+    else:
+        archives = [Archive(path) for path in layout.archives]
+    found = index_class_tars(layout.root, archives, talk)
+    found.listing = found.listing.sorted()
+    return found
+
+
+def _label(
+    config: PreprocessConfig, layout: Layout, found: Found, given: ClassList | None, devkit: Devkit | None
+) -> _Labelling:
+    """Where each picture's class comes from: what the user gave, else what the source tells."""
+    names = found.listing.names
+    if config.unlabelled:
+        return _Labelling(names=None, how="without labels")
+    if config.labels is not None and not is_devkit(config.labels):
+        return _Labelling(names=labels_of(config.labels, found.root, names, given), how=f"labels from {config.labels}")
+    if found.labels is not None:
+        return _Labelling(names=named_by(found, given) if given else found.labels, how="labels from the samples")
+    grouped = bool(len(names)) and any("/" in name for name in names)
+    if grouped or layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS):
+        return _grouped(config, layout, found, devkit)
+    split = layout.split or (checks.split_by_names(names) if len(names) else None)
+    if split == "test" and config.labels is None:
+        return _Labelling(names=None, how="the test split: without labels", known=devkit.classes if devkit else None)
+    if layout.labels is not None:
+        return _Labelling(
+            names=labels_of(layout.labels, found.root, names, given), how=f"labels from {layout.labels.name}"
+        )
+    if devkit is not None and (config.labels is not None or split == "val"):
+        return _Labelling(
+            names=from_devkit(devkit, found.root, names),
+            how=f"labels from {devkit.path.name}",
+            known=devkit.classes,
+            known_by=devkit.path,
+        )
+    if split == "val" and layout.kind is Kind.TAR:
+        raise PictureError(
+            f"{found.root}: its labels are in the devkit, expected beside it, found none: put "
+            "ILSVRC2012_devkit_t12.tar.gz there, or give --labels DEVKIT or --unlabelled"
+        )
+    return _grouped(config, layout, found, devkit)
+
+
+def _grouped(config: PreprocessConfig, layout: Layout, found: Found, devkit: Devkit | None) -> _Labelling:
+    """Each picture's class is its first folder's name."""
+    classes = []
+    deep = True
+    for name in found.listing.names:
+        folder, slash, rest = name.partition("/")
+        if not slash:
+            raise PictureError(
+                f"{found.root / name}: lies in no class folder: make one folder for each class, "
+                "or give --labels FILE or --unlabelled"
+            )
+        classes.append(sys.intern(folder))  # else a million copies
+        deep = deep and "/" in rest
+    filled = set(classes)
+    if filled and deep and all(split_called(name) for name in filled):
+        raise PictureError(
+            f"{found.root}: holds {', '.join(sorted(filled))}, not class folders: "
+            f"give one, such as {found.root / classes[0]}, or --split"
+        )
+    if classes:
+        checks.require_filled(found, classes)
+    # A devkit that the user names, or that lies beside ILSVRC's own tar, says which classes there must be. One that
+    # lies beside folders may belong to something else: it only explains.
+    binding = devkit is not None and (config.labels is not None or layout.kind is Kind.TAR_OF_TARS)
+    known = devkit.classes if devkit is not None and binding else None
+    return _Labelling(
+        names=classes,
+        how="classes from the folders" if layout.kind is Kind.FOLDER else "classes from the archive",
+        known=known,
+        known_by=devkit.path if devkit else "",
+        from_folders=True,
+    )
+
+
+def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, given: ClassList | None) -> ClassList:
+    """The class list: --classes, the devkit's, or the sorted names found. PictureError where they don't fit."""
+    names = labelling.names
+    if names is None:
+        return given or labelling.known or ClassList(())
+    complete = not config.allow_missing
+    if labelling.known is not None:
+        checks.require_classes(found, names, labelling.known, known_by=labelling.known_by, complete=complete)
+    if given is not None:
+        checks.require_classes(found, names, given, known_by=str(config.classes), complete=complete)
+    if given is None and labelling.known is None and labelling.from_folders:
+        checks.require_several(found, names)
+    return given or labelling.known or ClassList.sorted(names)
+
+
+def _summary(layout: Layout, found: Found, labelling: _Labelling, labels: array[int]) -> str:
+    """`train.tar, a tar of a tar for each class: 1,281,167 pictures of 1,000 classes, 732 to 1,300 of each; …`."""
+    text = f"{found.root}, {layout.kind.value}: {len(found.listing):,} pictures"
+    if labelling.names is not None:
+        counts = Counter(labels).values()
+        low, high = min(counts), max(counts)
+        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        text += f" of {len(counts):,} classes, {each} of each"
+    return f"{text}; {labelling.how}"
+
+
+def _checked(
+    config: PreprocessConfig, layout: Layout, found: Found, labels: array[int], classes: ClassList
+) -> list[str]:
+    """What is known of ILSVRC-2012, compared."""
+    names = found.listing.names
+    lines = []
+    if labels[0] != UNLABELLED:
+        known = checks.check_known_labels(found.root, names, labels, classes)
+        lines += [known] if known else []
+    if config.expect:
+        split = layout.split or checks.split_by_names(names)
+        if split is None:
+            raise PictureError(
+                f"{found.root}: --expect {config.expect}: can't tell which split this is ({names[0]}): give --split"
+            )
+        lines.append(checks.require_official(found.root, names, labels, classes, split))
+    return lines

@@ -1,0 +1,58 @@
+"""Folders of pictures: what lies in them, sorted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
+from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from stages.preprocess.sources.listing import Found
+
+_JUNK_FOLDERS = {"__MACOSX"}
+
+
+def index_folder(root: Path) -> Found:
+    """Every picture below a folder, hidden ones excepted, sorted by the parts of their paths; links are followed."""
+    found = Found(root=root)
+    _walk(str(root), "", found, found.listing.file(str(root)), ())
+    return found
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's pictures."""
+    return name.startswith(".") or name in _JUNK_FOLDERS
+
+
+def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[int, int], ...]) -> None:
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            raise PictureError(f"{folder}: is a link to a folder above it: remove it")
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, folder)) from None
+    for entry in entries:
+        if is_hidden(entry.name):
+            found.ignored["hidden"] += 1
+        elif entry.is_dir():
+            if not prefix:
+                found.folders[entry.name] = entry.path
+            _walk(entry.path, f"{prefix}{entry.name}/", found, file, (*above, here))
+        else:
+            extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if extension in PICTURE_EXTENSIONS:
+                _add(entry, prefix + entry.name, found, file)
+            else:
+                found.ignored[extension or "no extension"] += 1
+
+
+def _add(entry: os.DirEntry[str], name: str, found: Found, file: int) -> None:
+    try:
+        status = entry.stat()
+    except OSError:  # such as a broken link: reading it will say what is wrong
+        found.listing.add(name, file=file, size=-1, changed=-1)
+    else:
+        found.listing.add(name, file=file, size=status.st_size, changed=status.st_mtime_ns)

@@ -1,0 +1,191 @@
+"""The pictures of a source, many of them in little memory: names, and where each one's bytes lie."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, overload
+
+from alexnet_cli.artifacts.manifest import digest_of
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import PictureError
+from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError, read_picture
+from stages.preprocess.names import NameList
+
+WHOLE_FILE = -1
+
+
+class Located(NamedTuple):
+    """One picture: what it is called, and where its bytes lie."""
+
+    name: str
+    """Its path below the source, '/' between the parts."""
+    path: str
+    """The file to open."""
+    offset: int = WHOLE_FILE
+    """Where in the file it begins; WHOLE_FILE where the file is the picture."""
+    size: int = 0
+    """Its bytes, where it is a part of the file."""
+
+
+def read_located(picture: Located) -> bytes:
+    """A picture's bytes; BadPictureError where they can't be had."""
+    if picture.offset == WHOLE_FILE:
+        return read_picture(picture.path)
+    if picture.size > MAX_FILE_BYTES:
+        raise BadPictureError(f"has {picture.size:,} bytes, more than {MAX_FILE_BYTES:,}")
+    try:
+        descriptor = os.open(picture.path, os.O_RDONLY)
+        try:
+            data = os.pread(descriptor, picture.size, picture.offset)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise BadPictureError(f"can't be read: {error.strerror or error}") from None
+    if len(data) != picture.size:
+        raise BadPictureError(f"lies beyond the end of {picture.path}")
+    return data
+
+
+class Listing(Sequence[Located]):
+    """Pictures in the order in which they are stored. Grows at the end; a part of it shares its memory.
+
+    Takes 40 bytes and the name for each.
+    """
+
+    def __init__(self) -> None:
+        self.names = NameList()
+        self._files: list[str] = []
+        self._file = array("q")
+        self._offsets = array("q")
+        self._sizes = array("q")
+        self._changed = array("q")
+        self._range = range(0)
+
+    def file(self, path: str) -> int:
+        """Make a file known that holds pictures; its number for `add`."""
+        self._files.append(path)
+        return len(self._files) - 1
+
+    def add(self, name: str, *, file: int, size: int, offset: int = WHOLE_FILE, changed: int = 0) -> None:
+        """Add a picture. file: the archive it is in, or the folder that its name starts from.
+
+        changed: nanoseconds of the last change, for files. PictureError where the name is no UTF-8.
+        """
+        try:
+            self.names.append(name)
+        except UnicodeEncodeError:
+            raise PictureError(f"{os.path.join(self._files[file], name)!a}: its name is no UTF-8: rename it") from None  # noqa: PTH118
+        for column, value in (
+            (self._file, file),
+            (self._offsets, offset),
+            (self._sizes, size),
+            (self._changed, changed),
+        ):
+            column.append(value)
+        self._range = range(len(self._file))
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> Located: ...
+    @overload
+    def __getitem__(self, index: slice) -> Listing: ...
+    def __getitem__(self, index: int | slice) -> Located | Listing:
+        if isinstance(index, slice):
+            part = Listing()
+            part.names = self.names[index]
+            part._files, part._file, part._offsets = self._files, self._file, self._offsets
+            part._sizes, part._changed, part._range = self._sizes, self._changed, self._range[index]
+            return part
+        name, at = self.names[index], self._range[index]
+        path, offset = self._files[self._file[at]], self._offsets[at]
+        return Located(name, os.path.join(path, name) if offset == WHOLE_FILE else path, offset, self._sizes[at])  # noqa: PTH118
+
+    def sorted(self) -> Listing:
+        """The same pictures, sorted by the parts of their names."""
+        if all(first <= second for first, second in pairwise(map(_order, self.names))):
+            return self
+        names = [_order(name) for name in self.names]
+        result = Listing()
+        result._files = self._files
+        for position in sorted(range(len(names)), key=names.__getitem__):
+            at = self._range[position]
+            result.add(
+                self.names[position],
+                file=self._file[at],
+                size=self._sizes[at],
+                offset=self._offsets[at],
+                changed=self._changed[at],
+            )
+        return result
+
+    def stamps(self) -> Iterator[str]:
+        """What tells of each picture whether it changed: name, size, and when or where in its file."""
+        for name, at in zip(self.names, self._range, strict=True):
+            yield f"{name}\0{self._sizes[at]}\0{self._changed[at]}\0{self._offsets[at]}"
+
+
+def _order(name: str) -> str:
+    """What names are sorted by. A NUL sorts before all that names hold, as the end of a part does."""
+    return name.replace("/", "\0")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The pictures in the order in which they are stored."""
+
+    root: Path
+    """The source, for messages."""
+    names: Sequence[str]
+    labels: Sequence[int]
+    """Class indices; -1 without labels."""
+    classes: ClassList
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """How many other files there are, by extension."""
+    fingerprint: str = ""
+    """Changes when a picture comes, goes, changes, or gets another label."""
+    pictures: Sequence[Located] = ()
+    """Where each picture's bytes lie."""
+    notes: tuple[str, ...] = ()
+    """What the source was taken for and what was checked, one line each, for people."""
+
+    def part(self, which: slice) -> Sources:
+        """Some of the pictures: a shard."""
+        return replace(self, names=self.names[which], labels=self.labels[which], pictures=self.pictures[which])
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What indexing a source gives, before labels."""
+
+    root: Path
+    listing: Listing = field(default_factory=Listing)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Other files by extension."""
+    folders: dict[str, str] = field(default_factory=dict)
+    """Each class folder or class archive -> where it lies: it may hold no pictures."""
+    archives: list[Path] = field(default_factory=list)
+    labels: list[str] | None = None
+    """The class of each picture, where the source itself tells; in the listing's order."""
+
+    def fingerprint(self, labels: Sequence[int]) -> str:
+        """Changes when a picture or an archive changes, or a picture gets another label."""
+        stamps = (f"{stamp}\0{label}" for stamp, label in zip(self.listing.stamps(), labels, strict=True))
+        states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in self.archives]
+        return digest_of([digest_of(stamps), *(f"{size}\0{changed}" for size, changed in states)])
+
+
+def require_unique(root: Path, listing: Listing) -> None:
+    """PictureError where two pictures of a sorted listing have one name."""
+    before = None
+    for name in listing.names:
+        if name == before:
+            raise PictureError(f"{root}: expected each picture once, found {name} twice: remove one of them")
+        before = name

@@ -1,0 +1,226 @@
+"""What a source is, by looking at it: nothing is indexed yet."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
+from alexnet_cli.imagenet import find_devkit
+from stages.preprocess.sources.folders import is_hidden
+from stages.preprocess.sources.labels import find_words
+from stages.preprocess.sources.tars import Archive, extension_of, first_members, is_picture, members
+from stages.preprocess.sources.webdataset import LISTS, expand_braces, is_shard, read_shard_list
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid"),
+    "test": ("test",),
+}
+"""Split -> what its folder may be called."""
+_ILSVRC_TAR = re.compile(r"ILSVRC20\d\d_(?:img|images)_(train|val|test)(_v?\d+)?\.tar")
+_KAGGLE = "CLS-LOC"
+_KAGGLE_LABELS = "LOC_val_solution.csv"
+_KAGGLE_LEVELS = 4
+"""Folders from CLS-LOC/val up to where Kaggle's tables lie."""
+
+
+class Kind(enum.Enum):
+    """How the pictures lie."""
+
+    FOLDER = "a folder"
+    TAR = "a tar"
+    TAR_OF_TARS = "a tar of a tar for each class"
+    CLASS_TARS = "a folder of a tar for each class"
+    SHARDS = "WebDataset shards"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a source is, and what lies beside it."""
+
+    kind: Kind
+    root: Path
+    """The folder or archive."""
+    split: str | None = None
+    """train, val or test, where that is known."""
+    archives: tuple[Path, ...] = ()
+    """Of class tars and shards."""
+    prefix: str = ""
+    """Of a tar: only what lies below it."""
+    devkit: Path | None = None
+    """A devkit that lies beside it."""
+    labels: Path | None = None
+    """Kaggle's table of validation labels."""
+    words: Path | None = None
+    """A file of the classes' words."""
+
+
+def recognise(source: Path, split: str | None) -> Layout:
+    """What a source is. PictureError in one line where it is nothing, or more than one thing without `split`."""
+    if not source.exists():
+        if "{" in str(source) and ".." in str(source):
+            return _shards(source, [Path(name) for name in expand_braces(str(source))], split)
+        raise PictureError(f"{source}: there is no such folder: check the path")
+    try:
+        return _folder(source, split) if source.is_dir() else _file(source, split)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, source)) from None
+
+
+def _folder(root: Path, split: str | None) -> Layout:
+    kaggle = _kaggle(root, split)
+    if kaggle is not None:
+        return kaggle
+    entries = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
+    ilsvrc = [entry for entry in entries if _ILSVRC_TAR.fullmatch(entry.name)]
+    if ilsvrc:
+        return _file(_choose_tar(root, ilsvrc, split), split)
+    tars = [entry for entry in entries if extension_of(entry.name) == ".tar"]
+    pictures = any(is_picture(entry.name) for entry in entries)
+    if tars and not pictures and not any(entry.is_dir() for entry in entries):
+        if is_shard(first_members(tars[0])):
+            return _shards(root, tars, split)
+        return _with_beside(Layout(kind=Kind.CLASS_TARS, root=root, split=split, archives=tuple(tars)), root)
+    packed = [entry for entry in entries if entry.name.endswith((".tar.gz", ".tgz"))]
+    if packed and len(packed) == len(entries):
+        raise PictureError(f"{root}: its archives are compressed, such as {packed[0].name}: decompress them first")
+    chosen = _choose_folder(root, split)
+    return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split or split_called(chosen.name)), chosen, 1)
+
+
+def _file(path: Path, split: str | None) -> Layout:
+    match = _ILSVRC_TAR.fullmatch(path.name)
+    named = match[1] if match else None
+    if split and named and named != split:
+        other = [entry for entry in path.parent.iterdir() if (m := _ILSVRC_TAR.fullmatch(entry.name)) and m[1] == split]
+        what = other[0] if other else f"the {split} tar"
+        raise PictureError(f"{path}: expected the {split} split (--split), found {named}'s: give {what}")
+    split = split or named
+    if path.suffix.lower() in LISTS:
+        return _shards(path, read_shard_list(path), split)
+    if path.suffix.lower() != ".tar":
+        try:
+            first = first_members(path)
+        except PictureError as error:
+            if "is no tar" not in str(error):
+                raise
+            raise PictureError(
+                f"{path}: is a file, not a folder of pictures, and no tar either: give a folder or a tar"
+            ) from None
+    else:
+        first = first_members(path)
+    if any(extension_of(member.name) == ".tar" for member in first):
+        return _with_beside(Layout(kind=Kind.TAR_OF_TARS, root=path, split=split), path.parent)
+    if is_shard(first):
+        return _shards(path, [path], split)
+    prefix, found = ("", split) if named and "/" not in first[0].name else _split_prefix(path, split)
+    return _with_beside(Layout(kind=Kind.TAR, root=path, split=found, prefix=prefix), path.parent)
+
+
+def _shards(root: Path, paths: list[Path], split: str | None) -> Layout:
+    lost = [path for path in paths if not path.is_file()]
+    if lost:
+        more = f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
+        raise PictureError(f"{root}: expected {len(paths):,} shards, found no {lost[0]}{more}")
+    if not paths:
+        raise PictureError(f"{root}: names no shards: give one path a line")
+    return _with_beside(Layout(kind=Kind.SHARDS, root=root, split=split, archives=tuple(paths)), paths[0].parent)
+
+
+def _choose_tar(root: Path, tars: list[Path], split: str | None) -> Path:
+    """One of ILSVRC's tars in a folder."""
+    by_split = {path: path.name for path in tars}
+    fitting = [path for path in tars if split is None or _split_of(path) == split]
+    names = ", ".join(by_split.values())
+    if not fitting:
+        raise PictureError(
+            f"{root}: expected ILSVRC's {split} tar, found {names}: download it, or give another --split"
+        )
+    if len(fitting) > 1:
+        splits = sorted({_split_of(path) for path in fitting}, key=list(SPLIT_FOLDERS).index)
+        what = f"--split {'|'.join(splits)}" if len(splits) > 1 else f"one of them, such as {fitting[0]}"
+        raise PictureError(f"{root}: holds {', '.join(path.name for path in fitting)}: give {what}")
+    return fitting[0]
+
+
+def _split_of(path: Path) -> str:
+    match = _ILSVRC_TAR.fullmatch(path.name)
+    assert match is not None
+    return match[1]
+
+
+def split_called(name: str) -> str | None:
+    """The split that a folder's name stands for."""
+    return next((split for split, names in SPLIT_FOLDERS.items() if name in names), None)
+
+
+def _choose_folder(root: Path, split: str | None) -> Path:
+    """The folder of a split, where one is asked for."""
+    if split is None:
+        return root
+    inside = [root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()]
+    if inside:
+        return inside[0]
+    if split_called(root.name) == split:
+        return root
+    others = [entry.name for entry in sorted(root.iterdir()) if entry.is_dir() and split_called(entry.name)]
+    if others:
+        raise PictureError(
+            f"{root}: expected a folder called {' or '.join(SPLIT_FOLDERS[split])} (--split), found {', '.join(others)}"
+        )
+    return root
+
+
+def _kaggle(root: Path, split: str | None) -> Layout | None:
+    """Kaggle's layout, from any of its folders down to the split's; None where it is something else."""
+    if root.resolve().parent.name == _KAGGLE and split_called(root.resolve().name):
+        folder, named = root, split_called(root.resolve().name)
+        if split not in (None, named):
+            raise PictureError(f"{root}: expected the {split} split (--split), found {named}'s: give the folder above")
+    else:
+        places = [root / part for part in (".", _KAGGLE, f"Data/{_KAGGLE}", f"ILSVRC/Data/{_KAGGLE}")]
+        base = next((place for place in places if place.resolve().name == _KAGGLE and place.is_dir()), None)
+        if base is None:
+            return None
+        there = [name for name in SPLIT_FOLDERS if (base / name).is_dir()]
+        if split is None and len(there) == 1:
+            split = there[0]
+        if split is None or split not in there:
+            found = ", ".join(there) or "none of them"
+            wish = f"expected {split} (--split)" if split else f"give --split {'|'.join(there or SPLIT_FOLDERS)}"
+            raise PictureError(f"{root}: is Kaggle's layout: {wish}, found {found}")
+        folder, named = base / split, split
+    above = (folder.resolve(), *folder.resolve().parents[:_KAGGLE_LEVELS])
+    table = next((place / _KAGGLE_LABELS for place in above if (place / _KAGGLE_LABELS).is_file()), None)
+    return Layout(
+        kind=Kind.FOLDER,
+        root=folder,
+        split=named,
+        labels=table if named == "val" else None,
+        words=find_words(folder, _KAGGLE_LEVELS),
+    )
+
+
+def _split_prefix(path: Path, split: str | None) -> tuple[str, str | None]:
+    """In a tar of folders `train/`, `val/`, …: the folder to take, with a slash, and its split."""
+    tops = {member.name.partition("/")[0] if "/" in member.name else "" for member in members(Archive(path))}
+    found = {called: top for top in sorted(tops) if (called := split_called(top))}
+    if not found:
+        return "", split
+    if split is None and len(found) == 1 and len(tops) == 1:
+        split = next(iter(found))
+    if split is None:
+        raise PictureError(f"{path}: holds {', '.join(found.values())}: give --split {'|'.join(found)}")
+    if split not in found:
+        raise PictureError(f"{path}: expected the {split} split (--split), found {', '.join(found.values())}")
+    return f"{found[split]}/", split
+
+
+def _with_beside(layout: Layout, folder: Path, levels: int = 0) -> Layout:
+    """A layout with the devkit and the file of words that lie in a folder, or in one of `levels` folders above it."""
+    places = (folder, *folder.resolve().parents[:levels])
+    devkit = next((found for place in places if (found := find_devkit(place))), None)
+    return replace(layout, devkit=devkit, words=find_words(folder, levels))

@@ -1,0 +1,211 @@
+"""Tar archives, read where they lie: each picture is a place in the file, nothing is extracted.
+
+A member's name is only ever a name: no path is made of it.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
+from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from stages.preprocess.sources.folders import is_hidden
+from stages.preprocess.sources.listing import Found
+
+_BLOCK = 512
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+_THREADS = 8
+"""Archives that are indexed at once: indexing waits for the disk, for 512 bytes at a time."""
+
+
+class Member(NamedTuple):
+    """A file in an archive."""
+
+    name: str
+    """Its path in the archive, without `./` in front."""
+    offset: int
+    """Where its content begins in the file on disk, of an archive in an archive in the outer one."""
+    size: int
+
+
+class Archive(NamedTuple):
+    """A tar file, or a part of one that is a tar itself."""
+
+    path: Path
+    offset: int = 0
+    size: int = -1
+    """-1: all of the file."""
+    name: str = ""
+    """What it is called in the outer archive."""
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.name}" if self.name else str(self.path)
+
+
+class _Window:
+    """Part of a file, as tarfile wants to read it."""
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        self._descriptor, self._start, self._size, self._at = descriptor, start, size, 0
+
+    def read(self, count: int) -> bytes:
+        data = os.pread(self._descriptor, max(0, min(count, self._size - self._at)), self._start + self._at)
+        self._at += len(data)
+        return data
+
+    def seek(self, position: int) -> int:
+        self._at = position
+        return position
+
+    def tell(self) -> int:
+        return self._at
+
+
+def members(archive: Archive) -> Iterator[Member]:
+    """The files in an archive. PictureError where it is no tar, compressed, damaged or cut off."""
+    try:
+        descriptor = os.open(archive.path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise PictureError(f"{archive.path}: there is no such archive: check the path") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, archive.path)) from None
+    try:
+        size = os.fstat(descriptor).st_size if archive.size < 0 else archive.size
+        _require_tar(archive, os.pread(descriptor, min(_BLOCK, size), archive.offset))
+        yield from _members(archive, _Window(descriptor, archive.offset, size))
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, archive.path)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _members(archive: Archive, window: Any) -> Iterator[Member]:
+    try:
+        with tarfile.open(fileobj=window, mode="r:") as tar:
+            while (entry := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # else every header is kept
+                if entry.isreg() and not entry.issparse():
+                    name = entry.name.removeprefix("./").lstrip("/")
+                    yield Member(name, archive.offset + entry.offset_data, entry.size)
+            end = tar.offset
+    except tarfile.TarError as error:
+        what = "is cut off" if "end of data" in str(error) else f"is damaged ({error})"
+        raise PictureError(f"{archive}: {what}: download it again") from None
+    # tarfile takes a broken header for the end; the real end is a block of zeros.
+    window.seek(end)
+    block = window.read(_BLOCK)
+    if len(block) < _BLOCK:
+        raise PictureError(f"{archive}: is cut off: download it again")
+    if any(block):
+        raise PictureError(f"{archive}: is damaged at byte {archive.offset + end:,}: download it again")
+
+
+def _require_tar(archive: Archive, start: bytes) -> None:
+    """PictureError in one line for what download sites hand out instead of a tar."""
+    if not start:
+        raise PictureError(f"{archive}: is empty (0 bytes): download it again")
+    if start.lstrip()[:1] == b"<":
+        raise PictureError(f"{archive}: is a web page, not a tar: the download failed, perhaps for want of a login")
+    if kind := _COMPRESSED.get(start[:2]):
+        raise PictureError(
+            f"{archive}: is compressed by {kind}, so that it can't be read in place: decompress it first"
+        )
+    if not any(start):
+        raise PictureError(f"{archive}: is empty, or holds nothing but zeros: download it again")
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        raise PictureError(f"{archive}: is no tar: give a folder of pictures, or a tar") from None
+
+
+def first_members(path: Path, count: int = 16) -> list[Member]:
+    """The first few files of an archive: enough to tell what kind it is."""
+    found = []
+    reading = members(Archive(path))
+    try:
+        for member in reading:
+            if not is_hidden(member.name.rpartition("/")[2]):
+                found.append(member)
+            if len(found) == count:
+                break
+    finally:
+        reading.close()  # type: ignore[attr-defined]
+    return found
+
+
+def is_picture(name: str) -> bool:
+    """Whether a name has a picture's extension."""
+    return extension_of(name) in PICTURE_EXTENSIONS
+
+
+def extension_of(name: str) -> str:
+    """`.jpeg` of `a/b.JPEG`."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def index_tar(path: Path, prefix: str = "") -> Found:
+    """The pictures of one archive, sorted by the parts of their paths. Of those below `prefix`, such as `train/`."""
+    found = Found(root=path, archives=[path])
+    file = found.listing.file(str(path))
+    for member in members(Archive(path)):
+        if not member.name.startswith(prefix):
+            continue
+        name = member.name[len(prefix) :]
+        folder, slash, _ = name.partition("/")
+        if any(map(is_hidden, name.split("/"))):
+            found.ignored["hidden"] += 1
+            continue
+        if slash:
+            found.folders.setdefault(folder, f"{path}/{prefix}{folder}")
+        if is_picture(name):
+            found.listing.add(name, file=file, size=member.size, offset=member.offset)
+        else:
+            found.ignored[extension_of(name) or "no extension"] += 1
+    found.listing = found.listing.sorted()
+    return found
+
+
+def inner_archives(path: Path) -> list[Archive]:
+    """The tars in a tar."""
+    return [
+        Archive(path, member.offset, member.size, member.name)
+        for member in members(Archive(path))
+        if extension_of(member.name) == ".tar" and not is_hidden(member.name.rpartition("/")[2])
+    ]
+
+
+def index_class_tars(root: Path, archives: Sequence[Archive], talk: Talk) -> Found:
+    """The pictures of archives of which each holds one class and is named after it; their names get it in front."""
+    found = Found(root=root, archives=sorted({archive.path for archive in archives}))
+    by_class = {_class_of(archive): archive for archive in archives}
+    if len(by_class) < len(archives):
+        raise PictureError(f"{root}: expected an archive for each class, found two of one name: remove one of them")
+    numbers = {path: found.listing.file(str(path)) for path in found.archives}
+    ordered = sorted(by_class.items())
+    with talk.progress("indexing", len(ordered), unit="archives") as advance, ThreadPoolExecutor(_THREADS) as pool:
+        for (name, archive), inside in zip(ordered, pool.map(_sorted_members, [a for _, a in ordered]), strict=True):
+            found.folders[name] = str(archive)
+            for member in inside:
+                own = member.name.removeprefix(f"{name}/")
+                if is_picture(own):
+                    found.listing.add(
+                        f"{name}/{own}", file=numbers[archive.path], size=member.size, offset=member.offset
+                    )
+                else:
+                    found.ignored[extension_of(own) or "no extension"] += 1
+            advance()
+    return found
+
+
+def _sorted_members(archive: Archive) -> list[Member]:
+    return sorted(members(archive), key=lambda member: member.name.split("/"))
+
+
+def _class_of(archive: Archive) -> str:
+    return Path(archive.name or archive.path.name).name.removesuffix(".tar")

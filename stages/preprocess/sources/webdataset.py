@@ -1,0 +1,188 @@
+"""WebDataset shards: tars in which files with the same name before the first dot make one sample.
+
+    n01440764_10026.jpg   n01440764_10026.cls   n01440764_10026.json
+
+The class is in .cls (a number or a name), else in .json. Numbers become names of equal width, so that sorted order is
+number order; where each sample's key begins with a WNID that belongs to its number, the WNIDs are the names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import PictureError
+from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from stages.preprocess.sources.folders import is_hidden
+from stages.preprocess.sources.listing import Found, Listing
+from stages.preprocess.sources.tars import Archive, Member, members
+
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MOST_SHARDS = 1_000_000
+_MOST_LABEL_BYTES = 1 << 20
+_JSON_KEYS = ("wnid", "synset", "cls", "label", "class", "class_name")
+_WNID = re.compile(r"(n\d{8})_")
+LISTS = (".txt", ".list", ".lst")
+
+
+@dataclass
+class _Sample:
+    picture: Member | None = None
+    labels: dict[str, Member] = field(default_factory=dict)
+    """`.cls` and `.json`."""
+
+
+def expand_braces(text: str) -> list[str]:
+    """`a-{008..010}.tar` -> a-008.tar, a-009.tar, a-010.tar. PictureError where the range makes no sense."""
+    match = _BRACES.search(text)
+    if match is None:
+        return [text]
+    first, last = int(match[1]), int(match[2])
+    if not first <= last < first + _MOST_SHARDS:
+        raise PictureError(f"{text}: expected a range from a smaller to a larger number, found {match[0]}")
+    numbers = (f"{number:0{len(match[1])}d}" for number in range(first, last + 1))
+    return [name for number in numbers for name in expand_braces(text[: match.start()] + number + text[match.end() :])]
+
+
+def read_shard_list(path: Path) -> list[Path]:
+    """The shards that a text file lists, one a line, relative to the file; braces may be used."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise PictureError(f"{path}: is no tar, and no list of shards either: give a folder of pictures") from None
+    words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    for word in words:
+        if not word.endswith(".tar"):
+            raise PictureError(
+                f"{path}: is a file, not a folder of pictures, nor a list of shards (expected the path of a tar on "
+                f"each line, found {word[:60]!r}): give a folder, a tar, or --labels {path} beside the folder"
+            )
+    return [path.parent / name for word in words for name in expand_braces(word)]
+
+
+def is_shard(found: Sequence[Member]) -> bool:
+    """Whether an archive's first files look like a shard's: pictures with .cls or .json beside them."""
+    return any(member.name.endswith((".cls", ".json")) for member in found)
+
+
+def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool) -> Found:
+    """The samples of all shards, sorted by name; the class of each, unless `labelled` is false."""
+    twice = {path for path in paths if paths.count(path) > 1} if len(paths) < 10_000 else set()
+    if twice:
+        raise PictureError(f"{root}: expected each shard once, found {min(twice)} twice")
+    found = Found(root=root, archives=list(paths))
+    listing = found.listing
+    classes: dict[str, str] = {}
+    with talk.progress("indexing", len(paths), unit="shards") as advance:
+        for path in paths:
+            number = listing.file(str(path))
+            for key, sample in _samples(path, found):
+                picture = sample.picture
+                if picture is None:
+                    continue
+                name = key + picture.name[len(picture.name) - len(_extension(picture.name)) :]
+                if name in classes:
+                    raise PictureError(f"{path}: expected each picture once, found {name} twice, in one or two shards")
+                classes[name] = sys.intern(_label(path, key, sample)) if labelled else ""
+                listing.add(name, file=number, size=picture.size, offset=picture.offset)
+            advance()
+    found.listing = listing.sorted()
+    if labelled:
+        found.labels = _class_names(found.listing, classes)
+    return found
+
+
+def named_by(found: Found, given: ClassList) -> list[str]:
+    """The classes of shards whose labels are numbers, as names of a given class list, of which they are indices."""
+    assert found.labels is not None
+    if (
+        not found.labels
+        or not all(label.isdecimal() for label in found.labels)
+        or set(found.labels) <= set(given.names)
+    ):
+        return found.labels
+    highest = max(map(int, found.labels))
+    if highest >= len(given):
+        raise PictureError(f"{found.root}: expected labels from 0 to {len(given) - 1} (--classes), found {highest}")
+    return [given.names[int(label)] for label in found.labels]
+
+
+def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
+    """Key and content of each sample of a shard."""
+    samples: dict[str, _Sample] = {}
+    for member in members(Archive(path)):
+        extension = _extension(member.name)
+        key = member.name.removesuffix(extension)
+        if any(map(is_hidden, key.split("/"))):
+            found.ignored["hidden"] += 1
+        elif extension.lower() in PICTURE_EXTENSIONS:
+            sample = samples.setdefault(key, _Sample())
+            if sample.picture is not None:
+                raise PictureError(f"{path}: expected one picture in each sample, found two of {key}")
+            sample.picture = member
+        elif extension in (".cls", ".json"):
+            samples.setdefault(key, _Sample()).labels[extension] = member
+        else:
+            found.ignored[extension.lower() or "no extension"] += 1
+    yield from samples.items()
+
+
+def _extension(name: str) -> str:
+    """All from the first dot of the file's name: `.seg.png`."""
+    file = name.rpartition("/")[2]
+    return file[file.index(".") :] if "." in file else ""
+
+
+def _label(path: Path, key: str, sample: _Sample) -> str:
+    """A sample's class: a number or a name."""
+    member = sample.labels.get(".cls") or sample.labels.get(".json")
+    if member is None:
+        raise PictureError(f"{path}: {key} has no .cls and no .json: give --labels FILE or --unlabelled")
+    text = _read(path, member).decode("utf-8", "replace").strip()
+    if member.name.endswith(".json"):
+        try:
+            values = json.loads(text)
+        except ValueError:
+            raise PictureError(f"{path}: {member.name} is no JSON: make the shard again") from None
+        keys = [name for name in _JSON_KEYS if isinstance(values, dict) and isinstance(values.get(name), int | str)]
+        if not keys:
+            raise PictureError(
+                f"{path}: {member.name}: expected one of {', '.join(_JSON_KEYS)}, found none of them: "
+                "give --labels FILE or --unlabelled"
+            )
+        text = str(values[keys[0]])
+    if not text or "\n" in text:
+        raise PictureError(f"{path}: {member.name}: expected a class, found {text[:40]!r}")
+    return text
+
+
+def _read(path: Path, member: Member) -> bytes:
+    if member.size > _MOST_LABEL_BYTES:
+        raise PictureError(f"{path}: {member.name} has {member.size:,} bytes: expected a class")
+    with path.open("rb") as file:
+        return os.pread(file.fileno(), member.size, member.offset)
+
+
+def _class_names(listing: Listing, classes: Mapping[str, str]) -> list[str]:
+    """The class of each picture in the listing's order; numbers as WNIDs or padded, see above."""
+    labels = [classes[name] for name in listing.names]
+    numbers = set(labels)
+    if not numbers or not all(number.isdecimal() for number in numbers):
+        return labels
+    wnids: dict[str, set[str]] = {number: set() for number in numbers}
+    for name, label in zip(listing.names, labels, strict=True):
+        match = _WNID.match(name.rpartition("/")[2])
+        wnids[label].add(match[1] if match else "")
+    single = [next(iter(found)) for found in wnids.values() if len(found) == 1]
+    if len(set(single)) == len(numbers) and "" not in single:
+        return [next(iter(wnids[label])) for label in labels]
+    width = max(map(len, numbers))
+    padded = {number: sys.intern(number.zfill(width)) for number in numbers}
+    return [padded[label] for label in labels]
