@@ -1,79 +1,236 @@
-"""ILSVRC-2012 and Fall 2011 as they ship, in miniature: tars of a few pictures, a devkit with a real meta.mat."""
+"""ILSVRC-2012 in miniature, in every form in which it ships: eight classes, a few small pictures of each.
+
+    made = Miniature(tmp_path)
+    made.train_tar()            # tmp_path/ILSVRC2012_img_train.tar, a tar of tars
+    made.devkit()               # tmp_path/ILSVRC2012_devkit_t12.tar.gz, with a real MATLAB meta.mat
+
+All forms hold the same pictures under the same names.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import tarfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
-WNIDS = ("n01440764", "n01751748", "n02119789", "n02129165", "n03018349", "n04044716")
-IDS = (449, 490, 1, 190, 600, 720)
-"""Of the same classes: another order than the sorted one."""
-TRAIN, VAL, TEST = 6, 2, 5
-"""Pictures: of each class in train and in val, and in all in test."""
+WNIDS = (
+    "n01440764",
+    "n01443537",
+    "n01748751",
+    "n02119789",
+    "n02123045",
+    "n02690373",
+    "n03445777",
+    "n07753592",
+)
+"""Sorted: the class index is the position."""
+WORDS = (
+    "tench, Tinca tinca",
+    "goldfish, Carassius auratus",
+    "sidewinder, horned rattlesnake",
+    "kit fox, Vulpes macrotis",
+    "tabby, tabby cat",
+    "airliner",
+    "golf ball",
+    "banana",
+)
+IDS = (4, 7, 8, 1, 6, 3, 5, 2)
+"""The devkit's ID of each class: at no class is ID - 1 the index."""
+OF_EACH_IN_TRAIN = 3
+OF_EACH_IN_VAL = 2
+TEST_PICTURES = 5
+
+TRAIN_TAR = "ILSVRC2012_img_train.tar"
+VAL_TAR = "ILSVRC2012_img_val.tar"
+TEST_TAR = "ILSVRC2012_img_test_v10102019.tar"
+DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 
 
-def picture(seed: int, colour: int) -> bytes:
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 90, (60, 80, 3), dtype=np.uint8)
-    pixels[..., colour % 3] += np.uint8(80 + 20 * (colour // 3))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+def jpeg(seed: int, width: int = 64, height: int = 48) -> bytes:
+    """A small JPEG of coarse noise; the same seed gives the same bytes."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
-def tar_of(members: dict[str, bytes], *, mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+def tar_of(files: Iterable[tuple[str, bytes]], mode: str = "w") -> bytes:
+    """A tar's bytes; mode `w:gz` compresses it."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
 
 
-def class_tar(wnid: str, colour: int, count: int, seed: int) -> bytes:
-    return tar_of({f"{wnid}_{number}.JPEG": picture(seed + number, colour) for number in range(1, count + 1)})
+def meta_mat(rows: Sequence[tuple[int, str, str]]) -> bytes:
+    """A MATLAB meta.mat as the devkit has: a struct array `synsets`.
+
+    rows: ID, WNID, words; IDs over 1000 are ancestors.
+    """
+    fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height")
+    kind = np.dtype([(field, object) for field in (*fields, "num_train_images")])
+    synsets = np.empty((len(rows), 1), kind)
+    for place, (number, wnid, words) in enumerate(rows):
+        ancestor = number > 1000
+        children = np.array([[1.0, 2.0]]) if ancestor else np.zeros((0, 0))
+        synsets[place, 0] = (
+            float(number),
+            wnid,
+            words,
+            f"what a {words} is",
+            float(2 * ancestor),
+            children,
+            float(ancestor),
+            0.0 if ancestor else float(OF_EACH_IN_TRAIN),
+        )
+    out = io.BytesIO()
+    savemat(out, {"synsets": synsets})
+    return out.getvalue()
 
 
-def write_devkit(path: Path, truth: list[int]) -> None:
-    """A devkit with a real meta.mat: the classes in order of their IDs, and one ancestor beyond 1,000."""
-    from scipy.io import savemat
-
-    kind = [("ILSVRC2012_ID", float), ("WNID", object), ("words", object), ("gloss", object)]
-    kind += [("num_children", float), ("children", object), ("wordnet_height", float), ("num_train_images", float)]
-    rows: list[tuple[object, ...]] = [
-        (identity, wnid, f"words of {wnid}", "a gloss", 0.0, np.array([]), 0.0, float(TRAIN))
-        for identity, wnid in sorted(zip(IDS, WNIDS, strict=True))
+def devkit_files(rows: Sequence[tuple[int, str, str]], truth: Iterable[int]) -> list[tuple[str, bytes]]:
+    """What is in a devkit."""
+    top = "ILSVRC2012_devkit_t12"
+    lines = "".join(f"{number}\n" for number in truth)
+    return [
+        (f"{top}/readme.txt", b"a development kit\n"),
+        (f"{top}/data/meta.mat", meta_mat(rows)),
+        (f"{top}/data/ILSVRC2012_validation_ground_truth.txt", lines.encode()),
     ]
-    rows.append((1001.0, "n00001740", "entity", "an ancestor", 2.0, np.array(IDS[:2], float), 1.0, 0.0))
-    meta = io.BytesIO()
-    savemat(meta, {"synsets": np.array(rows, dtype=kind).reshape(-1, 1)})
-    members = {
-        "ILSVRC2012_devkit_t12/data/meta.mat": meta.getvalue(),
-        "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": "".join(
-            f"{identity}\n" for identity in truth
-        ).encode(),
-    }
-    path.write_bytes(tar_of(members, mode="w:gz"))
 
 
-def write_sources(folder: Path) -> tuple[Path, Path]:
-    """The folders of ILSVRC-2012 and of Fall 2011."""
-    data, fall = folder / "ilsvrc2012", folder / "fall2011"
-    data.mkdir()
-    fall.mkdir()
-    train = {f"{wnid}.tar": class_tar(wnid, index, TRAIN, 100 * index) for index, wnid in enumerate(WNIDS)}
-    (data / "ILSVRC2012_img_train.tar").write_bytes(tar_of(train))
-    order = [index for _ in range(VAL) for index in range(len(WNIDS))]
-    val = {f"ILSVRC2012_val_{n + 1:08d}.JPEG": picture(1000 + n, index) for n, index in enumerate(order)}
-    (data / "ILSVRC2012_img_val.tar").write_bytes(tar_of(val))
-    test = {f"ILSVRC2012_test_{n + 1:08d}.JPEG": picture(2000 + n, n) for n in range(TEST)}
-    (data / "ILSVRC2012_img_test_v10102019.tar").write_bytes(tar_of(test))
-    write_devkit(data / "ILSVRC2012_devkit_t12.tar.gz", [IDS[index] for index in order])
-    for index, wnid in enumerate((*WNIDS, "n07697537", "n09193705")):
-        (fall / f"{wnid}.tar").write_bytes(class_tar(wnid, index, TRAIN, 5000 + 100 * index))
-    return data, fall
+class Miniature:
+    """Builds the forms, each in `root` or where it is told; returns the path of what it built."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.train: dict[str, bytes] = {
+            f"{wnid}/{wnid}_{10 * number + 7}.JPEG": jpeg(100 * index + number)
+            for index, wnid in enumerate(WNIDS)
+            for number in range(OF_EACH_IN_TRAIN)
+        }
+        """`n01440764/n01440764_7.JPEG` -> bytes."""
+        order = np.random.default_rng(12).permutation(np.repeat(np.arange(len(WNIDS)), OF_EACH_IN_VAL))
+        self.val_labels: list[int] = order.tolist()
+        """Class indices in the order of the names."""
+        self.val: dict[str, bytes] = {
+            f"ILSVRC2012_val_{number:08d}.JPEG": jpeg(10_000 + number) for number in range(1, len(self.val_labels) + 1)
+        }
+        self.test: dict[str, bytes] = {
+            f"ILSVRC2012_test_{number:08d}.JPEG": jpeg(20_000 + number) for number in range(1, TEST_PICTURES + 1)
+        }
+
+    @property
+    def truth(self) -> list[int]:
+        """The validation ground truth: devkit IDs in the order of the names."""
+        return [IDS[label] for label in self.val_labels]
+
+    def rows(self) -> list[tuple[int, str, str]]:
+        """meta.mat's rows: in the order of IDs, between ancestors."""
+        leaves = sorted(zip(IDS, WNIDS, WORDS, strict=True))
+        return [(1001, "n00001740", "entity"), *leaves[:3], (1860, "n00002137", "abstraction"), *leaves[3:]]
+
+    def write(self, name: str, content: bytes) -> Path:
+        """A file below the root."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def devkit(self, name: str = DEVKIT) -> Path:
+        """The devkit's archive."""
+        return self.write(name, tar_of(devkit_files(self.rows(), self.truth), "w:gz"))
+
+    def class_tar(self, wnid: str) -> bytes:
+        """One class of train; members in no particular order."""
+        return tar_of(
+            reversed([(name.split("/")[1], data) for name, data in self.train.items() if name.startswith(wnid)])
+        )
+
+    def train_tar(self, wnids: Iterable[str] = WNIDS, name: str = TRAIN_TAR) -> Path:
+        """Train as it ships: a tar of a tar for each class."""
+        return self.write(name, tar_of((f"{wnid}.tar", self.class_tar(wnid)) for wnid in reversed(list(wnids))))
+
+    def val_tar(self, name: str = VAL_TAR) -> Path:
+        """Val as it ships: flat, without labels."""
+        return self.write(name, tar_of(reversed(self.val.items())))
+
+    def test_tar(self, name: str = TEST_TAR) -> Path:
+        """Test as it ships: in one folder, without labels."""
+        return self.write(name, tar_of((f"test/{picture}", data) for picture, data in self.test.items()))
+
+    def ilsvrc(self) -> Path:
+        """All that image-net.org hands out, in one folder."""
+        for make in (self.train_tar, self.val_tar, self.test_tar, self.devkit):
+            make()
+        return self.root
+
+    def class_tars(self, folder: str = "fall2011") -> Path:
+        """A folder of a tar for each class, as Fall 2011 comes."""
+        for wnid in WNIDS:
+            self.write(f"{folder}/{wnid}.tar", self.class_tar(wnid))
+        return self.root / folder
+
+    def folders(self, folder: str = "folders", *, val: bool = False) -> Path:
+        """Class folders of train or of val."""
+        pictures: Mapping[str, bytes] = self.train
+        if val:
+            labelled = zip(self.val.items(), self.val_labels, strict=True)
+            pictures = {f"{WNIDS[label]}/{name}": data for (name, data), label in labelled}
+        for name, data in pictures.items():
+            self.write(f"{folder}/{name}", data)
+        return self.root / folder
+
+    def flat(self, folder: str = "flat") -> Path:
+        """Val in one folder, without labels."""
+        for name, data in self.val.items():
+            self.write(f"{folder}/{name}", data)
+        return self.root / folder
+
+    def kaggle(self) -> Path:
+        """Kaggle's layout: the folder that its archive makes."""
+        base = "kaggle/ILSVRC/Data/CLS-LOC"
+        for name, data in self.train.items():
+            self.write(f"{base}/train/{name}", data)
+        for split, pictures in (("val", self.val), ("test", self.test)):
+            for name, data in pictures.items():
+                self.write(f"{base}/{split}/{name}", data)
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("ImageId", "PredictionString"))
+        rows = [
+            (Path(name).stem, f"{WNIDS[label]} 85 1 499 272 {WNIDS[label]} 1 2 3 4 ")
+            for name, label in zip(self.val, self.val_labels, strict=True)
+        ]
+        table.writerows(reversed(rows))
+        self.write("kaggle/LOC_val_solution.csv", text.getvalue().encode())
+        words = "".join(f"{wnid} {words}\n" for wnid, words in zip(WNIDS, WORDS, strict=True))
+        self.write("kaggle/LOC_synset_mapping.txt", words.encode())
+        return self.root / "kaggle"
+
+    def shards(self, folder: str = "shards", *, labels: str = "cls", of_each: int = 5) -> Path:
+        """Train as WebDataset shards, shuffled. labels: cls (class index), wnid (.cls with the name), json."""
+        names = list(self.train)
+        order = np.random.default_rng(3).permutation(len(names)).tolist()
+        for number, start in enumerate(range(0, len(order), of_each)):
+            files: list[tuple[str, bytes]] = []
+            for place in order[start : start + of_each]:
+                wnid, file = names[place].split("/")
+                key, index = file.removesuffix(".JPEG"), WNIDS.index(wnid)
+                label = {"cls": f"{index}", "wnid": wnid, "json": json.dumps({"label": index, "filename": file})}[
+                    labels
+                ]
+                extension = "json" if labels == "json" else "cls"
+                files += [(f"{key}.JPEG", self.train[names[place]]), (f"{key}.{extension}", label.encode())]
+            self.write(f"{folder}/train-{number:06d}.tar", tar_of(files))
+        return self.root / folder

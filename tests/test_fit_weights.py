@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import MakeStore, coloured_crops
 from crc32c import crc32c
 from numpy.typing import NDArray
 
@@ -23,7 +24,6 @@ from alexnet_cli.network import Network
 from alexnet_cli.patches import InputTransform
 from alexnet_cli.recipe import load_recipe
 from stages.ensemble.fit import Fit, fit_weights
-from tests.conftest import MakeStore, coloured_crops
 
 Probabilities = NDArray[np.float32]
 

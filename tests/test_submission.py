@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from miniature import IDS, WNIDS, Miniature
 
 from alexnet_cli.artifacts.scores import Scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from stages.ensemble.submission import best_classes, devkit_ids, file_order, submission_text
-from tests.miniature import IDS, WNIDS, write_devkit
+
+SIX = IDS[:6]
 
 
-def scores_of(probabilities: Sequence[Sequence[float]], names: Sequence[str], ids: tuple[int, ...] = IDS) -> Scores:
+def scores_of(probabilities: Sequence[Sequence[float]], names: Sequence[str], ids: tuple[int, ...] = SIX) -> Scores:
     values = np.array(probabilities, np.float32)
     classes = ClassList(WNIDS[: values.shape[1]], ids=ids)
     return Scores(values, values, np.full(len(values), -1, np.int64), list(names), classes)
@@ -30,28 +32,34 @@ NAMES = ("b/ILSVRC2012_test_00000002.JPEG", "a/ILSVRC2012_test_00000010.JPEG", "
 FIRST = ([0.1, 0.3, 0.2, 0.0, 0.4, 0.0], [0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0.0, 0.0, 0.1, 0.2, 0.3, 0.4])
 SECOND = ([0.3, 0.1, 0.2, 0.0, 0.4, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.5], [0.0, 0.0, 0.5, 0.2, 0.2, 0.1])
 # Averages by hand: (.2 .2 .2 0 .4 0), (.3 .1 .1 .1 .1 .3), (0 0 .3 .2 .25 .25).
-LINES = "1 600 720 190 449\n600 449 490 1 190\n449 720 490 1 190\n"
+LINES = "8 6 3 1 4\n6 4 7 8 1\n4 3 7 8 1\n"
 
 
 @pytest.fixture
 def devkit(tmp_path: Path) -> str:
-    path = tmp_path / "ILSVRC2012_devkit_t12.tar.gz"
-    write_devkit(path, [])
-    return str(path)
+    return str(Miniature(tmp_path).devkit())
 
 
-def test_a_hand_worked_average_in_order_of_the_file_names(
-    tmp_path: Path, devkit: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hand_worked_average_in_order_of_the_file_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = [write(tmp_path / f"{name}.h5", scores_of(rows, NAMES)) for name, rows in (("1", FIRST), ("2", SECOND))]
     file = tmp_path / "out" / "submission.txt"
-    words = ["ensemble", *members, "--out", str(tmp_path / "ensemble"), "--devkit", devkit, "--submission", str(file)]
+    words = ["ensemble", *members, "--out", str(tmp_path / "ensemble"), "--submission", str(file)]
     assert main(words) == 0
     assert file.read_text() == LINES
     assert "3 lines, five devkit IDs each" in capsys.readouterr().err
     assert main([*words, "--out", str(tmp_path / "other")]) == 2
     assert f"{file}: exists already" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
+
+
+def test_the_ids_of_a_class_list_without_them_come_from_the_devkit_given(tmp_path: Path, devkit: str) -> None:
+    members = [
+        write(tmp_path / f"{index}.h5", scores_of(rows, NAMES, ())) for index, rows in enumerate((FIRST, SECOND))
+    ]
+    file = tmp_path / "submission.txt"
+    words = ["ensemble", *members, "--out", str(tmp_path / "e"), "--submission", str(file), "--devkit", devkit]
+    assert main(words) == 0
+    assert file.read_text() == LINES
 
 
 def test_ties_go_to_the_smaller_class_index_as_in_the_top_5_error() -> None:
@@ -90,16 +98,14 @@ def refused(tmp_path: Path, scores: Scores, code: int, capsys: pytest.CaptureFix
     return error
 
 
-def test_two_pictures_of_one_file_name_are_refused(
-    tmp_path: Path, devkit: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_pictures_of_one_file_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = scores_of(FIRST, ["a/1.JPEG", "b/2.JPEG", "c/1.JPEG"])
-    message = refused(tmp_path, scores, 4, capsys, "--devkit", devkit)
+    message = refused(tmp_path, scores, 4, capsys)
     assert "'a/1.JPEG' and 'c/1.JPEG' have the same file name" in message
 
 
 def test_fewer_than_five_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    scores = scores_of([row[:4] for row in FIRST], NAMES, IDS[:4])
+    scores = scores_of([row[:4] for row in FIRST], NAMES, SIX[:4])
     assert "has 4 classes, and the contest's format wants the 5 best" in refused(tmp_path, scores, 4, capsys)
 
 
@@ -109,8 +115,8 @@ def test_without_devkit_ids_there_is_no_submission(tmp_path: Path, capsys: pytes
 
 
 def test_the_ids_are_those_of_the_class_list_or_of_the_devkit_given(devkit: str) -> None:
-    known, unknown = ClassList(WNIDS, ids=(6, 5, 4, 3, 2, 1)), ClassList(WNIDS[:5])
-    assert devkit_ids(known, None, "here") == (6, 5, 4, 3, 2, 1)
+    known, unknown = ClassList(WNIDS, ids=tuple(range(8))), ClassList(WNIDS[:5])
+    assert devkit_ids(known, None, "here") == tuple(range(8))
     assert devkit_ids(known, Path(devkit), "here") == IDS
     assert devkit_ids(unknown, Path(devkit), "here") == IDS[:5]
 

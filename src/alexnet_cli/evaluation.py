@@ -74,7 +74,8 @@ def evaluate(
             centre[batch.indices], probabilities[batch.indices] = first, mean
             if advance:
                 advance(len(batch.indices))
-    return Scores(probabilities, centre, store.labels, store.names, net.classes)
+    classes = net.classes.explained_by(store.classes)
+    return Scores(probabilities, centre, store.labels, store.names, classes)
 
 
 def _average(net: Net, crops: Tensor, views: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

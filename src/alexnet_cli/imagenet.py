@@ -287,8 +287,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield archive
     except FileNotFoundError:
         raise PictureError(f"{path}: there is no such devkit: check the path") from None
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        kind = "is empty" if path.stat().st_size == 0 else f"is damaged or no devkit ({error})"
+    except (tarfile.TarError, EOFError, zlib.error):
+        kind = "is empty" if path.stat().st_size == 0 else "is damaged, or no devkit"
         raise PictureError(f"{path}: {kind}: download ILSVRC2012_devkit_t12.tar.gz again") from None
     except OSError as error:
         if error.errno is None:  # the decompressor's own, such as a wrong checksum

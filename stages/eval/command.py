@@ -31,4 +31,4 @@ def command(config: EvalConfig) -> None:
     if result.class_errors:
         worst = sorted(result.class_errors.items(), key=lambda entry: -entry[1])[:_SHOWN]
         title = "By class" if len(result.class_errors) <= _SHOWN else f"The {_SHOWN} classes with the largest error"
-        print_table(title, ("class", "top-1 error"), [(name, percent(error)) for name, error in worst])
+        print_table(title, ("class", "top-1 error"), [(result.titles[name], percent(error)) for name, error in worst])

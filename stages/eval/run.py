@@ -10,6 +10,7 @@ from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.artifacts.publish import refuse_existing
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import write_scores
+from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.evaluation import score_checkpoint
@@ -27,6 +28,8 @@ class Result:
     errors: dict[str, float | None]
     class_errors: dict[str, float]
     """Top-1 error by class name; empty without labels."""
+    titles: dict[str, str]
+    """What to call each class in a report, by its name: `n01440764 (tench)`."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -59,7 +62,11 @@ def run(config: EvalConfig) -> Result:
         talk=talk,
     )
     write_scores(config.out, scores, parents=parents, options=scores_options(config), overwrite=config.overwrite)
-    return Result(config.out, which, len(store), scores.errors(), scores.class_errors())
+    return Result(config.out, which, len(store), scores.errors(), scores.class_errors(), _titles(scores.classes))
+
+
+def _titles(classes: ClassList) -> dict[str, str]:
+    return {name: classes.title(index) for index, name in enumerate(classes.names)}
 
 
 def scores_options(config: EvalConfig) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def write_checkpoint(
         for name, tensors in ((MODEL, model), (MOMENTUM, momentum), (INPUT, transform.tensors())):
             plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
             save_file(plain, partial / name)
-        config = {"recipe": recipe.to_dict(), "classes": classes.names}
+        explained = {name: values for name, values in (("words", classes.words), ("ids", classes.ids)) if values}
+        config = {"recipe": recipe.to_dict(), "classes": classes.names, **explained}
         (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
         (partial / STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
         files = {name: digest_of_file(partial / name) for name in _DIGESTED}
@@ -111,7 +112,9 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
             path=path,
             manifest=manifest,
             recipe=Recipe.from_dict(config["recipe"]),
-            classes=ClassList(tuple(config["classes"])),
+            classes=ClassList(
+                tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
+            ),
             model=load_file(path / MODEL),
             transform=InputTransform(**load_file(path / INPUT)),
             momentum=load_file(path / MOMENTUM) if to_train else {},

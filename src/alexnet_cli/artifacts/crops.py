@@ -37,6 +37,8 @@ KEY_LABELS = b"meta/labels"
 KEY_NAMES = b"meta/names"
 KEY_CRCS = b"meta/crcs"
 KEY_CLASSES = b"meta/classes"
+KEY_WORDS = b"meta/words"
+KEY_IDS = b"meta/ids"
 
 Crop = NDArray[np.uint8]
 
@@ -73,7 +75,7 @@ class CropStore:
         classes, names, labels, crcs = self._read_arrays()
         if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
             raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
-        self.classes = ClassList(tuple(json.loads(classes)))
+        self.classes = self._explained(json.loads(classes))
         self.names: list[str] = json.loads(names)
         self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
         """int64 (pictures,): class indices; -1 where the store has no labels."""
@@ -143,6 +145,12 @@ class CropStore:
                     raise ArtifactError(f"{self.path}: lacks {key.decode()}, it is damaged: preprocess it again")
                 arrays.append(value)
         return arrays
+
+    def _explained(self, names: list[str]) -> ClassList:
+        """The class list, with words and IDs where the store has them: both are outside the digest."""
+        with self._environment.begin() as transaction:
+            words, ids = (json.loads(transaction.get(key) or b"[]") for key in (KEY_WORDS, KEY_IDS))
+        return ClassList(tuple(names), words=tuple(words), ids=tuple(ids))
 
 
 def _open_environment(path: Path) -> Any:

@@ -20,8 +20,10 @@ import numpy as np
 from alexnet_cli.artifacts.crops import (
     KEY_CLASSES,
     KEY_CRCS,
+    KEY_IDS,
     KEY_LABELS,
     KEY_NAMES,
+    KEY_WORDS,
     KIND,
     SCHEMA,
     key_of,
@@ -122,6 +124,10 @@ class CropWriter:
             arrays = ((KEY_NAMES, names), (KEY_LABELS, labels), (KEY_CRCS, crcs), (KEY_CLASSES, class_names))
             for key, value in arrays:
                 transaction.put(key, value)
+            # They explain the classes and are outside the digest: the same crops are the same store.
+            for key, explained in ((KEY_WORDS, classes.words), (KEY_IDS, classes.ids)):
+                if explained:
+                    transaction.put(key, json.dumps(explained, ensure_ascii=False).encode())
 
         self._write(write)
         self.close()

@@ -19,11 +19,21 @@ ATTRIBUTE = "manifest"
 Arrays = dict[str, NDArray[Any]]
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], manifest: Manifest, *, overwrite: bool) -> Manifest:
-    """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8."""
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    manifest: Manifest,
+    *,
+    overwrite: bool,
+    explaining: Mapping[str, NDArray[Any]] | None = None,
+) -> Manifest:
+    """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8.
+
+    explaining: arrays outside the digest, which only say for people what the others mean.
+    """
     manifest = replace(manifest, digest=_digest(arrays))
     with publishing_file(path, overwrite=overwrite) as partial, h5py.File(partial, "w") as file:
-        for name, array in arrays.items():
+        for name, array in {**arrays, **(explaining or {})}.items():
             if array.dtype.kind in "UO":
                 file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
             else:
@@ -38,17 +48,23 @@ def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
         return _manifest(file, path, kind, schema)
 
 
-def read_arrays(path: Path, *, kind: str, schema: int, names: tuple[str, ...]) -> tuple[Manifest, Arrays]:
-    """The manifest and the named arrays; ArtifactError where the file is foreign, damaged or newer."""
+def read_arrays(
+    path: Path, *, kind: str, schema: int, names: tuple[str, ...], explaining: tuple[str, ...] = ()
+) -> tuple[Manifest, Arrays]:
+    """The manifest and the named arrays; ArtifactError where the file is foreign, damaged or newer.
+
+    explaining: arrays outside the digest, which may be absent.
+    """
     with _open(path, kind) as file:
         manifest = _manifest(file, path, kind, schema)
         try:
             arrays = {name: _read(file[name]) for name in names}
+            explained = {name: _read(file[name]) for name in explaining if name in file}
         except (KeyError, OSError) as error:
             raise ArtifactError(f"{path}: is damaged ({_first_line(error)}): make it again") from None
     if _digest(arrays) != manifest.digest:
         raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
-    return manifest, arrays
+    return manifest, {**arrays, **explained}
 
 
 def _open(path: Path, kind: str) -> Any:

@@ -17,6 +17,7 @@ from alexnet_cli.class_list import ClassList
 KIND = "scores"
 SCHEMA = 1
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
+_EXPLAINING = ("words", "ids")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,13 @@ def write_scores(
         options=options,
         details={"pictures": len(scores.names), "classes": len(scores.classes), **scores.errors()},
     )
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite)
+    classes = scores.classes
+    explaining: dict[str, NDArray[Any]] = {}
+    if classes.words:
+        explaining["words"] = np.array(classes.words, dtype=object)
+    if classes.ids:
+        explaining["ids"] = np.array(classes.ids, np.int64)
+    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite, explaining=explaining)
 
 
 def read_scores_manifest(path: Path) -> Manifest:
@@ -111,11 +118,15 @@ def read_scores_manifest(path: Path) -> Manifest:
 
 def read_scores(path: Path) -> tuple[Manifest, Scores]:
     """Read scores; ArtifactError where the file is not one of ours, or damaged."""
-    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS)
+    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=_EXPLAINING)
     return manifest, Scores(
         probabilities=arrays["probabilities"],
         centre_probabilities=arrays["centre_probabilities"],
         labels=arrays["labels"],
         names=[str(name) for name in arrays["names"]],
-        classes=ClassList(tuple(str(name) for name in arrays["classes"])),
+        classes=ClassList(
+            tuple(str(name) for name in arrays["classes"]),
+            words=tuple(str(words) for words in arrays.get("words", ())),
+            ids=tuple(int(number) for number in arrays.get("ids", ())),
+        ),
     )

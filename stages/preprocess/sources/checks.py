@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
-from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Official, is_ilsvrc2012
+from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_ilsvrc2012
 from stages.preprocess.sources.listing import Found
 
 _SHOWN = 3
@@ -84,6 +84,21 @@ def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], 
                     f"({classes.title(label)}): the labels are in another order; devkit IDs need the devkit"
                 )
     return f"{checked} of {len(KNOWN_VALIDATION)} known validation labels checked: right" if checked else None
+
+
+def compare_with_devkit(devkit: Devkit, labels: Sequence[int]) -> str | None:
+    """Of a train set, a line on whether each class has as many pictures as meta.mat says; None where it doesn't say."""
+    if not devkit.train_pictures:
+        return None
+    counts = Counter(labels)
+    unlike = [index for index, number in enumerate(devkit.train_pictures) if counts[index] != number]
+    if not unlike:
+        return f"{devkit.path.name}: as many training pictures of each class as it says"
+    index = unlike[0]
+    return (
+        f"{devkit.path.name}: {len(unlike):,} classes have ANOTHER NUMBER of training pictures than it says, such as "
+        f"{devkit.classes.title(index)}: expected {devkit.train_pictures[index]:,}, found {counts[index]:,}"
+    )
 
 
 def require_official(root: Path, names: Sequence[str], labels: Sequence[int], classes: ClassList, split: str) -> str:

@@ -59,9 +59,12 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     names = labelling.names
     labels = array("q", (index[name] for name in names) if names is not None else ())
     labels = labels or array("q", [UNLABELLED]) * len(found.listing)
-    plain = layout.kind is Kind.FOLDER and layout.labels is None and devkit is None
-    notes = [] if plain else [_summary(layout, found, labelling, labels)]
+    plain = layout.kind is Kind.FOLDER and layout.labels is None and not classes.words
+    notes = [] if plain else [_summary(layout, found, labelling, labels, classes)]
     notes += [devkit.checks] if devkit else []
+    if devkit and layout.split == "train" and labels[0] != UNLABELLED and classes == devkit.classes:
+        compared = checks.compare_with_devkit(devkit, labels)
+        notes += [compared] if compared else []
     notes += _checked(config, layout, found, labels, classes)
     return Sources(
         root=found.root,
@@ -186,14 +189,14 @@ def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, give
     return given or labelling.known or ClassList.sorted(names)
 
 
-def _summary(layout: Layout, found: Found, labelling: _Labelling, labels: array[int]) -> str:
-    """`train.tar, a tar of a tar for each class: 1,281,167 pictures of 1,000 classes, 732 to 1,300 of each; …`."""
+def _summary(layout: Layout, found: Found, labelling: _Labelling, labels: array[int], classes: ClassList) -> str:
+    """`x.tar, a tar of a tar for each class: 1,281,167 pictures of 1,000 classes, n01440764 (tench) to …, …`."""
     text = f"{found.root}, {layout.kind.value}: {len(found.listing):,} pictures"
     if labelling.names is not None:
         counts = Counter(labels).values()
         low, high = min(counts), max(counts)
         each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        text += f" of {len(counts):,} classes, {each} of each"
+        text += f" of {len(counts):,} classes, {classes.title(0)} to {classes.title(len(classes) - 1)}, {each} of each"
     return f"{text}; {labelling.how}"
 
 
