@@ -53,8 +53,9 @@ def test_the_whole_contest_from_tars_to_submissions_and_table(tmp_path: Path) ->
         _, scores = read_scores(out / "ensembles" / f"{size}-test" / "scores.h5")
         rows = sorted(zip((Path(name).name for name in scores.names), scores.probabilities.tolist(), strict=True))
         assert [name for name, _ in rows] == [f"ILSVRC2012_test_{n + 1:08d}.JPEG" for n in range(TEST_PICTURES)]
-        expected = [sorted(range(len(WNIDS)), key=lambda index, row=row: (-row[index], index))[:5] for _, row in rows]
-        assert lines == [" ".join(str(IDS[index]) for index in best) for best in expected]
+        for line, (_, row) in zip(lines, rows, strict=True):
+            best = sorted(zip((-value for value in row), range(len(WNIDS)), strict=True))[:5]
+            assert line == " ".join(str(IDS[index]) for _, index in best)
         manifest = json.loads((out / "ensembles" / f"{size}-test" / "manifest.json").read_text())
         assert manifest["details"]["pictures"] == TEST_PICTURES
     pretrained = json.loads((out / "nets" / "pretrained-1" / "manifest.json").read_text())
