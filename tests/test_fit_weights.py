@@ -205,8 +205,8 @@ def test_fitted_weights_are_reported_beside_equal_ones_on_other_pictures(
     assert json.loads((out / "fit.json").read_text()) == result["fit"]
     assert main([*words, "--overwrite"]) == 0
     again = capsys.readouterr().err
-    assert again.count(f"scored on {holdout.path} before") == 2
-    assert again.count(f"scored on {val.path} before") == 2
+    assert again.count(f"scored before on {holdout.path}") == 2
+    assert again.count(f"scored before on {val.path}") == 2
     assert main([*words[:-4], "--out", str(out), "--overwrite"]) == 0
     assert not (out / "fit.json").exists()
 

@@ -106,6 +106,17 @@ def test_every_option_and_argument_is_explained() -> None:
             assert getattr(parameter, "help", None), f"alexnet {name}: {parameter.name} has no help"
 
 
+@pytest.mark.parametrize("name", names_of_commands())
+def test_every_help_shows_the_defaults(name: str) -> None:
+    group = typer.main.get_command(build())
+    assert isinstance(group, typer.core.TyperGroup)
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", shown_by(name, "--help")).split())
+    for parameter in group.commands[name].params:
+        default = parameter.default
+        if isinstance(default, (int, float, str)) and not isinstance(default, bool):
+            assert f"[default: {default}]" in text, f"alexnet {name}: {parameter.name} does not show its default"
+
+
 def test_the_list_of_commands_names_them_all() -> None:
     text = shown_by("--help")
     for name in names_of_commands():

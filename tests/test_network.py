@@ -13,7 +13,7 @@ from torch.nn import functional
 from alexnet_cli.architecture import Architecture
 from alexnet_cli.errors import UsageError
 from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network, column_rows, load_whole
+from alexnet_cli.network import Network, Placement, column_rows, load_whole
 from alexnet_cli.recipe import load_recipe
 
 SMALL = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 7}
@@ -149,35 +149,36 @@ def test_two_columns_apart_compute_what_they_compute_together(recipe: str) -> No
     whole = made(net)
     tensors = {name: p.detach() for name, p in whole.named_parameters()}
     patches = torch.randn(2, 3, 224, 224, dtype=torch.float64)
-    columns = [Network(net, held=(column,)).double() for column in range(2)]
-    for column in columns:
-        load_whole(column, tensors)
     # Both columns go through the net in step: at an exchange, each waits for the other's maps.
-    outputs = run_in_step(columns, patches)
-    torch.testing.assert_close(torch.cat(outputs, 1), whole(patches), rtol=1e-10, atol=1e-10)
+    for output in run_in_step(net, tensors, patches):
+        torch.testing.assert_close(output, whole(patches), rtol=1e-10, atol=1e-10)
 
 
-def run_in_step(columns: list[Network], patches: Tensor) -> list[Tensor]:
-    """Each column in a thread of its own, `exchange` a barrier at which maps change hands."""
+def run_in_step(net: Architecture, tensors: dict[str, Tensor], patches: Tensor) -> list[Tensor]:
+    """Each column in a thread of its own, every exchange a barrier at which maps change hands."""
     import threading
 
-    barrier = threading.Barrier(len(columns))
-    table: list[Tensor | None] = [None] * len(columns)
-    outputs: list[Tensor | None] = [None] * len(columns)
+    barrier = threading.Barrier(2)
+    table: list[Tensor | None] = [None] * 2
+    outputs: list[Tensor | None] = [None] * 2
 
     def run(number: int) -> None:
-        def exchange(maps: Tensor) -> Tensor:
+        def exchange(maps: Tensor, layer: str) -> Tensor:
             table[number] = maps
             barrier.wait()
             together = torch.cat([part for part in table if part is not None], 1)
             barrier.wait()
             return together
 
-        columns[number].exchange = exchange
+        placement = Placement(
+            held=(number,), part=number, parts=2, exchange=exchange, gather=exchange, gather_logits=exchange
+        )
+        column = Network(net, placement).double()
+        load_whole(column, tensors)
         with torch.no_grad():
-            outputs[number] = columns[number](patches)
+            outputs[number] = column(patches)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(columns))]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -78,8 +78,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             "training.keep_net": True,
             "training.trained": ["fc8"],
             "training.cached_features": True,
-            "training.epochs": 100,
-            "training.patience": 10,
+            "training.batch_size": 32,
+            "training.epochs": 200,
+            "training.patience": 20,
             "training.drops": 2,
         },
     ),
@@ -172,7 +173,7 @@ def test_only_the_last_layer_of_finetune_last_ever_moves_and_a_plateau_lowers_it
     assert rates_by_epoch("finetune-last", "fc7") == {1: 0.0}
     recipe = load_recipe("finetune-last")
     schedule = Schedule.start(recipe.training, recipe.input)
-    for epoch in range(1, 12):
+    for epoch in range(1, 22):
         schedule.end_epoch(recipe.training, epoch, 0.5)
     assert schedule.rates(recipe.training, ["fc8.weight"])["fc8.weight"] == pytest.approx(1e-3)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.resources import files
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from alexnet_cli.architecture import Architecture, layers
 from alexnet_cli.errors import UsageError
@@ -178,9 +178,10 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """From `to_dict`'s values, or a TOML file's; UsageError names a field that does not exist."""
-        training = dict(values.get("training", {}))
-        if "changes" in training:
-            training["changes"] = tuple(_section(Change, "training.changes", entry) for entry in training["changes"])
+        training = values.get("training", {})
+        if isinstance(training, Mapping) and isinstance(training.get("changes"), (list, tuple)):
+            changes = [_section(Change, "training.changes", entry) for entry in training["changes"]]
+            training = {**training, "changes": changes}
         odd = set(values) - {item.name for item in dataclasses.fields(cls)}
         if odd:
             raise UsageError(f"a recipe has no field '{sorted(odd)[0]}'")
@@ -194,11 +195,37 @@ class Recipe:
 
 
 def _section(kind: type[Section], where: str, values: Mapping[str, Any]) -> Section:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"a recipe's [{where}] is a table of fields, not {values!r}")
     hints = get_type_hints(kind)
     odd = set(values) - set(hints)
     if odd:
         raise UsageError(f"a recipe's [{where}] has no field '{sorted(odd)[0]}'")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return kind(**{name: _typed(hints[name], value, f"[{where}] {name}") for name, value in values.items()})
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A value from TOML or JSON as its field has it: lists as tuples, whole numbers as floats where those are meant.
+
+    UsageError where it is of another type: "False" as text, for one, would count as true.
+    """
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"a recipe's {where} is a list in brackets, not {value!r}")
+        return tuple(_typed(inner[0], item, where) for item in value)
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        return {name: _typed(inner[1], item, f"{where}.{name}") for name, item in value.items()}
+    if type(None) in inner:
+        return None if value is None else _typed(inner[0], value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint in _KINDS and type(value) is not hint:
+        raise UsageError(f"a recipe's {where} is {_KINDS[hint]}, not {value!r}")
+    return value
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -207,9 +234,9 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def recipe_files() -> dict[str, Any]:
-    """Name → file of every recipe that an installed package declares."""
+    """Name → file of every recipe that an installed package declares; no stranger's replaces a built-in one."""
     found: dict[str, Any] = {}
-    for point in entry_points(group=RECIPE_GROUP):
+    for point in sorted(entry_points(group=RECIPE_GROUP), key=lambda point: (point.name != "builtin", point.name)):
         for file in files(point.value).iterdir():
             if file.name.endswith(".toml"):
                 found.setdefault(file.name.removesuffix(".toml"), file)
@@ -236,5 +263,6 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return values
     merged = _read(base, (*seen, name))
     for key, value in values.items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        before = merged.get(key)
+        merged[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     return merged

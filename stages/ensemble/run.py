@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
@@ -19,9 +18,11 @@ from alexnet_cli.artifacts.publish import only_writer, partial_of, publish_folde
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
 from alexnet_cli.console import Talk, percent
-from alexnet_cli.devices import choose_device, prepare
+from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.evaluation import score_checkpoint
+from alexnet_cli.evaluation import Scoring, score_to_file
+from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+from alexnet_cli.parallel.layout import Layout
 from stages.ensemble.config import EnsembleConfig
 from stages.ensemble.distinct import require_distinct
 from stages.ensemble.fit import Fit, fit_weights
@@ -224,27 +225,25 @@ def _scores_of(
     options = {"views": config.views, "precision": config.precision}
     for earlier in (target, *sorted((config.out / target.parent.name).glob("*.h5"))):
         if earlier.is_file() and _still_true(earlier, wanted, options):
-            talk.say(f"{path}: {which}, scored on {store.path} before")
+            talk.say(f"{path}: {which}, scored before on {store.path}")
             if earlier != target:
                 shutil.copyfile(earlier, target)
             return read_scores(target)
     talk.say(f"{path}: {which}, on {store.path}")
-    device = choose_device(config.devices)
-    prepare(device, config.precision)
-    scores, parents = score_checkpoint(
-        checkpoint,
-        store,
-        device=device,
-        precision=config.precision,
+    devices, world = devices_of_ranks(choose_devices(config.devices))
+    scoring = Scoring(
+        checkpoint=checkpoint,
+        crops=store.path,
+        out=target,
         views=config.views,
+        precision=config.precision,
         batch_size=config.batch_size,
         threads=config.workers,
-        talk=talk,
+        overwrite=True,
+        quiet=config.quiet,
     )
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    manifest = write_scores(target, scores, parents=parents, options=options, overwrite=True)
-    return manifest, scores
+    run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    return read_scores(target)
 
 
 def _still_true(path: Path, parents: dict[str, str], options: dict[str, Any]) -> bool:

@@ -21,9 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from alexnet_cli.architecture import DROPPED, OVERHANG, Layer, layers
+from alexnet_cli.architecture import DROPPED, Layer, layers
 from alexnet_cli.artifacts.checkpoint import Checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.manifest import digest_of
@@ -46,6 +45,8 @@ FEATURES = "features"
 _KEY = "key.txt"
 _AT_ONCE = 128
 """Pictures in one forward pass of the frozen part."""
+_SHORT = 2000
+"""Mini-batches; fewer make an epoch of a few seconds."""
 _JUDGED_AT_ONCE = 4096
 """Validation pictures in one forward pass of the rest."""
 
@@ -88,6 +89,11 @@ class CachedSession(Session):
 
     def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
         super().__init__(setting, folder, talk, stop)
+        if len(self.network.held) < self.recipe.architecture.columns:
+            raise UsageError(
+                "training.cached_features works in one process with all columns: give one device in --devices, or "
+                "--set training.cached_features=false"
+            )
         self.frozen, self.rest = split(self.recipe)
         self.views = views_of(self.recipe)
         self.cache = folder.path / FEATURES
@@ -100,9 +106,11 @@ class CachedSession(Session):
         self._best_saved = None if best is None else best.error
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
-        """As any session, and without progress bars: an epoch is over before one could be read."""
+        """As any session, and without a progress bar for epochs that are over before it could be read."""
         super().begin(checkpoint)
-        self._loud, self.talk = self.talk, Talk(quiet=True)
+        self._loud = self.talk
+        if self.batches < _SHORT:
+            self.talk = Talk(quiet=True)
 
     def train(self) -> None:
         """Compute the features, train to the schedule's end, and remove them."""
@@ -208,9 +216,9 @@ class CachedSession(Session):
     def _frozen_outputs(self, crops: Tensor, which: View) -> NDArray[np.float32]:
         """(N, numbers): what the first trained layer sees of one view of some crops."""
         with torch.inference_mode(), autocast(self.setting.device, self.setting.precision):
-            patches = functional.pad(view(crops, which, self.transform), (0, OVERHANG, 0, OVERHANG))
-            maps = self.network.through(self.frozen, patches)
-        return maps.flatten(1).float().cpu().numpy()
+            numbers = self.network.convolve(view(crops, which, self.transform))
+            numbers = self.network.connect(numbers, None, self.frozen)
+        return numbers.float().cpu().numpy()
 
     @contextmanager
     def _loader(self, batches: list[NDArray[np.int64]]) -> Iterator[Iterable[Batch]]:
@@ -226,13 +234,12 @@ class CachedSession(Session):
             rows[places] = self.features[which][indices[places]]
         return torch.from_numpy(rows).to(self.setting.device)
 
-    def _logits(self, batch: Batch) -> Tensor:
-        numbers, masks = batch.crops, self._masks(len(batch.indices))
-        below = self.frozen[-1].name
+    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
+        numbers, below = batch.crops, self.frozen[-1].name
         if masks is not None and below in DROPPED:
             numbers = numbers * masks[DROPPED.index(below)]
         with autocast(self.setting.device, self.setting.precision):
-            return self.network.through(self.rest, numbers, masks)
+            return self.network.connect(numbers, masks, self.rest)
 
     def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
         assert self.validation is not None, "whoever validates has features of the validation pictures"
@@ -240,7 +247,7 @@ class CachedSession(Session):
         for start in range(0, len(store), _JUDGED_AT_ONCE):
             numbers = torch.from_numpy(np.array(self.validation[start : start + _JUDGED_AT_ONCE]))
             with torch.inference_mode(), autocast(self.setting.device, self.setting.precision):
-                logits = self.network.through(self.rest, numbers.to(self.setting.device))
+                logits = self.network.connect(numbers.to(self.setting.device), None, self.rest)
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
         return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Precision, Seed, Workers
+from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Timeout, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,10 @@ class TrainConfig(CommonOptions):
     seed: Seed = 0
     """Initial values, order, patches, noise and dropout are functions of it."""
     devices: Devices = "auto"
+    parallel: Parallel = "auto"
+    """How several devices share the work."""
+    timeout: Timeout = 300.0
+    """Seconds without a sign of life after which a rank is given up."""
     precision: Precision = "fp32"
     compile: Compile = False
     workers: Workers = 0

@@ -104,10 +104,11 @@ class Origin:
             )
 
     def load_into(self, network: Network) -> None:
-        """Copy the rows of the taken layers that the network holds."""
+        """Copy the rows of the taken layers that the network holds, once: then the origin's tensors are let go."""
         assert self.checkpoint is not None, "a run that is continued has its values already"
         taken = [fate.layer for fate in self.fates if fate.fate == "taken"]
         load_layers(network, taken, self.checkpoint.model)
+        self.checkpoint.model.clear()
 
 
 def load_layers(network: Network, names: list[str], tensors: Mapping[str, Tensor]) -> None:

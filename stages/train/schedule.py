@@ -79,7 +79,8 @@ class Schedule:
             self.since_best += 1
         if training.schedule != "plateau" or self.since_best < training.patience:
             return None
-        reason = f"no lower validation error than {100 * (self.best or 0):.2f}% in {self.since_best} epochs"
+        epochs = "1 epoch" if self.since_best == 1 else f"{self.since_best} epochs"
+        reason = f"no lower validation error than {100 * (self.best or 0):.2f}% in {epochs}"
         if self.drops >= training.drops:
             self.finished = True
             return f"training ends after epoch {epoch}: {reason}, and the rate was dropped {self.drops} times"
