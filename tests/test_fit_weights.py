@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import MakeStore, coloured_crops
 from crc32c import crc32c
+from miniature import jpeg
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.checkpoint import write_checkpoint
@@ -244,6 +245,35 @@ def test_equal_checksums_of_different_pictures_are_no_overlap(
     holdout, val = make_store("holdout", [0], LETTERS, crops=picture), make_store("val", [0], LETTERS, crops=other)
     words = ["--crops", str(val.path), "--fit-weights", str(holdout.path), "--out", str(tmp_path / "e"), "--quiet"]
     assert main(["ensemble", *nets, *words]) == 0
+
+
+def test_one_picture_is_seen_in_two_stores_whatever_its_name_or_codec(
+    tmp_path: Path, nets: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stores = {}
+    for name, numbers, codec in (("holdout", (1, 2, 3), "jpeg"), ("val", (9, 3, 8), "raw")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in numbers:
+            (folder / f"{name}{number}.JPEG").write_bytes(jpeg(number))
+        labels = "".join(f"{name}{number}.JPEG a\n" for number in numbers)
+        (tmp_path / f"{name}.txt").write_text(labels)
+        (tmp_path / "classes.txt").write_text("".join(f"{letter}\n" for letter in LETTERS))
+        stores[name] = tmp_path / f"{name}.lmdb"
+        words = [
+            "--labels",
+            str(tmp_path / f"{name}.txt"),
+            "--classes",
+            str(tmp_path / "classes.txt"),
+            "--codec",
+            codec,
+        ]
+        assert main(["preprocess", str(folder), "--out", str(stores[name]), *words, "--allow-missing", "--quiet"]) == 0
+    capsys.readouterr()
+    words = ["--crops", str(stores["val"]), "--fit-weights", str(stores["holdout"]), "--out", str(tmp_path / "e")]
+    message = refused([*nets, *words], 4, capsys)
+    assert "shares 1 pictures with" in message
+    assert "first 'holdout3.JPEG' ('val3.JPEG' there)" in message
 
 
 def test_the_training_pictures_are_no_holdout(

@@ -1,4 +1,4 @@
-"""No picture may be both fitted to and reported on: what two crop stores share, by the bytes that they hold."""
+"""No picture may be both fitted to and reported on: what two crop stores share, whatever it is called there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.errors import ArtifactError
 
 _SHAPING = ("filter", "codec", "quality", "exif_rotation")
-"""Options of `alexnet preprocess` that make other bytes of the same picture."""
+"""Options of `alexnet preprocess` that make other crops of the same picture."""
+
+Pairs = Iterator[tuple[int, int]]
+"""The index of a picture in one store, and in the other."""
 
 
 def require_distinct(holdout: CropStore, crops: CropStore) -> None:
@@ -19,25 +22,39 @@ def require_distinct(holdout: CropStore, crops: CropStore) -> None:
         raise ArtifactError(
             f"--fit-weights {holdout.path}: holds the pictures of --crops {crops.path}: hold out other pictures"
         )
-    for option in _SHAPING:
-        mine, other = (store.manifest.options.get(option) for store in (holdout, crops))
-        if mine != other:
-            raise ArtifactError(
-                f"--fit-weights {holdout.path}: was preprocessed with {option} {mine}, --crops {crops.path} with "
-                f"{other}, so that shared pictures can't be seen: preprocess one of them again"
-            )
-    shared = list(shared_pictures(holdout, crops))
+    shared: dict[int, int] = {}
+    known = holdout.digests is not None and crops.digests is not None
+    if known:
+        shared.update(same_files(holdout, crops))
+    different = _different_option(holdout, crops)
+    if different is None:
+        shared.update(same_crops(holdout, crops))
+    elif not known:
+        raise ArtifactError(
+            f"--fit-weights {holdout.path}: was preprocessed with another {different} than --crops {crops.path}, and "
+            "one of them has no digests of its pictures, so that shared ones can't be seen: preprocess it again"
+        )
     if shared:
-        mine, other = shared[0]
+        mine = min(shared)
         raise ArtifactError(
             f"--fit-weights {holdout.path}: shares {len(shared):,} pictures with --crops {crops.path}, first "
-            f"'{holdout.names[mine]}' ('{crops.names[other]}' there): weights may not be reported on what they were "
-            "fitted to, leave these pictures out of one of them"
+            f"'{holdout.names[mine]}' ('{crops.names[shared[mine]]}' there): weights may not be reported on what they "
+            "were fitted to, leave these pictures out of one of them"
         )
 
 
-def shared_pictures(first: CropStore, second: CropStore) -> Iterator[tuple[int, int]]:
-    """Records of `first` that `second` holds too, each with one of second's: equal in checksum, then byte by byte.
+def same_files(first: CropStore, second: CropStore) -> Pairs:
+    """Pictures of `first` whose files' bytes `second` was made from too, by their SHA-256."""
+    assert first.digests is not None and second.digests is not None
+    theirs = {digest.tobytes(): index for index, digest in reversed(list(enumerate(second.digests)))}
+    for index, digest in enumerate(first.digests):
+        other = theirs.get(digest.tobytes())
+        if other is not None:
+            yield index, other
+
+
+def same_crops(first: CropStore, second: CropStore) -> Pairs:
+    """Records of `first` that `second` holds too: equal in checksum, then byte by byte.
 
     The checksums alone do not suffice: among two stores of 50,000 different pictures, a CRC of 32 bits collides with a
     probability of 44%.
@@ -52,3 +69,10 @@ def shared_pictures(first: CropStore, second: CropStore) -> Iterator[tuple[int, 
             if mine == second.stored(other):
                 yield int(index), other
                 break
+
+
+def _different_option(first: CropStore, second: CropStore) -> str | None:
+    for option in _SHAPING:
+        if first.manifest.options.get(option) != second.manifest.options.get(option):
+            return option
+    return None
