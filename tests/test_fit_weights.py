@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.scores import Scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
+from alexnet_cli.errors import ArtifactError
 from alexnet_cli.initial_values import initialise
 from alexnet_cli.network import Network
 from alexnet_cli.patches import InputTransform
 from alexnet_cli.recipe import load_recipe
+from stages.ensemble.distinct import require_distinct
 from stages.ensemble.fit import Fit, fit_weights
 
 Probabilities = NDArray[np.float32]
@@ -274,6 +277,15 @@ def test_one_picture_is_seen_in_two_stores_whatever_its_name_or_codec(
     message = refused([*nets, *words], 4, capsys)
     assert "shares 1 pictures with" in message
     assert "first 'holdout3.JPEG' ('val3.JPEG' there)" in message
+
+
+def test_stores_that_cannot_be_compared_are_refused(make_store: MakeStore) -> None:
+    holdout, val = make_store("holdout", [0], LETTERS, seed=1), make_store("val", [0], LETTERS, seed=2)
+    assert holdout.digests is None
+    require_distinct(holdout, val)
+    holdout.manifest = replace(holdout.manifest, options={"filter": "box"})
+    with pytest.raises(ArtifactError, match="was preprocessed with another filter than --crops .*can't be seen"):
+        require_distinct(holdout, val)
 
 
 def test_the_training_pictures_are_no_holdout(

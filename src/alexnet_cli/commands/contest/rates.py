@@ -160,8 +160,8 @@ class _Trial:
         return sum(count for _, count in times[1:]) / (times[-1][0] - times[0][0])
 
     def _preprocess(self, codec: str) -> dict[str, Any]:
-        words = ("--classes", "classes.txt", "--codec", codec, "--allow-bad", str(self.config.trial_pictures))
-        return self._alexnet("preprocess", "pictures", "--out", f"{codec}.lmdb", *words)
+        words = ("--classes", "classes.txt", "--allow-missing", "--allow-bad", str(self.config.trial_pictures))
+        return self._alexnet("preprocess", "pictures", "--out", f"{codec}.lmdb", "--codec", codec, *words)
 
     def _alexnet(self, *words: str) -> dict[str, Any]:
         self.talk.say(f"measuring: alexnet {words[0]}")
