@@ -284,7 +284,7 @@ def test_stores_that_cannot_be_compared_are_refused(make_store: MakeStore) -> No
     assert holdout.digests is None
     require_distinct(holdout, val)
     holdout.manifest = replace(holdout.manifest, options={"filter": "box"})
-    with pytest.raises(ArtifactError, match="was preprocessed with another filter than --crops .*can't be seen"):
+    with pytest.raises(ArtifactError, match=r"was preprocessed with another filter than --crops .*can't be seen"):
         require_distinct(holdout, val)
 
 
