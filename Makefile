@@ -39,7 +39,7 @@ test-all: setup  ## the slow tests too
 	$(BIN)/python -m pytest -m ""
 
 test-gpu: setup  ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu -rs
 
 lint: setup  ## ruff
 	$(BIN)/ruff check .

@@ -21,6 +21,8 @@ from stages.preprocess.sources import Located, Sources
 
 TRIAL_PICTURES = 48
 """How many pictures are tried, evenly spread over all that remain."""
+TRIAL_LEAST = 8
+"""Of fewer than 2,400 pictures one in fifty is tried, but at least so many: the trial's crops are thrown away."""
 TRIAL_SECONDS = 3.0
 """The trial ends after so many seconds, with the pictures that it has then; one at least."""
 MARGIN = 1.1
@@ -99,7 +101,8 @@ def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Pat
 def _trial(pictures: Sequence[Located], job: Job) -> tuple[list[int], float]:
     """The sizes of a few pictures' crops, and the seconds for one."""
     memory = memoryview(bytearray(RECORD_BYTES))
-    picked = np.unique(np.linspace(0, len(pictures) - 1, TRIAL_PICTURES).astype(int)).tolist()
+    count = max(TRIAL_LEAST, min(TRIAL_PICTURES, len(pictures) // 50))
+    picked = np.unique(np.linspace(0, len(pictures) - 1, count).astype(int)).tolist()
     sizes: list[int] = []
     crop_chunk([pictures[picked[0]]], job, memory)  # untimed: the first loads libraries
     start = time.perf_counter()
