@@ -2,6 +2,7 @@
 #
 #   make full-pipeline                            the whole pipeline on a built-in sample, nothing installed before
 #   make full-pipeline DATA=/path/to/pictures     the same on your own: train/<class>/*, and val/ or validation/
+#   make contest DATA=… FALL2011=…                the contest entry of 2012, from the files as they ship (contest.mk)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -16,8 +17,8 @@ ALEXNET ?= $(BIN)/alexnet
 .PHONY: help setup test test-all test-gpu lint types bench clean full-pipeline FORCE
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
-	@sed -n 's/^## //p' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------------------------------------------------- setup, tests
 
@@ -38,7 +39,7 @@ test-all: setup  ## the slow tests too
 	$(BIN)/python -m pytest -m ""
 
 test-gpu: setup  ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu -rs
 
 lint: setup  ## ruff
 	$(BIN)/ruff check .
@@ -99,12 +100,12 @@ RUN_SETTINGS := $(RECIPE) $(EPOCHS) $(PRECISION)
 RECIPE_FILE := $(wildcard stages/train/recipes/$(RECIPE).toml)
 ENSEMBLE_SETTINGS := $(NUMBERS)
 
+ifneq ($(words $(OUT)),1)
+$(error OUT='$(OUT)': must be a path without blanks)
+endif
 ifneq ($(filter full-pipeline $(OUT)/%,$(MAKECMDGOALS)),)
 ifeq ($(NUMBERS),)
 $(error MEMBERS=$(MEMBERS): must be a number, 1 or more)
-endif
-ifneq ($(words $(OUT)),1)
-$(error OUT='$(OUT)': must be a path without blanks)
 endif
 ifneq ($(DATA),)
 ifneq ($(shell [ -d $(call quote,$(DATA)/train) ] && [ -d $(call quote,$(DATA)/$(VAL)) ] && echo yes),yes)
@@ -162,3 +163,7 @@ $(SCORES): $(OUT)/scores/%.h5: $(OUT)/runs/%/manifest.json $(OUT)/val.lmdb/manif
 $(ENSEMBLE): $(SCORES) $(call changed,ensemble,$(ENSEMBLE_SETTINGS)) | $(READY)
 	$(ALEXNET) ensemble $(SCORES) --crops $(OUT)/val.lmdb --out $(OUT)/ensemble --overwrite
 	@touch $@; echo $(ENSEMBLE_SETTINGS) > $(SETTINGS)/ensemble
+
+# ------------------------------------------------------------------------------------------------------ the contest entry
+
+include $(dir $(lastword $(MAKEFILE_LIST)))contest.mk

@@ -77,3 +77,54 @@ def make_statistics(tmp_path: Path) -> Callable[[CropStore], Path]:
 def narrow() -> list[str]:
     """`--set` values that make any recipe's net narrow."""
     return list(NARROW)
+
+
+@pytest.fixture
+def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """make_checkpoint("run/checkpoints/step-00000006", store, stats, seed=3, step=6, error=0.5): a narrow net's.
+
+    Its weights are random, but so large that it says different things of different pictures and views.
+    """
+
+    def make(
+        name: str,
+        store: CropStore,
+        stats: Path,
+        *,
+        seed: int = 0,
+        step: int = 6,
+        error: float | None = None,
+        recipe: str = "quickstart",
+    ) -> Path:
+        import torch
+
+        from alexnet_cli.artifacts.checkpoint import write_checkpoint
+        from alexnet_cli.artifacts.statistics import read_statistics
+        from alexnet_cli.initial_values import initialise
+        from alexnet_cli.network import Network
+        from alexnet_cli.patches import input_transform
+        from alexnet_cli.recipe import load_recipe
+
+        narrow = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": len(store.classes)}
+        chosen = load_recipe(recipe).with_options(architecture=narrow)
+        network = Network(chosen.architecture)
+        initialise(network, "he", seed)
+        with torch.no_grad():
+            network.weights("fc8").weight.mul_(20 * chosen.input.divisor / 64)
+        manifest, statistics = read_statistics(stats)
+        details = {} if error is None else {"validation_top1_error": error, "validation_top5_error": 0.0}
+        path = tmp_path / name
+        write_checkpoint(
+            path,
+            recipe=chosen,
+            classes=store.classes,
+            model=dict(network.named_parameters()),
+            momentum={key: torch.zeros_like(value) for key, value in network.named_parameters()},
+            transform=input_transform(statistics, chosen.input),
+            state={"progress": {"step": step}, "schedule": {}, "seed": seed},
+            parents={"crops": store.digest, "statistics": manifest.digest},
+            details={"step": step, "epoch": 1, **details},
+        )
+        return path
+
+    return make

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
@@ -139,7 +140,7 @@ def test_an_interrupted_store_continues_and_ends_the_same(tmp_path: Path) -> Non
     first.close()
     second = CropWriter(tmp_path / "parts.lmdb", PLAN)
     assert (second.sources_done, second.records, second.started_again) == (2, 2, False)
-    assert second.steps[0].notes == ["note"]
+    assert next(second.steps()).notes == ["note"]
     for start in (2, 4):
         second.commit(2, [record(start), record(start + 1)], ["note"])
     manifest = finish(second)
@@ -164,6 +165,32 @@ def test_the_map_grows_with_the_store(tmp_path: Path, monkeypatch: pytest.Monkey
     store = open_crops(tmp_path / "a.lmdb")
     assert all(np.array_equal(store.read(number), crop(number)) for number in range(30))
     store.close()
+
+
+def test_the_writers_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
+    """12,800 records with names of 60 characters: a list of the names alone would take over a megabyte."""
+    writer = CropWriter(tmp_path / "a.lmdb", PLAN)
+
+    def commit(step: int) -> None:
+        names = [f"class/{step:06d}{number:06d}{'x' * 42}.jpg" for number in range(256)]
+        writer.commit(256, [Record(name, 0, b"tiny", 7, 3, bytes(16)) for name in names], [])
+
+    commit(0)
+    tracemalloc.start()
+    try:
+        commit(1)
+        before = tracemalloc.get_traced_memory()[0]
+        for step in range(2, 50):
+            commit(step)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 50_000
+    arrays = writer.arrays()
+    assert len(json.loads(arrays.names)) == len(arrays.labels) == 12_800
+    assert arrays.digests is not None
+    assert (arrays.digests.shape, arrays.facts.sum(), set(arrays.crcs.tolist())) == ((12_800, 16), 38_400, {7})
+    writer.close()
 
 
 def test_threads_read_one_store_at_once(tmp_path: Path) -> None:

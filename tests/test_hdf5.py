@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, top_k_error, write_scores
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics, write_statistics
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.errors import ArtifactError, ResourceError, UsageError
 
 CROPS = Manifest(kind="crops", schema=1, digest="the crops' digest")
 CLASSES = ClassList(("ähnlich", "b", "c c", "d", "e", "f"))
@@ -111,6 +112,24 @@ def test_an_existing_file_is_kept_unless_overwriting(tmp_path: Path, write: Writ
     with pytest.raises(UsageError, match="exists already"):
         write(tmp_path / "s.h5")
     assert (tmp_path / "s.h5").read_bytes() == before
+
+
+@both_kinds
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9, 0.999])
+def test_a_disk_that_fills_up_anywhere_is_one_line_and_leaves_nothing(
+    tmp_path: Path, write: Write, read: Read, share: float
+) -> None:
+    """HDF5 itself can't close a file then, and took the whole process down."""
+    write(tmp_path / "whole.h5")
+    room = int(share * (tmp_path / "whole.h5").stat().st_size)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, usual[1]))
+    try:
+        with pytest.raises(ResourceError, match=r"s\.h5: the disk is full: free some space"):
+            write(tmp_path / "s.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.h5"]
 
 
 @both_kinds

@@ -60,9 +60,9 @@ def test_every_command_has_the_same_three_files(folder: Path) -> None:
     assert {"config.py", "command.py", "run.py"} <= {path.name for path in folder.iterdir()}
 
 
-def test_there_are_the_five_stages_and_three_commands() -> None:
+def test_there_are_the_five_stages_and_four_commands() -> None:
     assert [path.name for path in STAGES] == ["ensemble", "eval", "pca", "preprocess", "train"]
-    assert [path.name for path in COMMANDS] == ["doctor", "sample", "summary"]
+    assert [path.name for path in COMMANDS] == ["contest", "doctor", "sample", "summary"]
 
 
 def names_of_commands() -> list[str]:
@@ -104,6 +104,17 @@ def test_every_option_and_argument_is_explained() -> None:
     for name, command in group.commands.items():
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"alexnet {name}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("name", names_of_commands())
+def test_every_help_shows_the_defaults(name: str) -> None:
+    group = typer.main.get_command(build())
+    assert isinstance(group, typer.core.TyperGroup)
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", shown_by(name, "--help")).split())
+    for parameter in group.commands[name].params:
+        default = parameter.default
+        if isinstance(default, (int, float, str)) and not isinstance(default, bool):
+            assert f"[default: {default}]" in text, f"alexnet {name}: {parameter.name} does not show its default"
 
 
 def test_the_list_of_commands_names_them_all() -> None:

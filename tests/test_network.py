@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,17 +13,21 @@ from torch.nn import functional
 from alexnet_cli.architecture import Architecture
 from alexnet_cli.errors import UsageError
 from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network, column_rows, load_whole
+from alexnet_cli.network import Network, Placement, column_rows, load_whole
 from alexnet_cli.recipe import load_recipe
 
 SMALL = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 7}
-VARIANTS = ("paper", "source-2012", "conv6", "no-norm", "no-overlap", "no-exchange", "one-column", "tanh")
+SOURCE_ORDER = ("source-2012", "conv6", "conv6-pretrain")
+VARIANTS = ("paper", *SOURCE_ORDER, "no-norm", "no-overlap", "no-exchange", "one-column", "tanh")
 
 
 def small(recipe: str) -> Architecture:
     """A recipe's net, narrower; with the same-map norm and LRN strong enough to matter."""
-    strong = {"norm_alpha": 0.05, "map_norm_alpha": 0.5}
-    return load_recipe(recipe).with_options(architecture={**SMALL, **strong}).architecture
+    values: dict[str, Any] = {**SMALL, "norm_alpha": 0.05, "map_norm_alpha": 0.5}
+    own = load_recipe(recipe).architecture
+    values |= {"bottleneck": 6} if own.bottleneck else {}
+    values |= {"hidden_fc6": 24} if own.hidden_fc6 else {}
+    return dataclasses.replace(own, **values)
 
 
 def made(architecture: Architecture) -> Network:
@@ -80,6 +87,10 @@ def reference(net: Architecture, weights: dict[str, Tensor], x: Tensor, source: 
         kernels, biases = weights[f"{name}.weight"].chunk(count), weights[f"{name}.bias"].chunk(count)
         seen = everything(numbers)
         numbers = [act(functional.linear(s, k, b)) for s, k, b in zip(seen, kernels, biases, strict=True)]
+    if net.bottleneck:
+        kernels, biases = weights["bottleneck.weight"].chunk(count), weights["bottleneck.bias"].chunk(count)
+        seen = everything(numbers)
+        numbers = [functional.linear(s, k, b) for s, k, b in zip(seen, kernels, biases, strict=True)]
     return functional.linear(torch.cat(numbers, 1), weights["fc8.weight"], weights["fc8.bias"])
 
 
@@ -90,7 +101,7 @@ def test_logits_and_gradients_equal_a_net_written_column_by_column(recipe: str) 
     patches = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weights = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
     mine = network(patches)
-    theirs = reference(net, weights, patches, recipe == "source-2012")
+    theirs = reference(net, weights, patches, recipe in SOURCE_ORDER)
     torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
     mine.square().sum().backward()
     theirs.square().sum().backward()  # type: ignore[no-untyped-call]
@@ -138,35 +149,36 @@ def test_two_columns_apart_compute_what_they_compute_together(recipe: str) -> No
     whole = made(net)
     tensors = {name: p.detach() for name, p in whole.named_parameters()}
     patches = torch.randn(2, 3, 224, 224, dtype=torch.float64)
-    columns = [Network(net, held=(column,)).double() for column in range(2)]
-    for column in columns:
-        load_whole(column, tensors)
     # Both columns go through the net in step: at an exchange, each waits for the other's maps.
-    outputs = run_in_step(columns, patches)
-    torch.testing.assert_close(torch.cat(outputs, 1), whole(patches), rtol=1e-10, atol=1e-10)
+    for output in run_in_step(net, tensors, patches):
+        torch.testing.assert_close(output, whole(patches), rtol=1e-10, atol=1e-10)
 
 
-def run_in_step(columns: list[Network], patches: Tensor) -> list[Tensor]:
-    """Each column in a thread of its own, `exchange` a barrier at which maps change hands."""
+def run_in_step(net: Architecture, tensors: dict[str, Tensor], patches: Tensor) -> list[Tensor]:
+    """Each column in a thread of its own, every exchange a barrier at which maps change hands."""
     import threading
 
-    barrier = threading.Barrier(len(columns))
-    table: list[Tensor | None] = [None] * len(columns)
-    outputs: list[Tensor | None] = [None] * len(columns)
+    barrier = threading.Barrier(2)
+    table: list[Tensor | None] = [None] * 2
+    outputs: list[Tensor | None] = [None] * 2
 
     def run(number: int) -> None:
-        def exchange(maps: Tensor) -> Tensor:
+        def exchange(maps: Tensor, layer: str) -> Tensor:
             table[number] = maps
             barrier.wait()
             together = torch.cat([part for part in table if part is not None], 1)
             barrier.wait()
             return together
 
-        columns[number].exchange = exchange
+        placement = Placement(
+            held=(number,), part=number, parts=2, exchange=exchange, gather=exchange, gather_logits=exchange
+        )
+        column = Network(net, placement).double()
+        load_whole(column, tensors)
         with torch.no_grad():
-            outputs[number] = columns[number](patches)
+            outputs[number] = column(patches)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(columns))]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

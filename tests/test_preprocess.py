@@ -30,7 +30,8 @@ from alexnet_cli.pictures import active_pillow, crop_of
 from stages.preprocess import pool
 from stages.preprocess import run as run_module
 from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.run import Result, run
+from stages.preprocess.result import Result
+from stages.preprocess.run import run
 from stages.preprocess.sources import Located
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
@@ -104,7 +105,12 @@ def test_a_tree_becomes_a_store_with_sorted_classes_and_paths(tree: Path, tmp_pa
         assert np.array_equal(store.read(index), crop_of((tree / name).read_bytes())[0])
     store.close()
     assert (result.pictures, result.classes, result.rejected, result.digest) == (6, 3, 0, store.digest)
-    assert sorted(file.name for file in (tmp_path / "a.lmdb").iterdir()) == ["data.mdb", "manifest.json"]
+    assert sorted(file.name for file in (tmp_path / "a.lmdb").iterdir()) == [
+        "data.mdb",
+        "manifest.json",
+        "report.json",
+        "report.txt",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lmdb", "pictures"]
 
 
@@ -209,8 +215,12 @@ def test_people_read_a_summary_and_progress(tree: Path, tmp_path: Path, capsys: 
     assert main(["preprocess", str(tree), "--out", str(tmp_path / "a.lmdb"), "--workers", "1"]) == 0
     printed = capsys.readouterr()
     facts = dict(line.split(None, 1) for line in printed.out.splitlines()[1:])
-    assert (facts["pictures"], facts["classes"], facts["greyscale"], facts["CMYK"]) == ("6", "3", "0", "0")
+    assert facts["pictures"] == "6"
+    assert facts["classes"] == "3, 1 (bat) to 3 (ape) of each, median 2, largest : smallest = 3.0"
+    assert facts["noteworthy"] == "1 converted, 6 enlarged"
     assert "pictures/s with pillow" in facts["time"]
+    assert facts["report"] == f"{tmp_path}/a.lmdb/report.txt"
+    assert sorted(facts) == ["classes", "noteworthy", "pictures", "report", "size", "time"]
     assert "cropping: 6/6" in printed.err
 
 
@@ -238,6 +248,7 @@ def test_the_real_samples_go_through(tmp_path: Path) -> None:
         "rotated": 1,
         "small": 12,
         "wrong_extension": 1,
+        "animated": 0,
     }
 
 
@@ -600,7 +611,7 @@ def test_too_little_space_is_known_before_the_work(
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb")
     assert (code, line) == (
         5,
-        f"{tmp_path}/a.lmdb: the disk is too full: 1.2 MB needed, 1.0 MB free: "
+        f"{tmp_path}/a.lmdb: the disk is too full: 1.3 MB needed, 1.0 MB free: "
         "free some space, choose another --out, or use --codec jpeg",
     )
 
@@ -675,7 +686,8 @@ def test_killed_in_the_middle_the_same_command_continues_and_ends_the_same(slow_
     process.kill()
     stderr = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL
-    assert all(line.startswith("cropping: ") for line in stderr.splitlines()), stderr
+    assert stderr.startswith(f"{out}: 900 pictures to crop, about ")
+    assert all(line.startswith("cropping: ") for line in stderr.splitlines()[1:]), stderr
     assert nobody_is_left(process)
     assert not out.exists()
     result = preprocess(slow_pictures, out)

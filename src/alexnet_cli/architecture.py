@@ -14,8 +14,10 @@ OVERHANG = 3
 """conv1's last filters hang 3 pixels over the right and bottom edge, read as zero: 1 + ceil((224 − 11)/4) = 55."""
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6")
-FULLY_CONNECTED = ("fc6", "fc7", "fc8")
-EXCHANGES = ("conv3", "conv6", "fc6", "fc7", "fc8")
+FULLY_CONNECTED = ("fc6", "fc7", "bottleneck", "fc8")
+DROPPED = ("fc6", "fc7")
+"""Layers whose outputs are dropped in training (paper, 4.2)."""
+EXCHANGES = ("conv3", "conv6", "fc6", "fc7", "bottleneck", "fc8")
 """Layers that see both columns (paper, figure 2)."""
 
 # What follows each convolution. "map norm" is the source's second, same-map normalisation.
@@ -50,17 +52,22 @@ class Architecture:
     kernels: tuple[int, int, int, int, int] = (48, 128, 192, 192, 128)
     """Kernels of conv1 … conv5 in one column."""
     hidden: int = 2048
-    """Neurons of fc6 and fc7 in one column."""
+    """Neurons of fc7 in one column, and of fc6 unless `hidden_fc6` says otherwise."""
+    hidden_fc6: int = 0
+    """Neurons of fc6 in one column where they are others than fc7's; 0: as many."""
     conv6: bool = False
     """A sixth convolution over pool5 (the nets marked * in the paper's table 2)."""
     conv6_kernels: int = 128
     """Kernels of conv6 in one column."""
+    bottleneck: int = 0
+    """Neurons in one column of a linear layer between fc7 and fc8, which keeps fc8 small where there are tens of
+    thousands of classes; 0: none. The 21,841-class net has 1024 (layers-146-2011: fc1a, fc1b, without ReLU)."""
     normalisation: bool = True
     """Local response normalisation after conv1 and conv2 (3.3)."""
     overlapping_pooling: bool = True
     """Pooling 3×3 every 2 pixels (3.4); else 2×2 every 2, to maps of the same size."""
     exchange: bool = True
-    """conv3, conv6, fc6, fc7 and fc8 see both columns; else only fc8 does, and the columns never speak before."""
+    """conv3, conv6, fc6, fc7, bottleneck and fc8 see both columns; else only fc8 does, and they never speak before."""
     activation: str = "relu"
     """relu (3.1) or tanh."""
     order: str = "paper"
@@ -88,6 +95,9 @@ class Architecture:
                 f"a net needs columns, kernels and at least 2 classes: columns {self.columns}, kernels "
                 f"{self.kernels}, hidden {self.hidden}, classes {self.classes}"
             )
+        for name in ("bottleneck", "hidden_fc6"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is a number of neurons, or 0 for none, not {getattr(self, name)}")
         if len(self.kernels) != 5:
             raise UsageError(f"kernels names conv1 … conv5: five numbers, not {len(self.kernels)}")
         if not 0 <= self.dropout < 1:
@@ -99,6 +109,18 @@ class Architecture:
     def convolutions(self) -> tuple[str, ...]:
         """The names of this net's convolutions, in order."""
         return CONVOLUTIONS if self.conv6 else CONVOLUTIONS[:5]
+
+    @property
+    def fully_connected(self) -> tuple[str, ...]:
+        """The names of this net's fully-connected layers, in order."""
+        return tuple(name for name in FULLY_CONNECTED if name != "bottleneck" or self.bottleneck)
+
+    def neurons(self, layer: str) -> int:
+        """Outputs of a fully-connected layer, all columns."""
+        if layer == "fc8":
+            return self.classes
+        own = {"fc6": self.hidden_fc6 or self.hidden, "fc7": self.hidden, "bottleneck": self.bottleneck}
+        return self.columns * own[layer]
 
     def after(self, layer: str) -> tuple[str, ...]:
         """What follows a convolution: "activation", "norm", "map norm", "pool", in order."""
@@ -199,10 +221,10 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
         if "pool" in architecture.after(name):
             side = pooled(side, architecture)
     numbers = channels * side * side
-    for name in FULLY_CONNECTED:
-        outputs = architecture.classes if name == "fc8" else architecture.hidden * columns
+    for name in architecture.fully_connected:
+        outputs = architecture.neurons(name)
         groups = 1 if architecture.sees_all(name) else columns
-        after = () if name == "fc8" else ("activation", "dropout")
+        after = ("activation", "dropout") if name in DROPPED else ()
         found.append(
             Layer(
                 name=name,

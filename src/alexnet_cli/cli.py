@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from alexnet_cli import __version__
+from alexnet_cli.commands.contest.command import command as contest
 from alexnet_cli.commands.doctor.command import command as doctor
 from alexnet_cli.commands.sample.command import command as sample
 from alexnet_cli.commands.summary.command import command as summary
@@ -51,11 +52,13 @@ def build() -> typer.Typer:
     for name in known + sorted(set(stages) - set(known)):
         try:
             command = stages[name].load()
+            if not callable(command):
+                raise TypeError(f"{stages[name].value} is no function")
         except Exception as error:  # a broken third-party stage must not take the others down, nor hide
             print(f"warning: the stage '{name}' can't be loaded: {error}", file=sys.stderr)
             continue
         app.command(name)(command)
-    for name, command in (("sample", sample), ("summary", summary), ("doctor", doctor)):
+    for name, command in (("sample", sample), ("summary", summary), ("contest", contest), ("doctor", doctor)):
         app.command(name, rich_help_panel="More")(command)
     return app
 
@@ -67,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         outcome = build()(words, prog_name="alexnet", standalone_mode=False)
+        if outcome == 130:  # typer's word for Ctrl-C, said to nobody
+            return _fail("interrupted", 130)
         return outcome if isinstance(outcome, int) else 0
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):

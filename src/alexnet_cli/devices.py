@@ -11,31 +11,51 @@ import torch
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.memory import keep_freed_memory
 
-PRECISIONS = ("fp32", "tf32", "bf16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+"""fp64 is for checks: sums in another order agree to 1e-12 in it."""
 
 
-def choose_device(text: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:1` names.
+def choose_devices(text: str) -> list[torch.device]:
+    """The devices that `--devices` names, one for each process.
 
+    auto: all CUDA devices where there are two or one, the first two where there are more, else the CPU. cpu, cpu:2: so
+    many processes on the CPU. cuda: the first. cuda:4: the first four; cuda:0,1 or cuda:3, (a list): those.
     UsageError where it can't be meant; ResourceError where it isn't there.
     """
     if text == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if text == "cpu":
-        return torch.device("cpu")
-    kind, _, number = text.partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
-        raise UsageError(f"--devices {text}: not understood: use auto, cpu, cuda or one device such as cuda:0")
+        there = min(torch.cuda.device_count(), 2)
+        return [torch.device("cuda", index) for index in range(there)] or [torch.device("cpu")]
+    kind, colon, numbers = text.partition(":")
+    words = numbers.removesuffix(",").split(",")
+    if kind not in ("cpu", "cuda") or (colon and not all(word.isdigit() for word in words)):
+        raise UsageError(f"--devices {text}: not understood: use auto, cpu, cpu:2, cuda, cuda:4 or a list: cuda:0,1")
+    given = [int(word) for word in words] if colon else [0]
+    listed = "," in numbers or not colon
+    if kind == "cpu":
+        if (listed and colon) or (colon and given[0] < 1):
+            raise UsageError(f"--devices {text}: write cpu, or cpu:2 for two processes")
+        return [torch.device("cpu")] * (given[0] if colon else 1)
+    if given == [1] and not listed:
+        raise UsageError("--devices cuda:1: one device, or device number 1? Write cuda, or cuda:1, with a comma")
+    chosen = given if listed or given == [0] else list(range(given[0]))
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"--devices {text}: names a device twice")
     there = torch.cuda.device_count()
-    if int(number or 0) >= there:
+    if max(chosen) >= there:
         raise ResourceError(f"--devices {text}: this machine has {there} CUDA devices: use --devices cpu or another")
-    return torch.device("cuda", int(number or 0))
+    return [torch.device("cuda", index) for index in chosen]
 
 
-def prepare(device: torch.device, precision: str) -> None:
+def choose_device(text: str) -> torch.device:
+    """The one device that `--devices` names: of several, the first."""
+    return choose_devices(text)[0]
+
+
+def prepare(device: torch.device, precision: str, *, processes: int = 1) -> None:
     """Set torch up for a device and a precision: memory, matrix products, convolutions.
 
-    The same device, precision and number of threads give the same bits from run to run on a CPU.
+    processes: how many on this machine share its cores. The same device, precision and number of threads give the same
+    bits from run to run on a CPU.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
@@ -47,7 +67,17 @@ def prepare(device: torch.device, precision: str) -> None:
     torch.backends.cudnn.benchmark = True
     if device.type == "cpu":
         keep_freed_memory()
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        torch.set_num_threads(max(1, cores() // processes))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def float_type(precision: str) -> torch.dtype:
+    """Of weights, and of the patches that go in."""
+    return torch.float64 if precision == "fp64" else torch.float32
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

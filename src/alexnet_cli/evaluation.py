@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.scores import Scores
+from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import autocast
+from alexnet_cli.devices import autocast, float_type, prepare
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.network import Network, load_whole
+from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.patches import VIEWS, InputTransform, view
 
 _PATCHES_AT_ONCE = 128
@@ -39,15 +40,15 @@ class Net:
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, precision: str) -> Net:
         """The whole net of a checkpoint on one device."""
-        network = Network(checkpoint.recipe.architecture).to(device)
+        network = Network(checkpoint.recipe.architecture).to(device, float_type(precision))
         load_whole(network, checkpoint.model)
         return cls(network, checkpoint.transform.to(device), checkpoint.classes, device, precision)
 
     def probabilities(self, crops: Tensor, which: tuple[int, int, bool]) -> Tensor:
         """Softmax of one view, float32 (N, classes). crops: uint8 (N, 256, 256, 3) on the device."""
         with autocast(self.device, self.precision):
-            logits = self.network(view(crops, which, self.transform))
-        return torch.softmax(logits.float(), 1)
+            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)))
+        return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 
 def evaluate(
@@ -57,34 +58,48 @@ def evaluate(
     views: int = 10,
     batch_size: int = _PATCHES_AT_ONCE,
     threads: int = 0,
+    ranks: Ranks | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Scores:
     """The scores of every picture of a store, in its order.
 
-    views: 10, or 1 for the centre alone. batch_size: pictures read and asked for at once. Probabilities are averaged
-    in float32 in the order of VIEWS. ArtifactError where a labelled store has another class list than the net.
+    views: 10, or 1 for the centre alone. batch_size: pictures read and asked for at once. ranks: who shares the work;
+    each picture is counted once, in the same mini-batches as by one process, and every rank gets all scores.
+    Probabilities are averaged in float32 in the order of VIEWS. advance: called on every rank equally often.
+    ArtifactError where a labelled store has another class list than the net.
     """
     require_same_classes(net.classes, store)
-    probabilities = np.empty((len(store), len(net.classes)), np.float32)
-    centre = np.empty_like(probabilities)
-    batches = batches_of(np.arange(len(store)), batch_size)
-    with torch.inference_mode(), CropLoader(store, batches, device=net.device, threads=threads) as loader:
-        for batch in loader:
-            first, mean = _average(net, batch.crops, views)
-            centre[batch.indices], probabilities[batch.indices] = first, mean
+    probabilities = torch.zeros(len(store), len(net.classes))
+    centre = torch.zeros_like(probabilities)
+    ranks = ranks or Ranks.alone(net.device)
+    rounds = ranks.rounds(batches_of(np.arange(len(store)), batch_size))
+    feeds = [batch[ranks.fed_rows(len(batch))] for batch, _ in rounds]
+    with (
+        torch.inference_mode(),
+        CropLoader(store, feeds, device=net.device, threads=threads, ranks=ranks) as loader,
+    ):
+        for batch, (asked, together) in zip(loader, rounds, strict=True):
+            if len(asked):
+                ranks.announce(len(asked))
+                first, mean = _average(net, batch.crops, views)
+                if ranks.counts_loss:
+                    indices = torch.from_numpy(asked)
+                    centre[indices], probabilities[indices] = first, mean
             if advance:
-                advance(len(batch.indices))
+                advance(together)
+    # Every picture's row is zero on all ranks but one: the sums are exact.
+    probabilities, centre = ranks.sum_tensor(probabilities), ranks.sum_tensor(centre)
     classes = net.classes.explained_by(store.classes)
-    return Scores(probabilities, centre, store.labels, store.names, classes)
+    return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
-def _average(net: Net, crops: Tensor, views: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities of the centre view, and their mean over the views."""
+def _average(net: Net, crops: Tensor, views: int) -> tuple[Tensor, Tensor]:
+    """Probabilities of the centre view, and their mean over the views; on the CPU."""
     centre = net.probabilities(crops, VIEWS[0])
     total = centre.clone()
     for which in VIEWS[1:views]:
         total += net.probabilities(crops, which)
-    return centre.cpu().numpy(), (total / views).cpu().numpy()
+    return centre.cpu(), (total / views).cpu()
 
 
 def require_same_classes(classes: ClassList, store: CropStore) -> None:
@@ -95,20 +110,51 @@ def require_same_classes(classes: ClassList, store: CropStore) -> None:
         raise ArtifactError(f"{store.path}: holds no pictures: preprocess some")
 
 
-def score_checkpoint(
-    path: Path,
-    store: CropStore,
-    *,
-    device: torch.device,
-    precision: str,
-    views: int,
-    batch_size: int,
-    threads: int,
-    talk: Talk,
-) -> tuple[Scores, dict[str, str]]:
-    """The scores of a checkpoint on a store, and the digests of both, as the scores' parents."""
-    checkpoint = read_checkpoint(path)
-    net = Net.from_checkpoint(checkpoint, device, precision)
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """A checkpoint to score on a store, and where to."""
+
+    checkpoint: Path
+    crops: Path
+    out: Path
+    views: int
+    precision: str
+    batch_size: int
+    threads: int
+    overwrite: bool
+    quiet: bool
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What shapes the scores."""
+        return {"views": self.views, "precision": self.precision}
+
+
+def score_to_file(job: Scoring, ranks: Ranks) -> None:
+    """Score a checkpoint and publish the scores; what each rank does. The first talks and writes."""
+    talk = Talk(quiet=job.quiet or not ranks.first)
+    store = open_crops(job.crops)
+    checkpoint = read_checkpoint(job.checkpoint)
+    prepare(ranks.device, job.precision, processes=ranks.local_world)
+    net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     with talk.progress("evaluating", len(store)) as advance:
-        scores = evaluate(net, store, views=views, batch_size=batch_size, threads=threads, advance=advance)
-    return scores, {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
+
+        def move(count: int) -> None:
+            ranks.tick("evaluation")
+            advance(count)
+
+        scores = evaluate(
+            net,
+            store,
+            views=job.views,
+            batch_size=job.batch_size,
+            threads=job.threads,
+            ranks=ranks,
+            advance=move,
+        )
+    if ranks.first:
+        parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
+        write_scores(job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite)
+    ranks.barrier("writing scores")
+    if ranks.device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -3,6 +3,8 @@
 with CropLoader(store, batches) as loader:
     for batch in loader:
         batch.crops        # uint8 (N, 256, 256, 3), valid until the next batch is asked for
+
+Ranks that see the same mini-batches (the columns of one net) each load a share of every one and exchange the bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +25,14 @@ from alexnet_cli.artifacts.crops import SHAPE, CropStore
 
 _AHEAD = 3
 """Buffers: one in use, the others being filled."""
+
+
+class Sharing(Protocol):
+    """Others that see the same batches: which rows of one are loaded here, and how the rest comes."""
+
+    def load_share(self, pictures: int) -> slice: ...
+
+    def share_crops(self, own: Tensor, pictures: int) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +49,7 @@ class CropLoader:
     """Yields batches in the order given, each read by several threads; decoding and copying release the GIL.
 
     batches: arrays of picture indices. device: where the crops are wanted; a CUDA device gets them from page-locked
-    buffers over a stream of their own. threads: 0 means one for each core, at most 8.
+    buffers over a stream of their own. threads: 0 means one for each core, at most 8. ranks: who else loads them.
     Raises ArtifactError where a record is missing or fails its checksum.
     """
 
@@ -49,15 +60,18 @@ class CropLoader:
         *,
         device: torch.device | None = None,
         threads: int = 0,
+        ranks: Sharing | None = None,
     ) -> None:
         self.store = store
+        self.ranks = ranks
         self.device = device or torch.device("cpu")
         pin = self.device.type == "cuda"
         self._stream = torch.cuda.Stream(self.device) if pin else None  # type: ignore[no-untyped-call]
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
+        self._loads = [batch if ranks is None else batch[ranks.load_share(len(batch))] for batch in batches]
         self.threads = threads or min(8, os.cpu_count() or 1)
-        largest = max((len(batch) for batch in batches), default=0)
+        largest = max((len(batch) for batch in self._loads), default=0)
         count = min(_AHEAD, len(batches))
         self._buffers = [torch.empty((largest, *SHAPE), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
         self._arrays = [buffer.numpy() for buffer in self._buffers]
@@ -78,12 +92,15 @@ class CropLoader:
                 done, futures = waiting.popleft()
                 for future in futures:
                     future.result()
-                yield Batch(self.batches[done], self._deliver(done))
+                crops = self._deliver(done)
+                if self.ranks is not None:
+                    crops = self.ranks.share_crops(crops, len(self.batches[done]))
+                yield Batch(self.batches[done], crops)
 
     def _deliver(self, number: int) -> Tensor:
-        """The crops of a batch that is read, on the device."""
+        """The crops of a batch that are read here, on the device."""
         slot = number % len(self._buffers)
-        crops = self._buffers[slot][: len(self.batches[number])]
+        crops = self._buffers[slot][: len(self._loads[number])]
         if self._stream is None:
             return crops
         with torch.cuda.stream(self._stream):
@@ -95,12 +112,12 @@ class CropLoader:
         return moved
 
     def _start(self, number: int) -> list[Future[None]]:
-        indices = self.batches[number]
+        indices = self._loads[number]
         slot = number % len(self._arrays)
         if slot in self._copied:  # the buffer may not change before the device has its content
             self._copied.pop(slot).synchronize()
         target = self._arrays[slot]
-        parts = np.array_split(np.arange(len(indices)), min(self.threads, len(indices)))
+        parts = np.array_split(np.arange(len(indices)), max(1, min(self.threads, len(indices))))
         return [self._pool.submit(self._fill, indices, target, part) for part in parts]
 
     def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:

@@ -10,7 +10,25 @@ from typer import Option
 
 Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
 Devices = Annotated[
-    str, Option("--devices", help="auto, cpu, cuda, or one CUDA device such as cuda:0.", metavar="DEVICES")
+    str,
+    Option(
+        "--devices",
+        help="auto, cpu, cpu:2 (two processes), cuda, cuda:4 (the first four), cuda:0,1 (these two).",
+        metavar="DEVICES",
+    ),
+]
+Parallel = Annotated[
+    str,
+    Option(
+        "--parallel",
+        help="columns: one column on each device (the paper's way); data: shares of the mini-batch; hybrid: "
+        "convolutions by shares, fully-connected layers by neurons; auto: columns where they divide the devices.",
+        metavar="auto|columns|data|hybrid",
+    ),
+]
+Timeout = Annotated[
+    float,
+    Option("--timeout", help="Seconds without a sign of life after which a process is given up.", min=1.0),
 ]
 BatchSize = Annotated[int, Option("--batch-size", help="Pictures in a mini-batch.", min=1)]
 Workers = Annotated[int, Option("--workers", help="Parallel workers; 0 means one for each core.", min=0)]
@@ -19,8 +37,9 @@ Precision = Annotated[
     str,
     Option(
         "--precision",
-        help="fp32; tf32 (NVIDIA's 19-bit products, CUDA only); bf16 (bfloat16 maps and products, fp32 weights).",
-        metavar="fp32|tf32|bf16",
+        help="fp32; tf32 (NVIDIA's 19-bit products, CUDA only); bf16 (bfloat16 maps and products, fp32 weights); "
+        "fp64 (for checks).",
+        metavar="fp32|tf32|bf16|fp64",
     ),
 ]
 Compile = Annotated[bool, Option("--compile/--no-compile", help="Compile the network with torch.compile.")]

@@ -92,6 +92,8 @@ class Facts(enum.IntFlag):
     """The shorter side is under 256: enlarged."""
     WRONG_EXTENSION = 32
     """The name says another format than the content."""
+    ANIMATED = 64
+    """More than one frame or page, of which the first was taken."""
 
 
 class BadPictureError(PictureError):
@@ -166,6 +168,10 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if extension and extension not in EXTENSIONS.get(kind, (extension,)):
         facts |= Facts.WRONG_EXTENSION
+
+    # The second picture in a camera's MPO is a preview or the other eye's view of the same.
+    if kind != "MPO" and getattr(image, "is_animated", False):
+        facts |= Facts.ANIMATED
 
     turn = _orientation(image)
     extent = _draft(image, kind, filter)

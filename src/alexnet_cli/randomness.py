@@ -1,7 +1,7 @@
 """Randomness as a function, not a state: every choice follows from the seed and what it is for.
 
-Order = f(seed, epoch); patch, flip and colour noise = f(seed, epoch, picture); dropout = f(seed, step, layer, column);
-initial values = f(seed, layer). So the numbers of threads, ranks or restarts change nothing.
+Order = f(seed, epoch); patch, flip, colour noise and cached view = f(seed, epoch, picture); dropout = f(seed, step,
+layer, column); initial values = f(seed, layer). So the numbers of threads, ranks or restarts change nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.architecture import Architecture
+from alexnet_cli.architecture import DROPPED, Architecture
 
 # What a stream is for: part of its key, so that no two purposes share one.
-ORDER, PATCHES, INITIAL, DROPOUT = range(4)
+ORDER, PATCHES, INITIAL, DROPOUT, CACHED_VIEWS = range(5)
 
 POSITIONS = 33
 """A 224 patch has 33 positions in each direction of a 256 crop: offsets 0 … 32."""
@@ -74,6 +74,11 @@ def draws_of(seed: int, epoch: int, order: NDArray[np.int64], *, flip: bool, run
     return Draws(offsets, flips, noise)
 
 
+def cached_views_of(seed: int, epoch: int, pictures: int, views: int) -> NDArray[np.int64]:
+    """Which of its cached views stands for each picture in one epoch, (pictures,), 0 … views − 1."""
+    return numpy_generator(seed, CACHED_VIEWS, epoch).integers(0, views, pictures)
+
+
 def dropout_masks(
     architecture: Architecture, held: tuple[int, ...], seed: int, step: int, batch: int, device: torch.device | str
 ) -> list[Tensor] | None:
@@ -85,11 +90,12 @@ def dropout_masks(
     if p == 0:
         return None
     masks = []
-    for layer in range(2):
+    for layer, name in enumerate(DROPPED):
         parts = []
+        neurons = architecture.neurons(name) // architecture.columns
         for column in held:
             generator = torch_generator(device, seed, DROPOUT, step, layer, column)
-            drawn = torch.rand(batch, architecture.hidden, generator=generator, device=device)
+            drawn = torch.rand(batch, neurons, generator=generator, device=device)
             parts.append(drawn.ge_(p).mul_(1 / (1 - p)))
         masks.append(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
     return masks

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.resources import files
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from alexnet_cli.architecture import Architecture
+from alexnet_cli.architecture import Architecture, layers
 from alexnet_cli.errors import UsageError
 
 RECIPE_GROUP = "alexnet.recipes"
+CACHED_VIEWS = (1, 2, 5, 10)
+"""Numbers of views that can be cached."""
 Section = TypeVar("Section")
 
 
@@ -75,6 +77,8 @@ class Training:
     """Training ends here at the latest."""
     rate: float = 0.01
     """ε of the weights."""
+    layer_rates: Mapping[str, float] = field(default_factory=dict)
+    """ε by layer from the first step on, in place of `rate`; 0 freezes the layer, biases too."""
     bias_rate: float | None = None
     """ε of the biases; None: the weights' rate, drops included."""
     momentum: float = 0.9
@@ -88,6 +92,19 @@ class Training:
     drops: int = 3
     """plateau: after so many drops, the next plateau ends the training."""
     changes: tuple[Change, ...] = ()
+    trained: tuple[str, ...] = ()
+    """The layers that are trained; all others stay frozen to the end, whatever the rates say. Empty: all."""
+    take: tuple[str, ...] = ()
+    """The layers that are taken from the origin (`--init-from`), and no others. Empty: all that fit."""
+    fresh: tuple[str, ...] = ()
+    """Layers that are not taken from the origin even where they fit."""
+    keep_net: bool = False
+    """Architecture and input are the origin's in place of the recipe's; the classes are the training pictures'."""
+    cached_features: bool = False
+    """Compute what the frozen layers below the first trained one give once per view, and train from that."""
+    cached_views: int = 10
+    """Views per picture: 1 the centre, 2 with its mirror image, 5 with the corners, 10 all test views. One is drawn in
+    each epoch. Where the input's `flip` is off, those without mirror images."""
     stuck_after: int = 1000
     """After so many steps the mean loss is compared with ln(classes), and one that has not begun to learn told."""
 
@@ -99,6 +116,11 @@ class Training:
                 f"batch_size {self.batch_size}, epochs {self.epochs}, patience {self.patience} and stuck_after "
                 f"{self.stuck_after} must be positive"
             )
+        if self.cached_views not in CACHED_VIEWS:
+            raise UsageError(f"cached_views {self.cached_views}: use one of {', '.join(map(str, CACHED_VIEWS))}")
+        negative = [layer for layer, rate in self.layer_rates.items() if rate < 0]
+        if negative:
+            raise UsageError(f"the rate of {negative[0]} is {self.layer_rates[negative[0]]}: it must not be negative")
         if self.rate <= 0 or self.weight_decay < 0 or not 0 <= self.momentum < 1 or self.drop_factor <= 1:
             raise UsageError(
                 f"rate {self.rate} must be positive, weight_decay {self.weight_decay} not negative, momentum "
@@ -115,6 +137,19 @@ class Recipe:
     architecture: Architecture = field(default_factory=Architecture)
     input: Input = field(default_factory=Input)
     training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        known = [layer.name for layer in layers(self.architecture)]
+        training = self.training
+        named = {"layer_rates": training.layer_rates, "trained": training.trained, "take": training.take}
+        named |= {"fresh": training.fresh}
+        named |= {f"changes (epoch {change.epoch})": change.layers for change in training.changes}
+        for field_name, names in named.items():
+            odd = [name for name in names if name not in known]
+            if odd:
+                raise UsageError(
+                    f"training.{field_name} names '{odd[0]}', and this net's layers are {', '.join(known)}"
+                )
 
     def with_options(
         self,
@@ -143,9 +178,10 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """From `to_dict`'s values, or a TOML file's; UsageError names a field that does not exist."""
-        training = dict(values.get("training", {}))
-        if "changes" in training:
-            training["changes"] = tuple(_section(Change, "training.changes", entry) for entry in training["changes"])
+        training = values.get("training", {})
+        if isinstance(training, Mapping) and isinstance(training.get("changes"), (list, tuple)):
+            changes = [_section(Change, "training.changes", entry) for entry in training["changes"]]
+            training = {**training, "changes": changes}
         odd = set(values) - {item.name for item in dataclasses.fields(cls)}
         if odd:
             raise UsageError(f"a recipe has no field '{sorted(odd)[0]}'")
@@ -159,11 +195,37 @@ class Recipe:
 
 
 def _section(kind: type[Section], where: str, values: Mapping[str, Any]) -> Section:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"a recipe's [{where}] is a table of fields, not {values!r}")
     hints = get_type_hints(kind)
     odd = set(values) - set(hints)
     if odd:
         raise UsageError(f"a recipe's [{where}] has no field '{sorted(odd)[0]}'")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return kind(**{name: _typed(hints[name], value, f"[{where}] {name}") for name, value in values.items()})
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A value from TOML or JSON as its field has it: lists as tuples, whole numbers as floats where those are meant.
+
+    UsageError where it is of another type: "False" as text, for one, would count as true.
+    """
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"a recipe's {where} is a list in brackets, not {value!r}")
+        return tuple(_typed(inner[0], item, where) for item in value)
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        return {name: _typed(inner[1], item, f"{where}.{name}") for name, item in value.items()}
+    if type(None) in inner:
+        return None if value is None else _typed(inner[0], value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint in _KINDS and type(value) is not hint:
+        raise UsageError(f"a recipe's {where} is {_KINDS[hint]}, not {value!r}")
+    return value
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -172,9 +234,9 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def recipe_files() -> dict[str, Any]:
-    """Name → file of every recipe that an installed package declares."""
+    """Name → file of every recipe that an installed package declares; no stranger's replaces a built-in one."""
     found: dict[str, Any] = {}
-    for point in entry_points(group=RECIPE_GROUP):
+    for point in sorted(entry_points(group=RECIPE_GROUP), key=lambda point: (point.name != "builtin", point.name)):
         for file in files(point.value).iterdir():
             if file.name.endswith(".toml"):
                 found.setdefault(file.name.removesuffix(".toml"), file)
@@ -201,5 +263,6 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return values
     merged = _read(base, (*seen, name))
     for key, value in values.items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        before = merged.get(key)
+        merged[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     return merged

@@ -52,6 +52,11 @@ class UpdateRule:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        for parameter in self.parameters.values():
+            gradient = parameter.grad
+            # torch's fused step walks memory: autograd's gradients have the parameter's strides, others may not.
+            if gradient is not None and gradient.stride() != parameter.stride():
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
         self._optimizer.step()
 
     def clear(self) -> None:

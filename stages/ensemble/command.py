@@ -13,6 +13,11 @@ def command(config: EnsembleConfig) -> None:
 
     Members are runs, checkpoints or scores files; what has no scores yet is evaluated.
 
+    --fit-weights HOLDOUT searches the members' weights on held-out pictures
+    and reports on those of --crops, beside equal weights.
+    --submission FILE writes the five best classes of each picture as the
+    contest wants them.
+
     Example: alexnet ensemble out/runs/1 out/runs/2 --crops out/val.lmdb --out out/ensemble
     """
     from stages.ensemble.run import run

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Views, Workers
+from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Timeout, Views, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,40 @@ class EnsembleConfig(CommonOptions):
         Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal"),
     ] = None
     """Comma-separated; normalised to sum 1."""
+    fit_weights: Annotated[
+        Path | None,
+        Option(
+            "--fit-weights",
+            help="Search the weights with the smallest top-5 error on this crop store of held-out pictures.",
+            metavar="HOLDOUT",
+            show_default=False,
+        ),
+    ] = None
+    """Labelled crop store that shares no picture with `crops`; members must be runs or checkpoints."""
+    submission: Annotated[
+        Path | None,
+        Option(
+            "--submission",
+            help="Write the contest's file: five best devkit IDs a picture, in file-name order.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
+    """The five best classes of each picture, in the contest's format."""
+    devkit: Annotated[
+        Path | None,
+        Option(
+            "--devkit",
+            help="ILSVRC2012_devkit_t12.tar.gz: the IDs of --submission, where the class list has none.",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None
+    """Where the IDs of `submission` come from; None: from the class list."""
     views: Views = 10
     batch_size: BatchSize = 128
     devices: Devices = "auto"
+    timeout: Timeout = 300.0
     precision: Precision = "fp32"
     workers: Workers = 0
 
@@ -43,6 +74,17 @@ class EnsembleConfig(CommonOptions):
         if self.views not in (1, 10):
             raise UsageError(f"--views {self.views}: must be 10 (corners, centre, mirror images) or 1 (centre)")
         self.normalised_weights()
+        if self.fit_weights is not None:
+            if self.weights is not None:
+                raise UsageError(
+                    "--weights and --fit-weights exclude each other: give the weights, or have them fitted"
+                )
+            if len(self.members) < 2:
+                raise UsageError("--fit-weights: one member has no weights to fit: give two or more")
+            if self.crops is None:
+                raise UsageError("--fit-weights: needs --crops STORE, other pictures to report on")
+        if self.devkit is not None and self.submission is None:
+            raise UsageError(f"--devkit {self.devkit}: is read for --submission FILE only: give that too")
 
     def normalised_weights(self) -> list[float]:
         """One weight for each member, summing to 1; UsageError where they can't be meant."""

@@ -1,32 +1,39 @@
-"""The work of `alexnet ensemble`: gather the members' scores, average, write the table."""
+"""The work of `alexnet ensemble`: gather the members' scores, fit weights, average, write the table."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.publish import only_writer, partial_of, publish_folder, refuse_existing
+from alexnet_cli.artifacts.publish import only_writer, partial_of, publish_folder, refuse_existing, write_text
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
 from alexnet_cli.console import Talk, percent
-from alexnet_cli.devices import choose_device, prepare
+from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.evaluation import score_checkpoint
+from alexnet_cli.evaluation import Scoring, score_to_file
+from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+from alexnet_cli.parallel.layout import Layout
 from stages.ensemble.config import EnsembleConfig
+from stages.ensemble.distinct import require_distinct
+from stages.ensemble.fit import Fit, fit_weights
+from stages.ensemble.submission import devkit_ids, file_order, submission_text
 
 KIND = "ensemble"
 SCHEMA = 1
 SCORES = "scores.h5"
 MEMBERS = "members"
+HOLDOUT = "holdout"
+FIT = "fit.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +68,25 @@ class Result:
     members: list[dict[str, Any]]
     errors: dict[str, float | None]
     table: str
+    fit: Fit | None = None
+    """How the weights were found, with --fit-weights."""
+    equal_errors: dict[str, float | None] | None = None
+    """The errors of equal weights on the same pictures, with --fit-weights."""
+    submission: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"ensemble": str(self.ensemble), "pictures": self.pictures, "members": self.members, **self.errors}
+        result: dict[str, Any] = {
+            "ensemble": str(self.ensemble),
+            "pictures": self.pictures,
+            "members": self.members,
+            **self.errors,
+        }
+        if self.fit is not None:
+            result |= {"fit": self.fit.as_json(), "equal_weights": self.equal_errors}
+        if self.submission is not None:
+            result["submission"] = str(self.submission)
+        return result
 
 
 def run(config: EnsembleConfig) -> Result:
@@ -72,38 +94,108 @@ def run(config: EnsembleConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     refuse_existing(config.out, overwrite=config.overwrite)
     store = None if config.crops is None else open_crops(config.crops)
+    holdout = None if config.fit_weights is None else _holdout(config, store)
+    if config.submission is not None:
+        refuse_existing(config.submission, overwrite=config.overwrite)
+        if store is not None:  # before hours of evaluation
+            file_order(store.names)
+            if len(store.classes):
+                devkit_ids(store.classes, config.devkit, str(store.path))
     with only_writer(config.out):
         partial = partial_of(config.out)
         (partial / MEMBERS).mkdir(parents=True, exist_ok=True)
-        members = _gather(config, store, partial, talk)
-        average = _average(members)
-        table = _table(members, average)
-        parents = {f"member {number}": member.manifest.digest for number, member in enumerate(members, 1)}
-        crops = members[0].manifest.parents.get("crops")
-        if crops:
-            parents["crops"] = crops
-        options = {"weights": [member.weight for member in members]}
-        written = write_scores(partial / SCORES, average, parents=parents, options=options, overwrite=True)
-        listed = [member.as_json() for member in members]
-        (partial / "members.json").write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (partial / "table.txt").write_text(table, encoding="utf-8")
-        manifest = Manifest(
-            kind=KIND,
-            schema=SCHEMA,
-            digest=written.digest,
-            options=options,
-            parents=parents,
-            details={"pictures": len(average.names), **average.errors()},
-        )
-        (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        publish_folder(partial, config.out)
-    return Result(config.out, len(average.names), listed, average.errors(), table)
+        fit = None if holdout is None else _fit(config, holdout, partial, talk)
+        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, partial, talk)
+        average = _average(members, [member.weight for member in members])
+        equal = _average(members, [1 / len(members)] * len(members)) if fit else None
+        lines = None
+        if config.submission is not None:
+            known = average.classes if store is None or not len(store.classes) else store.classes
+            ids = devkit_ids(known, config.devkit, str(config.crops or config.members[0]))
+            lines = submission_text(average, ids)
+        table = _table(members, average, equal, fit)
+        _publish(config, partial, members, average, table, fit)
+        if config.submission is not None and lines is not None:
+            write_text(config.submission, lines)
+            talk.say(f"{config.submission}: {len(average.names):,} lines, five devkit IDs each")
+    listed = [member.as_json() for member in members]
+    equal_errors = equal.errors() if equal else None
+    errors = average.errors()
+    return Result(config.out, len(average.names), listed, errors, table, fit, equal_errors, config.submission)
 
 
-def _gather(config: EnsembleConfig, store: CropStore | None, partial: Path, talk: Talk) -> list[Member]:
+def _publish(
+    config: EnsembleConfig, partial: Path, members: list[Member], average: Scores, table: str, fit: Fit | None
+) -> None:
+    """Write the ensemble's files, its manifest last, and give the folder its name."""
+    parents = {f"member {number}": member.manifest.digest for number, member in enumerate(members, 1)}
+    crops = members[0].manifest.parents.get("crops")
+    if crops:
+        parents["crops"] = crops
+    options: dict[str, Any] = {"weights": [member.weight for member in members]}
+    written = write_scores(partial / SCORES, average, parents=parents, options=options, overwrite=True)
+    _write_json(partial / "members.json", [member.as_json() for member in members])
+    (partial / "table.txt").write_text(table, encoding="utf-8")
+    if fit is not None:
+        _write_json(partial / FIT, fit.as_json())
+    else:
+        (partial / FIT).unlink(missing_ok=True)
+        shutil.rmtree(partial / HOLDOUT, ignore_errors=True)
+    manifest = Manifest(
+        kind=KIND,
+        schema=SCHEMA,
+        digest=written.digest,
+        options=options,
+        parents=parents,
+        details={"pictures": len(average.names), **average.errors()},
+    )
+    (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    publish_folder(partial, config.out)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
+    """The store that weights are fitted on, checked before anything is evaluated."""
+    assert config.fit_weights is not None and store is not None, "the config asks for both"
+    holdout = open_crops(config.fit_weights)
+    if not holdout.labelled:
+        raise ArtifactError(f"--fit-weights {holdout.path}: has no labels (or no pictures), and fitting needs them")
+    require_distinct(holdout, store)
+    for path in config.members:
+        if path.is_file():
+            raise UsageError(
+                f"{path}: is a scores file, and a member is scored on --fit-weights {holdout.path} too: give its run"
+            )
+        checkpoint, _ = find_checkpoint(path)
+        if read_checkpoint_manifest(checkpoint).parents.get("crops") == holdout.digest:
+            raise ArtifactError(
+                f"--fit-weights {holdout.path}: is what {path} was trained on: hold out pictures that it never saw"
+            )
+    return holdout
+
+
+def _fit(config: EnsembleConfig, holdout: CropStore, partial: Path, talk: Talk) -> Fit:
+    """Weights that are best on the held-out pictures."""
+    (partial / HOLDOUT).mkdir(exist_ok=True)
+    scores = [
+        _scores_of(config, path, holdout, partial / HOLDOUT / f"{number}.h5", talk)[1]
+        for number, path in enumerate(config.members, 1)
+    ]
+    fit = fit_weights(scores)
+    for warning in fit.warnings():
+        talk.warn(warning)
+    return fit
+
+
+def _gather(
+    config: EnsembleConfig, weights: Sequence[float], store: CropStore | None, partial: Path, talk: Talk
+) -> list[Member]:
     """Every member's scores, checked against one another."""
     members: list[Member] = []
-    for number, (path, weight) in enumerate(zip(config.members, config.normalised_weights(), strict=True), 1):
+    for number, (path, weight) in enumerate(zip(config.members, weights, strict=True), 1):
         if path.is_file():
             manifest, scores = read_scores(path)
             name = path.stem
@@ -131,29 +223,27 @@ def _scores_of(
     digest = read_checkpoint_manifest(checkpoint).digest
     wanted = {"checkpoint": digest, "crops": store.digest}
     options = {"views": config.views, "precision": config.precision}
-    for earlier in (target, *sorted((config.out / MEMBERS).glob("*.h5"))):
+    for earlier in (target, *sorted((config.out / target.parent.name).glob("*.h5"))):
         if earlier.is_file() and _still_true(earlier, wanted, options):
-            talk.say(f"{path}: {which}, scored before")
+            talk.say(f"{path}: {which}, scored before on {store.path}")
             if earlier != target:
                 shutil.copyfile(earlier, target)
             return read_scores(target)
-    talk.say(f"{path}: {which}")
-    device = choose_device(config.devices)
-    prepare(device, config.precision)
-    scores, parents = score_checkpoint(
-        checkpoint,
-        store,
-        device=device,
-        precision=config.precision,
+    talk.say(f"{path}: {which}, on {store.path}")
+    devices, world = devices_of_ranks(choose_devices(config.devices))
+    scoring = Scoring(
+        checkpoint=checkpoint,
+        crops=store.path,
+        out=target,
         views=config.views,
+        precision=config.precision,
         batch_size=config.batch_size,
         threads=config.workers,
-        talk=talk,
+        overwrite=True,
+        quiet=config.quiet,
     )
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    manifest = write_scores(target, scores, parents=parents, options=options, overwrite=True)
-    return manifest, scores
+    run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    return read_scores(target)
 
 
 def _still_true(path: Path, parents: dict[str, str], options: dict[str, Any]) -> bool:
@@ -190,33 +280,48 @@ def _store_difference(scores: Scores, store: CropStore) -> str:
     return scores.classes.difference(store.classes) or "the same names with other pixels or labels"
 
 
-def _average(members: list[Member]) -> Scores:
+def _average(members: list[Member], weights: Sequence[float]) -> Scores:
     """Weighted mean of the probabilities, summed in float64 in the members' order."""
     first = members[0].scores
     ten = np.zeros(first.probabilities.shape)
     centre = np.zeros(first.probabilities.shape)
-    for member in members:
-        ten += member.weight * member.scores.probabilities
-        centre += member.weight * member.scores.centre_probabilities
+    for member, weight in zip(members, weights, strict=True):
+        ten += weight * member.scores.probabilities
+        centre += weight * member.scores.centre_probabilities
     return Scores(ten.astype(np.float32), centre.astype(np.float32), first.labels, first.names, first.classes)
 
 
-def _table(members: list[Member], average: Scores) -> str:
-    """In the form of the paper's table 2: a line for each net, then the average."""
+def _table(members: list[Member], average: Scores, equal: Scores | None, fit: Fit | None) -> str:
+    """In the form of the paper's table 2: a line for each net, then the average (with fitted weights: both)."""
     heads = ("Model", "Top-1, 1 view", "Top-5, 1 view", "Top-1, 10 views", "Top-5, 10 views")
-    keys = ("centre_top1_error", "centre_top5_error", "top1_error", "top5_error")
-    rows: list[tuple[str, ...]] = [heads]
-    for member in members:
-        errors = member.scores.errors()
-        rows.append((f"1 CNN ({member.name})", *(percent(errors[key]) for key in keys)))
-    errors = average.errors()
     count = f"{len(members)} CNN{'s' if len(members) != 1 else ''}"
-    rows.append((f"{count}, averaged", *(percent(errors[key]) for key in keys)))
+    averages = [(f"{count}, averaged", average)]
+    if equal is not None:
+        averages = [(f"{count}, equal weights", equal), (f"{count}, fitted weights", average)]
+    named = [(f"1 CNN ({member.name})", member.scores) for member in members] + averages
+    rows = [heads] + [(name, *_errors_in_words(scores)) for name, scores in named]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = [f"Error rates on {len(average.names):,} pictures of {len(average.classes):,} classes", ""]
     for number, row in enumerate(rows):
         cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(cells))
-        if number in (0, len(rows) - 2):
+        if number in (0, len(members)):
             lines.append("─" * (sum(widths) + 2 * (len(widths) - 1)))
+    if fit is not None:
+        weights = ", ".join(f"{member.name} {member.weight:.3f}" for member in members)
+        before, after = percent(fit.equal[1]), percent(fit.fitted[1])
+        lines += [
+            "",
+            f"Weights: {weights}",
+            f"Fitted on {fit.pictures:,} held-out pictures, none of the above: top-5 error {before} with equal "
+            f"weights, {after} with these (standard error of the difference {percent(fit.standard_error)})",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _errors_in_words(scores: Scores) -> tuple[str, str, str, str]:
+    errors = scores.errors()
+    one, two, three, four = (
+        percent(errors[key]) for key in ("centre_top1_error", "centre_top5_error", "top1_error", "top5_error")
+    )
+    return one, two, three, four

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Views, Workers
+from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Timeout, Views, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class EvalConfig(CommonOptions):
     """10, or 1: the centre alone."""
     batch_size: BatchSize = 128
     devices: Devices = "auto"
+    timeout: Timeout = 300.0
     precision: Precision = "fp32"
     workers: Workers = 0
     """Loader threads."""

@@ -9,11 +9,13 @@ from typing import Any
 from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.artifacts.publish import refuse_existing
 from alexnet_cli.artifacts.run_folder import find_checkpoint
-from alexnet_cli.artifacts.scores import write_scores
+from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import choose_device, prepare
-from alexnet_cli.evaluation import score_checkpoint
+from alexnet_cli.devices import choose_devices
+from alexnet_cli.evaluation import Scoring, score_to_file
+from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+from alexnet_cli.parallel.layout import Layout
 from stages.eval.config import EvalConfig
 
 
@@ -48,27 +50,24 @@ def run(config: EvalConfig) -> Result:
     refuse_existing(config.out, overwrite=config.overwrite)
     path, which = find_checkpoint(config.run)
     store = open_crops(config.crops)
-    device = choose_device(config.devices)
-    prepare(device, config.precision)
-    talk.say(f"{which} of {config.run}, {len(store):,} pictures, {config.views} views, on {device}")
-    scores, parents = score_checkpoint(
-        path,
-        store,
-        device=device,
-        precision=config.precision,
+    devices, world = devices_of_ranks(choose_devices(config.devices))
+    where = str(devices[0]) if world == 1 else f"{world} devices, each a share of the pictures"
+    talk.say(f"{which} of {config.run}, {len(store):,} pictures, {config.views} views, on {where}")
+    scoring = Scoring(
+        checkpoint=path,
+        crops=config.crops,
+        out=config.out,
         views=config.views,
+        precision=config.precision,
         batch_size=config.batch_size,
         threads=config.workers,
-        talk=talk,
+        overwrite=config.overwrite,
+        quiet=config.quiet,
     )
-    write_scores(config.out, scores, parents=parents, options=scores_options(config), overwrite=config.overwrite)
+    run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    _, scores = read_scores(config.out)
     return Result(config.out, which, len(store), scores.errors(), scores.class_errors(), _titles(scores.classes))
 
 
 def _titles(classes: ClassList) -> dict[str, str]:
     return {name: classes.title(index) for index, name in enumerate(classes.names)}
-
-
-def scores_options(config: EvalConfig) -> dict[str, Any]:
-    """What shaped the scores."""
-    return {"views": config.views, "precision": config.precision}

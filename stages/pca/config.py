@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument
+from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CommonOptions, Out, Workers
+from alexnet_cli.options import CommonOptions, Out, Timeout, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,12 @@ class PcaConfig(CommonOptions):
     """The HDF5 file to write."""
     workers: Workers = 0
     """Threads; 0 means one for each core. Their number does not change the result."""
+
+    devices: Annotated[
+        str, Option("--devices", help="cpu, or several processes: cpu:2. Nothing here needs a GPU.", metavar="DEVICES")
+    ] = "cpu"
+    """Processes that share the store; more than one where one can't read fast enough."""
+    timeout: Timeout = 300.0
 
     def __post_init__(self) -> None:
         if self.workers < 0:

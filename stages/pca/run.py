@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from alexnet_cli.artifacts.statistics import Statistics, write_statistics
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
 from stages.pca.config import PcaConfig
+
+if TYPE_CHECKING:
+    from alexnet_cli.parallel.ranks import Ranks
 
 CHUNK = 64
 """Pictures that a thread takes at a time."""
@@ -64,6 +67,16 @@ class Sums:
         self._totals += other._totals
         self._products += other._products
         self.pictures += other.pictures
+
+    def add_up(self, ranks: Ranks) -> None:
+        """Add those of all ranks, on each of them. Integers: exact."""
+        import torch
+
+        self._flush()
+        ranks.sum_tensor(torch.from_numpy(self._totals))
+        ranks.sum_tensor(torch.from_numpy(self._products))
+        count = torch.tensor([self.pictures])
+        self.pictures = int(ranks.sum_tensor(count)[0])
 
     def statistics(self) -> Statistics:
         """The statistics of all crops added."""
@@ -113,25 +126,51 @@ def run(config: PcaConfig) -> Result:
     if len(store) == 0:
         raise ArtifactError(f"{config.crops}: has no pictures: preprocess a folder that has some")
     prepare_parent(config.out)
+    if config.devices == "cpu" and "WORLD_SIZE" not in os.environ:
+        return summarise(config)
+    # Only several processes need torch, which takes longer to load than many a store to sum.
+    from alexnet_cli.devices import choose_devices
+    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+    from alexnet_cli.parallel.layout import Layout
+
+    devices, world = devices_of_ranks(choose_devices(config.devices))
+    result: Result = run_ranks(summarise, config, devices, Layout("data", world), timeout=config.timeout)
+    return result
+
+
+def summarise(config: PcaConfig, ranks: Ranks | None = None) -> Result:
+    """Sum and write; what each rank does with its share of the store, of which the first writes."""
     start = time.perf_counter()
-    sums = sum_store(store, config.workers or os.cpu_count() or 1, Talk(quiet=config.quiet))
+    store = open_crops(config.crops)
+    rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
+    workers = config.workers or max(1, (os.cpu_count() or 1) // (ranks.local_world if ranks else 1))
+    sums = sum_store(store, workers, Talk(quiet=config.quiet or rank > 0), slice(rank, None, world))
+    if ranks:
+        sums.add_up(ranks)
     statistics = sums.statistics()
-    manifest = write_statistics(
-        config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.overwrite
-    )
+    digest = ""
+    if rank == 0:
+        manifest = write_statistics(
+            config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.overwrite
+        )
+        digest = manifest.digest
     store.close()
-    return Result(config.out, manifest.digest, statistics, time.perf_counter() - start)
+    return Result(config.out, digest, statistics, time.perf_counter() - start)
 
 
-def sum_store(store: CropStore, workers: int, talk: Talk) -> Sums:
-    """The sums over every crop of a store, by `workers` threads. ArtifactError where a record is damaged."""
+def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(None)) -> Sums:
+    """The sums over the crops of a store, or over a share of its chunks, by `workers` threads.
+
+    ArtifactError where a record is damaged.
+    """
+    ranges = [range(first, min(first + CHUNK, len(store))) for first in range(0, len(store), CHUNK)][share]
     chunks: queue.SimpleQueue[range] = queue.SimpleQueue()
-    for first in range(0, len(store), CHUNK):
-        chunks.put(range(first, min(first + CHUNK, len(store))))
+    for chunk in ranges:
+        chunks.put(chunk)
     stop = threading.Event()
     one_at_a_time = threading.Lock()
 
-    with talk.progress("pca", len(store)) as advance:
+    with talk.progress("pca", sum(len(chunk) for chunk in ranges)) as advance:
 
         def work() -> Sums:
             sums, crop = Sums(), np.empty(SHAPE, np.uint8)

@@ -29,6 +29,19 @@ def command(config: PreprocessConfig) -> None:
     A picture that can't be read ends the command with code 3 when all others
     are done; --allow-bad N leaves out up to N and lists them in OUT/rejects.tsv.
 
+    At the end, and in OUT/report.txt: pictures of each class, known defective
+    files, exact duplicates (also of --compare or --classes), and other things
+    worth knowing. Before: how long it will take and whether the disk has room.
+
+    Several machines: each makes one shard, in any order; OUT is complete with
+    the last, and every command takes it as one store, the same as in one piece.
+      by hand   alexnet preprocess … --out OUT --shard 2/8
+      Slurm     sbatch --array=1-8 … (or srun) alexnet preprocess … --shard slurm
+      torchrun  torchrun --no-python … alexnet preprocess … --shard torchrun
+    slurm reads SLURM_ARRAY_TASK_ID and _COUNT (without an array SLURM_PROCID and
+    SLURM_NTASKS), torchrun reads RANK and WORLD_SIZE. Processes that share a
+    machine want --workers too. --allow-bad counts for each shard.
+
     Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
              alexnet preprocess ILSVRC2012_img_val.tar --out val.lmdb
     """

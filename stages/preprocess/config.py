@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import CommonOptions, Out, Workers
+from stages.preprocess.sharding import parse_shard
 
 FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CODECS = ("raw", "jpeg")
@@ -74,6 +75,23 @@ ExifRotation = Annotated[
     bool,
     Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
 ]
+ShardOption = Annotated[
+    str | None,
+    Option(
+        "--shard",
+        help="Make shard I of N only, in a folder of its own below --out; slurm or torchrun: ask those which.",
+        metavar="I/N|slurm|torchrun",
+        show_default=False,
+    ),
+]
+Compare = Annotated[
+    Path | None,
+    Option(
+        "--compare",
+        help="Report pictures that this crop store holds too (a store given as --classes is compared anyway).",
+        show_default=False,
+    ),
+]
 AllowBad = Annotated[int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N")]
 
 
@@ -108,7 +126,11 @@ class PreprocessConfig(CommonOptions):
     workers: Workers = 0
     """Processes that decode; 0 means one for each core. The stored bytes do not depend on it."""
     allow_bad: AllowBad = 0
-    """How many pictures that can't be read may be left out."""
+    """How many pictures that can't be read may be left out; of each shard with `shard`."""
+    shard: ShardOption = None
+    """`I/N`, `slurm` or `torchrun`: make one shard of the store."""
+    compare: Compare = None
+    """A crop store in which duplicates of this one's pictures are looked for."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
@@ -124,6 +146,8 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--allow-bad {self.allow_bad}: must be 0 or more")
         if self.labels is not None and self.unlabelled:
             raise UsageError(f"--labels {self.labels} and --unlabelled contradict each other: give one of them")
+        if self.shard is not None:
+            parse_shard(self.shard)
         if self.split is not None and self.split not in SPLITS:
             raise UsageError(f"--split {self.split}: is none of {', '.join(SPLITS)}")
         if self.expect is not None and self.expect not in EXPECTATIONS:

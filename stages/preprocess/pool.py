@@ -8,6 +8,7 @@ process reads that. The shared memory has no name, so nothing of it can stay beh
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import io
 import signal
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from alexnet_cli.artifacts.crops import RECORD_BYTES
+from alexnet_cli.artifacts.crops import DIGEST_BYTES, RECORD_BYTES
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.pictures import BadPictureError, crop_image
 from stages.preprocess.sources.listing import Located, read_located
@@ -49,6 +50,7 @@ class Outcome:
     size: int = 0
     crc: int = 0
     facts: int = 0
+    digest: bytes = b""
     rejected: str = ""
     spilled: bytes = b""
 
@@ -89,6 +91,8 @@ def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
         image, facts = crop_image(data, name=picture.name, filter=job.filter, exif_rotation=job.exif_rotation)
     except BadPictureError as error:
         return Outcome(rejected=str(error))
+    # SHA-256 as processors compute it themselves: twice as fast as BLAKE2, a twentieth of the time of decoding.
+    digest = hashlib.sha256(data, usedforsecurity=False).digest()[:DIGEST_BYTES]
     if job.codec == "raw":
         value = image.tobytes()
     else:
@@ -96,9 +100,9 @@ def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
         image.save(file, "JPEG", quality=job.quality)
         value = file.getvalue()
     if len(value) > len(room):  # a JPEG of noise at quality 100
-        return Outcome(len(value), crc32c(value), int(facts), spilled=value)
+        return Outcome(len(value), crc32c(value), int(facts), digest, spilled=value)
     room[: len(value)] = value
-    return Outcome(len(value), crc32c(value), int(facts))
+    return Outcome(len(value), crc32c(value), int(facts), digest)
 
 
 def _view(outcomes: Sequence[Outcome], memory: memoryview) -> list[Stored]:

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Precision, Seed, Workers
+from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Timeout, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,8 @@ class TrainConfig(CommonOptions):
     ] = None
     """Statistics of the training store."""
     recipe: Annotated[
-        str, Option("--recipe", help="paper, source-2012, quickstart, small, … (`alexnet summary --list`).")
+        str,
+        Option("--recipe", help="paper, source-2012, small, finetune-last, … (`alexnet summary --list`)."),
     ] = "paper"
     """Name of the recipe."""
     epochs: Annotated[
@@ -54,9 +55,23 @@ class TrainConfig(CommonOptions):
         ),
     ] = ()  # type: ignore[assignment]
     """FIELD=VALUE, in TOML's notation."""
+    init_from: Annotated[
+        Path | None,
+        Option(
+            "--init-from",
+            help="Begin with the layers of another net that fit: a run folder or a checkpoint.",
+            metavar="RUN",
+            show_default=False,
+        ),
+    ] = None
+    """Run folder (its best checkpoint is taken, else its newest) or checkpoint folder whose layers are taken."""
     seed: Seed = 0
     """Initial values, order, patches, noise and dropout are functions of it."""
     devices: Devices = "auto"
+    parallel: Parallel = "auto"
+    """How several devices share the work."""
+    timeout: Timeout = 300.0
+    """Seconds without a sign of life after which a rank is given up."""
     precision: Precision = "fp32"
     compile: Compile = False
     workers: Workers = 0

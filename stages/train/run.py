@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tomllib
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,19 @@ from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing, write_text
-from alexnet_cli.artifacts.run_folder import CHECKPOINTS, CONFIG, KIND, SCHEMA, RunFolder
+from alexnet_cli.artifacts.run_folder import CHECKPOINTS, CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import choose_device, prepare
+from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+from alexnet_cli.parallel.layout import choose_layout
+from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import Recipe, load_recipe
+from stages.train.cached_features import CachedSession, split
 from stages.train.config import TrainConfig
+from stages.train.init_from import Origin, find_origin, plan
 from stages.train.session import Session, Setting
 from stages.train.signals import stop_requests
 
@@ -44,64 +52,130 @@ class Result:
         return {**asdict(self), "run": str(self.run)}
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a training works from, checked to belong together."""
+
+    recipe: Recipe
+    store: CropStore
+    val: CropStore | None
+    statistics: Statistics
+    parents: dict[str, str]
+    origin: Origin | None
+    """What the first values come from (`--init-from`)."""
+
+
 def run(config: TrainConfig) -> Result:
     """Train as the config says; what came of it.
 
     Raises UsageError, ArtifactError, ResourceError, TrainingError; StoppedBySignalError or InterruptedBySaveError
     after a signal, when all is saved.
     """
-    talk = Talk(quiet=config.quiet)
+    inputs = check(config)
+    devices, world = devices_of_ranks(choose_devices(config.devices))
+    net, pictures = inputs.recipe.architecture, min(inputs.recipe.training.batch_size, len(inputs.store))
+    layout, _ = choose_layout(config.parallel, world, net)
+    if world > 1 and inputs.recipe.training.cached_features:
+        raise UsageError(
+            f"recipe {inputs.recipe.name} keeps the frozen layers' features, which works in one process: give one "
+            "device in --devices, or --set training.cached_features=false"
+        )
+    if layout.data_size > pictures:
+        raise UsageError(
+            f"--devices {config.devices}: {layout.data_size} shares of a mini-batch of {pictures} pictures"
+        )
+    if world == 1:
+        return train(config, Ranks.alone(devices[0]), inputs)
+    if config.resume is False and rank_of_environment() is None:
+        refuse_existing(config.out, overwrite=config.overwrite)
+    result: Result = run_ranks(train, config, devices, layout, timeout=config.timeout)
+    return result
+
+
+def check(config: TrainConfig) -> Inputs:
+    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
     store = _labelled(open_crops(config.crops))
-    recipe = resolve_recipe(config, len(store.classes))
+    folder = RunFolder(config.out)
+    origin = find_origin(config, folder)
+    recipe = resolve_recipe(config, len(store.classes), origin)
+    origin = plan(origin, recipe, store.classes)
+    if recipe.training.cached_features:
+        split(recipe)
     val = _validation(config, recipe, store)
     statistics, parents = _statistics(config, store)
     if val is not None:
         parents["validation"] = val.digest
-    device = choose_device(config.devices)
-    prepare(device, config.precision)
+    if origin is not None:
+        parents |= origin.parents
+    return Inputs(recipe, store, val, statistics, parents, origin)
+
+
+def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Result:
+    """What each rank does. The first alone talks, writes and holds the lock on the run folder."""
+    inputs = inputs or check(config)
+    if restarted():  # by a launcher such as torchrun, after a rank was lost
+        config = dataclasses.replace(config, resume=True, overwrite=False)
+    talk = Talk(quiet=config.quiet or not ranks.first)
+    prepare(ranks.device, config.precision, processes=ranks.local_world)
     folder = RunFolder(config.out)
-    with only_writer(config.out):
-        checkpoint = _place(config, folder, recipe, parents, talk)
+    with only_writer(config.out) if ranks.first else nullcontext():
+        checkpoint = _place_together(config, folder, inputs, ranks, talk)
         if folder.finished:
             talk.say(f"{config.out} is finished: nothing to do")
             return Result(**{**folder.manifest().details, "run": config.out})
         setting = Setting(
-            recipe=recipe,
-            store=store,
-            val=val,
-            transform=input_transform(statistics, recipe.input),
-            device=device,
+            recipe=inputs.recipe,
+            store=inputs.store,
+            val=inputs.val,
+            transform=input_transform(inputs.statistics, inputs.recipe.input),
+            ranks=ranks,
             precision=config.precision,
             compile=config.compile,
             seed=config.seed,
-            threads=config.workers,
+            threads=config.workers or max(1, min(8, cores() // ranks.local_world)),
             checkpoint_seconds=60 * config.checkpoint_minutes,
-            parents=parents,
+            parents=inputs.parents,
+            origin=inputs.origin,
         )
         _announce(talk, config, setting)
+        ranks.tick("initial values")
         with stop_requests(talk) as stop:
-            session = Session(setting, folder, talk, stop)
+            kind = CachedSession if inputs.recipe.training.cached_features else Session
+            session = kind(setting, folder, talk, stop)
             session.begin(checkpoint)
             try:
                 session.train()
             finally:
                 session.journal.close()
-        return _finish(config, folder, session, parents)
+        return _finish(config, folder, session, inputs.parents)
 
 
-def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
-    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit."""
-    recipe = load_recipe(config.recipe)
-    values = recipe.to_dict()
-    for text in config.set:
-        name, _, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
-        try:
-            values[section][field] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[section][field] = value.strip()
+def _place_together(
+    config: TrainConfig, folder: RunFolder, inputs: Inputs, ranks: Ranks, talk: Talk
+) -> Checkpoint | None:
+    """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
+    ranks.tick("opening the run folder")
+    checkpoint = _place(config, folder, inputs, talk) if ranks.first else None
+    step = ranks.sum([int(checkpoint.manifest.details["step"]) if checkpoint else -1 if ranks.first else 0])[0]
+    if not ranks.first:
+        log_to(folder.path / RANK_LOGS / f"rank-{ranks.rank}.log")
+        if step >= 0 and not folder.finished:
+            checkpoint = read_checkpoint(folder.checkpoint_path(int(step)), to_train=True)
+    return checkpoint
+
+
+def resolve_recipe(config: TrainConfig, classes: int, origin: Origin | None = None) -> Recipe:
+    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
+
+    Where the recipe keeps the origin's net (`keep_net`), architecture and input are the origin's, and options override
+    those.
+    """
+    values = load_recipe(config.recipe).to_dict()
+    _override(values, config.set)
+    if values["training"]["keep_net"] and origin is not None and origin.recipe is not None:
+        kept = origin.recipe.to_dict()
+        values |= {"architecture": kept["architecture"], "input": kept["input"]}
+        _override(values, config.set)
     try:
         recipe = Recipe.from_dict(values)
     except TypeError as error:
@@ -110,6 +184,19 @@ def resolve_recipe(config: TrainConfig, classes: int) -> Recipe:
         architecture={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
     )
+
+
+def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
+    """Put `--set`'s values into a recipe's."""
+    for text in texts:
+        name, _, value = text.partition("=")
+        section, _, field = name.strip().partition(".")
+        if not isinstance(values.get(section), dict):
+            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
+        try:
+            values[section][field] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[section][field] = value.strip()
 
 
 def _labelled(store: CropStore) -> CropStore:
@@ -143,10 +230,9 @@ def _statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict
     return statistics, {"crops": store.digest, "statistics": manifest.digest}
 
 
-def _place(
-    config: TrainConfig, folder: RunFolder, recipe: Recipe, parents: dict[str, str], talk: Talk
-) -> Checkpoint | None:
+def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
+    recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
     record = {
         "recipe": recipe.to_dict(),
         "parents": parents,
@@ -156,12 +242,19 @@ def _place(
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
     }
+    if origin is not None and origin.checkpoint is not None:
+        record["init_from"] = origin.record()
     if folder.path.exists() and config.resume:
         newest = folder.newest()
         if newest is not None:
             checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
             _require_same_work(config, recipe, parents, checkpoint)
-            talk.say(f"going on from {newest.path.name}")
+            if folder.finished and _has_more_to_do(recipe, checkpoint):
+                folder.reopen()
+                write_text(folder.path / CONFIG, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+                checkpoint = read_checkpoint(newest.path, to_train=True)
+            if not folder.finished:
+                talk.say(f"going on from {newest.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
     else:
@@ -194,6 +287,13 @@ def _require_same_work(config: TrainConfig, recipe: Recipe, parents: dict[str, s
             raise ArtifactError(f"{config.out}: was trained with another {role}: give the same, or --overwrite")
 
 
+def _has_more_to_do(recipe: Recipe, checkpoint: Checkpoint) -> bool:
+    """Whether more epochs are asked for than a finished run had, and its schedule did not end it."""
+    return (
+        checkpoint.manifest.details["epoch"] < recipe.training.epochs and not checkpoint.state["schedule"]["finished"]
+    )
+
+
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
@@ -205,6 +305,9 @@ def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
         f"up to {training.epochs} epochs in mini-batches of {training.batch_size}, on {setting.device} in "
         f"{config.precision}, seed {config.seed}"
     )
+    if setting.ranks.world > 1:
+        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.architecture)
+        talk.say(what)
 
 
 def _finish(config: TrainConfig, folder: RunFolder, session: Session, parents: dict[str, str]) -> Result:
@@ -221,14 +324,15 @@ def _finish(config: TrainConfig, folder: RunFolder, session: Session, parents: d
         images_per_second=images / max(session.progress.seconds, 1e-9),
         seconds=session.progress.seconds,
     )
-    folder.finish(
-        Manifest(
-            kind=KIND,
-            schema=SCHEMA,
-            digest=chosen.manifest.digest,
-            options=session.recipe.to_dict(),
-            parents=parents,
-            details=result.as_json(),
+    if session.ranks.first:
+        folder.finish(
+            Manifest(
+                kind=KIND,
+                schema=SCHEMA,
+                digest=chosen.manifest.digest,
+                options=session.recipe.to_dict(),
+                parents=parents,
+                details=result.as_json(),
+            )
         )
-    )
     return result

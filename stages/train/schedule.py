@@ -24,7 +24,7 @@ class Schedule:
     @classmethod
     def start(cls, training: Training, input_: Input) -> Schedule:
         """As the recipe begins."""
-        return cls(rate=training.rate, colour_noise=input_.colour_noise)
+        return cls(rate=training.rate, colour_noise=input_.colour_noise, layers=dict(training.layer_rates))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schedule:
@@ -36,11 +36,16 @@ class Schedule:
         return asdict(self)
 
     def rates(self, training: Training, names: list[str]) -> dict[str, float]:
-        """ε by parameter name (`conv1.weight`): a layer's own, else the common one; biases may have theirs."""
+        """ε by parameter name (`conv1.weight`): a layer's own, else the common one; biases may have theirs.
+
+        0 for a layer that the recipe's `trained` leaves out.
+        """
         found = {}
         for name in names:
             layer, _, kind = name.partition(".")
             rate = self.layers.get(layer, self.rate)
+            if training.trained and layer not in training.trained:
+                rate = 0.0
             if kind == "bias" and training.bias_rate is not None and rate > 0:
                 rate = training.bias_rate
             found[name] = rate
@@ -74,11 +79,13 @@ class Schedule:
             self.since_best += 1
         if training.schedule != "plateau" or self.since_best < training.patience:
             return None
-        reason = f"no lower validation error than {100 * (self.best or 0):.2f}% in {self.since_best} epochs"
+        epochs = "1 epoch" if self.since_best == 1 else f"{self.since_best} epochs"
+        reason = f"no lower validation error than {100 * (self.best or 0):.2f}% in {epochs}"
         if self.drops >= training.drops:
             self.finished = True
             return f"training ends after epoch {epoch}: {reason}, and the rate was dropped {self.drops} times"
         self.drops += 1
         self.since_best = 0
         self.rate /= training.drop_factor
+        self.layers = {layer: rate / training.drop_factor for layer, rate in self.layers.items()}
         return f"rate {self.rate:g} from epoch {epoch + 1} on: {reason}"

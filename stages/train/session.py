@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,16 +23,18 @@ from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.console import Advance, Talk, percent
-from alexnet_cli.devices import autocast
+from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
 from alexnet_cli.initial_values import initialise
 from alexnet_cli.loader import Batch, CropLoader, batches_of
-from alexnet_cli.network import Network, load_whole
+from alexnet_cli.network import Network, column_rows, load_whole, own_rows
+from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipe import Recipe
 from alexnet_cli.update_rule import UpdateRule
+from stages.train.init_from import Origin
 from stages.train.journal import Journal
 from stages.train.schedule import Schedule
 from stages.train.signals import StopRequest
@@ -68,17 +73,24 @@ class Setting:
     store: CropStore
     val: CropStore | None
     transform: InputTransform
-    device: torch.device
+    ranks: Ranks
     precision: str
     compile: bool
     seed: int
     threads: int
     checkpoint_seconds: float
     parents: dict[str, str]
+    origin: Origin | None = None
+    """Where the first values come from (`--init-from`)."""
+
+    @property
+    def device(self) -> torch.device:
+        """This process's."""
+        return self.ranks.device
 
 
 class Session:
-    """One process's training."""
+    """One rank's training: of one process, or of several that hold columns of the net or shares of the mini-batches."""
 
     def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
         self.setting, self.folder, self.talk, self.stop = setting, folder, talk, stop
@@ -86,8 +98,10 @@ class Session:
         self.training = setting.recipe.training
         self.transform = setting.transform.to(setting.device)
         self.labels = torch.from_numpy(setting.store.labels).to(setting.device)
-        self.network = Network(self.recipe.architecture)
+        self.ranks = setting.ranks
+        self.network = Network(self.recipe.architecture, self.ranks.placement(self.recipe.architecture))
         self.forward: Callable[..., Tensor] = self.network
+        self._compiled: Callable[..., Tensor] = self.network
         self.progress = Progress()
         self.schedule = Schedule.start(self.training, self.recipe.input)
         pictures = len(setting.store)
@@ -96,12 +110,18 @@ class Session:
         """Whole mini-batches in an epoch; the pictures left over are others in every epoch."""
         self.journal: Journal
         self._pending = torch.zeros((), dtype=torch.float64, device=setting.device)
+        self._unseen = 0
+        """Steps whose losses are in `_pending`."""
+        self._stop_asked = self._save_due = False
         self._saved_at = time.monotonic()
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """Set parameters and state: initial values, or a checkpoint's."""
+        self.network.to(dtype=float_type(self.setting.precision))
         if checkpoint is None:
             initialise(self.network, self.training.initial_values, self.setting.seed)
+            if self.setting.origin is not None:
+                self.setting.origin.load_into(self.network)
         else:
             load_whole(self.network, checkpoint.model)
             self.progress = Progress(**checkpoint.state["progress"])
@@ -109,12 +129,14 @@ class Session:
         self.network.to(self.setting.device)
         self.parameters = dict(self.network.named_parameters())
         self.update = UpdateRule(self.parameters, momentum=self.training.momentum, decay=self.training.weight_decay)
-        self.update.set_rates(self._rates())
-        if checkpoint is not None:
-            self.update.load_buffers(checkpoint.momentum)
         if self.setting.compile:
-            self.forward = torch.compile(self.network)
-        self.journal = Journal(self.folder, self.talk, self.progress.step)
+            self._compiled = torch.compile(self.network)
+        self._set_rates()
+        if checkpoint is not None:
+            self.update.load_buffers(own_rows(self.network, checkpoint.momentum))
+        self.journal = Journal(self.folder, self.talk, self.progress.step, writes=self.ranks.first)
+        if checkpoint is None and self.setting.origin is not None:
+            self.setting.origin.tell(self.journal)
 
     def train(self) -> None:
         """Train to the schedule's end. Raises when stopped by a signal, or when the loss is not finite."""
@@ -122,7 +144,7 @@ class Session:
             if self.progress.batch == 0:
                 for reason in self.schedule.begin_epoch(self.training, self.progress.epoch):
                     self.journal.note(reason)
-                self.update.set_rates(self._rates())
+                self._set_rates()
             self._run_epoch()
             self._end_epoch()
 
@@ -137,37 +159,65 @@ class Session:
         total, done = self.batches * self.batch_size, progress.batch * self.batch_size
         with (
             self.talk.progress(label, total, unit="images", done=done) as advance,
-            CropLoader(setting.store, batches, device=setting.device, threads=setting.threads) as loader,
+            self._loader(batches) as loader,
         ):
-            for batch in loader:
-                self._timed_step(batch, advance)
-                if self.stop:
+            for batch, whole in zip(loader, batches, strict=True):
+                self.ranks.tick(f"step {progress.step + 1}")
+                self._timed_step(batch, whole, advance)
+                if self._stop_asked:
                     self._stop()
-                if time.monotonic() - self._saved_at > setting.checkpoint_seconds:
+                if self._save_due:
                     self.save()
 
-    def _timed_step(self, batch: Batch, advance: Advance) -> None:
-        progress = self.progress
+    def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
+        """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
+        setting, share = self.setting, self.ranks.share(self.batch_size)
+        own = [batch[share] for batch in batches]
+        return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
+
+    def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
+        progress, ranks = self.progress, self.ranks
         start = time.perf_counter()
-        loss = self._step(batch)
-        self._pending += loss
+        loss = self._step(batch, whole)
+        if ranks.counts_loss:
+            self._pending += loss
         progress.step += 1
         progress.batch += 1
-        if self.training.stuck_after - _STUCK_WINDOW < progress.step <= self.training.stuck_after:
-            progress.stuck_sum += float(loss)
         note = ""
-        if self.setting.device.type == "cpu" or progress.batch % _LOOK_EVERY == 0 or progress.batch == self.batches:
-            self._look(float(loss))
-            note = f"loss {progress.loss_sum / progress.batch:.3f}"
+        looks = self.setting.device.type == "cpu" or progress.batch % _LOOK_EVERY == 0 or progress.batch == self.batches
+        self._unseen += 1
+        if looks or 0 <= progress.step - (self.training.stuck_after - _STUCK_WINDOW) <= _STUCK_WINDOW:
+            note = f"loss {self._look():.3f}"
+        # One small sum for each step, so that all ranks stop and save after the same one.
+        overdue = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
+        stops, saves = ranks.sum([bool(self.stop), ranks.first and overdue])
+        self._stop_asked, self._save_due = stops > 0, saves > 0
         passed = time.perf_counter() - start
         progress.epoch_seconds += passed
         progress.seconds += passed
-        advance(len(batch.indices), note=note)
+        advance(len(whole), note=note)
         if progress.step == self.training.stuck_after:
             self._warn_if_stuck()
 
-    def _step(self, batch: Batch) -> Tensor:
-        """One mini-batch: forward, backward, update; the loss, on the device."""
+    def _step(self, batch: Batch, whole: NDArray[np.int64]) -> Tensor:
+        """One mini-batch: forward, backward, update; the loss, on the device.
+
+        batch: the crops that this rank's convolutions see. whole: the indices of the mini-batch. The loss is this
+        rank's share of the mini-batch's mean: gradients are sums over the ranks.
+        """
+        self.ranks.announce(len(whole))
+        rows = self.ranks.result_rows(len(whole))
+        labels = self.labels[torch.from_numpy(whole[rows]).to(self.setting.device)]
+        logits = self._logits(batch, self._masks(len(whole), rows))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = functional.cross_entropy(logits, labels, reduction="sum") / len(whole)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.update.step()
+        self.update.clear()
+        return loss.detach()
+
+    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
+        """What the net says of a mini-batch's training patches."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
             batch.crops,
@@ -175,28 +225,27 @@ class Session:
             self.transform,
             colour_noise=self.schedule.colour_noise,
             noise_divides=recipe.input.noise_divides,
-        )
-        masks = dropout_masks(
-            recipe.architecture,
-            self.network.held,
-            setting.seed,
-            self.progress.step,
-            len(batch.indices),
-            setting.device,
-        )
-        indices = torch.from_numpy(batch.indices).to(setting.device)
+        ).to(float_type(setting.precision))
         with autocast(setting.device, setting.precision):
-            logits = self.forward(patches, masks)
-        loss = functional.cross_entropy(logits.float(), self.labels[indices])
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.update.step()
-        self.update.clear()
-        return loss.detach()
+            return self.forward(patches, masks)
 
-    def _look(self, loss: float) -> None:
-        """Gather the losses since the last look; a sum that is not finite ends the training."""
+    def _masks(self, pictures: int, rows: slice) -> list[Tensor] | None:
+        """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
+        net, setting = self.recipe.architecture, self.setting
+        masks = dropout_masks(net, self.network.held, setting.seed, self.progress.step, pictures, self.setting.device)
+        if masks is None:
+            return None
+        here, dtype = self.network.placement, float_type(setting.precision)
+        if not here.splits_pictures:  # a column's masks are drawn for its own neurons already
+            return [mask[rows].to(dtype) for mask in masks]
+        return [mask[:, column_rows(mask.shape[1], here.parts, here.part)].to(dtype) for mask in masks]
+
+    def _look(self) -> float:
+        """Gather the losses since the last look; the epoch's mean. A sum that is not finite ends the training."""
         progress = self.progress
-        self._gather_loss()
+        gathered, steps = self._gather_loss()
+        if self.training.stuck_after - _STUCK_WINDOW < progress.step <= self.training.stuck_after:
+            progress.stuck_sum += gathered
         if not math.isfinite(progress.loss_sum):
             newest = self.folder.newest()
             where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
@@ -205,12 +254,16 @@ class Session:
                 f"try a lower --rate than {self.training.rate:g}"
             )
         if progress.step % _LOOK_EVERY == 0:
-            self.journal.loss(progress.step, loss)
+            self.journal.loss(progress.step, gathered / max(steps, 1))
+        return progress.loss_sum / progress.batch
 
-    def _gather_loss(self) -> None:
-        """Bring the sum of the losses since the last call over from the device."""
-        self.progress.loss_sum += float(self._pending)
+    def _gather_loss(self) -> tuple[float, int]:
+        """Bring the sum of the losses since the last call over from the devices; and of how many steps it is."""
+        gathered, steps = self.ranks.sum([float(self._pending)])[0], self._unseen
+        self.progress.loss_sum += gathered
         self._pending.zero_()
+        self._unseen = 0
+        return gathered, steps
 
     def _warn_if_stuck(self) -> None:
         window = min(_STUCK_WINDOW, self.training.stuck_after)
@@ -228,7 +281,7 @@ class Session:
         error = error5 = None
         if self.setting.val is not None:
             error, error5 = self._validate(self.setting.val)
-            if self.stop and error is None:
+            if error is None:
                 self._stop()
         images = self.batches * self.batch_size
         rate = images / max(progress.epoch_seconds, 1e-9)
@@ -253,7 +306,7 @@ class Session:
         progress.epoch += 1
         progress.batch, progress.loss_sum, progress.epoch_seconds = 0, 0.0, 0.0
         self.save(error=error, error5=error5)
-        if self.stop:
+        if self.ranks.sum([bool(self.stop)])[0]:
             self._stop(saved=True)
 
     def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
@@ -263,40 +316,54 @@ class Session:
 
             def move(count: int) -> None:
                 advance(count)
-                if self.stop:
+                self.ranks.tick(f"validation after step {self.progress.step}")
+                if self.ranks.sum([bool(self.stop)])[0]:
                     raise _StopValidationError
 
             try:
-                scores = evaluate(net, store, views=1, threads=self.setting.threads, advance=move)
+                scores = evaluate(net, store, views=1, threads=self.setting.threads, ranks=self.ranks, advance=move)
             except _StopValidationError:
                 return None, None
         return scores.error(1, centre=True), scores.error(5, centre=True)
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
         """Write a checkpoint, unless the weights are not finite, and keep the newest two and the best."""
+        self.ranks.tick(f"saving after step {self.progress.step}")
         self._gather_loss()
-        for name, parameter in self.parameters.items():
-            if not bool(torch.isfinite(parameter).all()):
-                raise TrainingError(f"{name} is not finite after step {self.progress.step}: try a lower --rate")
+        self._require_finite()
         details: dict[str, Any] = {
             "step": self.progress.step,
             "epoch": self.progress.epoch - (self.progress.batch == 0),
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
-        write_checkpoint(
-            self.folder.checkpoint_path(self.progress.step),
-            recipe=self.recipe,
-            classes=self.setting.store.classes,
-            model=self.parameters,
-            momentum=self.update.buffers(),
-            transform=self.setting.transform,
-            state={"progress": asdict(self.progress), "schedule": self.schedule.to_dict(), "seed": self.setting.seed},
-            parents=self.setting.parents,
-            details=details,
-        )
-        self.folder.tidy()
+        model = self.ranks.whole(self.network, self.parameters)
+        momentum = self.ranks.whole(self.network, self.update.buffers())
+        if self.ranks.first:
+            write_checkpoint(
+                self.folder.checkpoint_path(self.progress.step),
+                recipe=self.recipe,
+                classes=self.setting.store.classes,
+                model=model,
+                momentum=momentum,
+                transform=self.setting.transform,
+                state={
+                    "progress": asdict(self.progress),
+                    "schedule": self.schedule.to_dict(),
+                    "seed": self.setting.seed,
+                },
+                parents=self.setting.parents,
+                details=details,
+            )
+            self.folder.tidy()
+        self.ranks.barrier(f"saving after step {self.progress.step}")
         self._saved_at = time.monotonic()
+
+    def _require_finite(self) -> None:
+        bad = [name for name, parameter in self.parameters.items() if not bool(torch.isfinite(parameter).all())]
+        if self.ranks.sum([len(bad)])[0]:
+            name = bad[0] if bad else "a weight of another rank"
+            raise TrainingError(f"{name} is not finite after step {self.progress.step}: try a lower --rate")
 
     def _stop(self, *, saved: bool = False) -> None:
         """Save and end, as the signal asked."""
@@ -307,13 +374,17 @@ class Session:
             f"stopped by {self.stop.signal.name if self.stop.signal else 'request'} after step {step}; saved"
         )
         text = f"stopped after step {step}; saved: go on with the same command and --resume"
-        if self.stop.signal and self.stop.signal.name == "SIGTERM":
-            raise StoppedBySignalError(text)
-        raise InterruptedBySaveError(text)
+        if self.stop.signal and self.stop.signal.name == "SIGINT":
+            raise InterruptedBySaveError(text)
+        raise StoppedBySignalError(text)
 
-    def _rates(self) -> dict[str, float]:
-        names = [name for name, _ in self.network.named_parameters()]
-        return self.schedule.rates(self.training, names)
+    def _set_rates(self) -> None:
+        """The schedule's rates; where they freeze or thaw layers, the ranks' summing of gradients is set up anew."""
+        frozen = {name for name, rate in self.update.rates.items() if rate == 0}
+        first = not self.update.rates
+        self.update.set_rates(self.schedule.rates(self.training, list(self.parameters)))
+        if first or frozen != {name for name, rate in self.update.rates.items() if rate == 0}:
+            self.forward = self.ranks.wrap(self.network, self._compiled)
 
 
 class _StopValidationError(Exception):

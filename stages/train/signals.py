@@ -23,7 +23,10 @@ class StopRequest:
 
 @contextmanager
 def stop_requests(talk: Talk) -> Iterator[StopRequest]:
-    """Catch SIGTERM and SIGINT while the block lasts. Only the main thread gets signals: elsewhere none is caught."""
+    """Catch SIGTERM and SIGINT while the block lasts. Only the main thread gets signals: elsewhere none is caught.
+
+    Where SIGINT is ignored it stays so: there a parent decides what Ctrl-C means.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -35,7 +38,10 @@ def stop_requests(talk: Talk) -> Iterator[StopRequest]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             talk.say("saving, then stopping; Ctrl-C again stops at once")
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    wanted = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        wanted.append(signal.SIGINT)
+    before = {number: signal.signal(number, on_signal) for number in wanted}
     try:
         yield request
     finally:

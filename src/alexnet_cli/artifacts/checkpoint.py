@@ -19,7 +19,7 @@ from torch import Tensor
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, digest_of_file, read_folder_manifest
 from alexnet_cli.artifacts.publish import partial_of, publish_folder
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.patches import InputTransform
 from alexnet_cli.recipe import Recipe
 
@@ -102,11 +102,11 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
     """Read a checkpoint, verified by its files' digests; ArtifactError where it is unfinished, foreign or damaged."""
     manifest = read_checkpoint_manifest(path)
     wanted = [name for name in _DIGESTED if to_train or name != MOMENTUM]
-    for name in wanted:
-        file = path / name
-        if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
-            raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
     try:
+        for name in wanted:
+            file = path / name
+            if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
+                raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         return Checkpoint(
             path=path,
@@ -120,5 +120,5 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=json.loads((path / STATE).read_text(encoding="utf-8")),
         )
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, SafetensorError, UsageError) as error:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None

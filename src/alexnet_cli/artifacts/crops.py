@@ -37,6 +37,10 @@ KEY_LABELS = b"meta/labels"
 KEY_NAMES = b"meta/names"
 KEY_CRCS = b"meta/crcs"
 KEY_CLASSES = b"meta/classes"
+KEY_FACTS = b"meta/facts"
+KEY_DIGESTS = b"meta/digests"
+DIGEST_BYTES = 16
+"""Of the SHA-256 of a picture file's bytes: two different files with the same 16 are not to be expected."""
 KEY_WORDS = b"meta/words"
 KEY_IDS = b"meta/ids"
 
@@ -53,11 +57,24 @@ def key_of(index: int) -> bytes:
 
 
 def open_crops(path: Path) -> CropStore:
-    """Open a finished crop store; ArtifactError in one line for anything else."""
-    manifest = read_folder_manifest(
+    """Open a finished crop store, in one piece or made of shards; ArtifactError in one line for anything else."""
+    from alexnet_cli.artifacts.crops_shards import is_sharded, open_shards
+
+    if is_sharded(path):
+        return open_shards(path)
+    return open_piece(path)
+
+
+def open_piece(path: Path) -> CropStore:
+    """Open a finished store in one piece, or one shard; ArtifactError in one line for anything else."""
+    return CropStore(path, open_manifest(path))
+
+
+def open_manifest(path: Path) -> Manifest:
+    """The manifest of a finished store in one piece, or of one shard."""
+    return read_folder_manifest(
         path, kind=KIND, schema=SCHEMA, unfinished="run the same `alexnet preprocess` again to finish it"
     )
-    return CropStore(path, manifest)
 
 
 class CropStore:
@@ -81,6 +98,9 @@ class CropStore:
         """int64 (pictures,): class indices; -1 where the store has no labels."""
         self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
         """uint32 (pictures,): CRC-32C of each record's stored bytes."""
+        self.facts, self.digests = self._read_source_arrays()
+        """uint8 (pictures,): `pictures.Facts` of each; uint8 (pictures, 16): SHA-256 of each file's bytes, cut off.
+        None in stores that have none."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,6 +165,15 @@ class CropStore:
                     raise ArtifactError(f"{self.path}: lacks {key.decode()}, it is damaged: preprocess it again")
                 arrays.append(value)
         return arrays
+
+    def _read_source_arrays(self) -> tuple[Crop | None, Crop | None]:
+        with self._environment.begin() as transaction:
+            facts, digests = transaction.get(KEY_FACTS), transaction.get(KEY_DIGESTS)
+        if facts is None or digests is None:
+            return None, None
+        if digest_of([facts, digests]) != self.manifest.details.get("source_arrays"):
+            raise ArtifactError(f"{self.path}: its facts or digests are damaged: preprocess it again")
+        return np.frombuffer(facts, np.uint8), np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _explained(self, names: list[str]) -> ClassList:
         """The class list, with words and IDs where the store has them: both are outside the digest."""

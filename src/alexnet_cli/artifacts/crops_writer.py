@@ -1,7 +1,8 @@
 """Writing a crop store so that it can be killed at any moment and continued.
 
 Records are committed in steps of fixed length, each with a note of how far the work is, in one LMDB transaction: an
-interrupted and continued store goes through the same transactions as an uninterrupted one.
+interrupted and continued store goes through the same transactions as an uninterrupted one. What a step noted stays on
+disk until the store is finished, so that memory does not grow with the number of pictures.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lmdb
 import numpy as np
+from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.crops import (
+    DIGEST_BYTES,
     KEY_CLASSES,
     KEY_CRCS,
+    KEY_DIGESTS,
+    KEY_FACTS,
     KEY_IDS,
     KEY_LABELS,
     KEY_NAMES,
@@ -46,6 +51,10 @@ class Record:
     label: int
     value: bytes | memoryview
     crc: int
+    facts: int = 0
+    """`pictures.Facts`."""
+    digest: bytes = b""
+    """First 16 bytes of the SHA-256 of the picture file's bytes; empty where nobody took it."""
 
 
 @dataclass
@@ -56,7 +65,27 @@ class Step:
     names: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     crcs: list[int] = field(default_factory=list)
+    facts: list[int] = field(default_factory=list)
+    digests: str = ""
+    """Hexadecimal, one after the other."""
     notes: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """What all steps together say about the records."""
+
+    names: bytes
+    """JSON list."""
+    labels: NDArray[np.int64]
+    crcs: NDArray[np.uint32]
+    facts: NDArray[np.uint8]
+    digests: NDArray[np.uint8] | None
+    """(records, 16), or None unless every record has one."""
+
+    def content_digest(self, classes: ClassList, codec: str) -> str:
+        """The digest of a store with these arrays."""
+        return digest_of([codec, _json_list(classes.names), self.names, self.labels.tobytes(), self.crcs.tobytes()])
 
 
 class CropWriter:
@@ -78,17 +107,21 @@ class CropWriter:
         self.partial.mkdir(exist_ok=True)
         plan_file.write_text(text)
         self._environment = self._open_environment()
-        self.steps: list[Step] = self._read_steps()
-
-    @property
-    def sources_done(self) -> int:
+        self._steps = 0
+        self.sources_done = 0
         """How many sources, in order, are committed or rejected."""
-        return sum(step.sources for step in self.steps)
-
-    @property
-    def records(self) -> int:
+        self.records = 0
         """How many records are committed."""
-        return sum(len(step.names) for step in self.steps)
+        for step in self.steps():
+            self._count(step)
+
+    def steps(self) -> Iterator[Step]:
+        """What was committed, one step after the other, from disk. Not while another thread commits."""
+        number = 0
+        with self._environment.begin() as transaction:
+            while (value := transaction.get(_KEY_STEP % number)) is not None:
+                yield Step(**json.loads(value))
+                number += 1
 
     def commit(self, sources: int, records: Sequence[Record], notes: Sequence[Any]) -> None:
         """Write one step in one transaction: all of it is on disk afterwards, or none."""
@@ -97,32 +130,66 @@ class CropWriter:
             [record.name for record in records],
             [record.label for record in records],
             [record.crc for record in records],
+            [record.facts for record in records],
+            b"".join(record.digest for record in records).hex(),
             list(notes),
         )
-        first = self.records
 
         def write(transaction: Any) -> None:
             for offset, record in enumerate(records):
-                transaction.put(key_of(first + offset), record.value)
-            transaction.put(_KEY_STEP % len(self.steps), json.dumps(step.__dict__).encode())
+                transaction.put(key_of(self.records + offset), record.value)
+            transaction.put(_KEY_STEP % self._steps, json.dumps(step.__dict__).encode())
 
         self._write(write)
-        self.steps.append(step)
+        self._count(step)
+
+    def arrays(self) -> Arrays:
+        """All steps together, in order."""
+        names, labels, crcs, facts, digests = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
+        for step in self.steps():
+            if step.names:
+                names += b", " if names else b""
+                names += _json_list(step.names)[1:-1]
+            labels += np.array(step.labels, "<i8").tobytes()
+            crcs += np.array(step.crcs, "<u4").tobytes()
+            facts += bytes(step.facts)
+            digests += bytes.fromhex(step.digests)
+        complete = len(digests) == DIGEST_BYTES * self.records
+        return Arrays(
+            names=b"".join([b"[", names, b"]"]),
+            labels=np.frombuffer(labels, "<i8"),
+            crcs=np.frombuffer(crcs, "<u4"),
+            facts=np.frombuffer(facts, np.uint8),
+            digests=np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES) if complete else None,
+        )
 
     def finish(
-        self, classes: ClassList, *, codec: str, options: Mapping[str, Any], details: Mapping[str, Any]
+        self,
+        classes: ClassList,
+        *,
+        codec: str,
+        options: Mapping[str, Any],
+        details: Mapping[str, Any],
+        arrays: Arrays | None = None,
     ) -> Manifest:
-        """Gather the arrays, write the manifest last, and give the store its name."""
-        names = json.dumps([name for step in self.steps for name in step.names], ensure_ascii=False).encode()
-        labels = np.array([label for step in self.steps for label in step.labels], "<i8").tobytes()
-        crcs = np.array([crc for step in self.steps for crc in step.crcs], "<u4").tobytes()
-        class_names = json.dumps(classes.names, ensure_ascii=False).encode()
+        """Write the arrays, the manifest last, and give the store its name."""
+        all_steps = arrays or self.arrays()
+        written = {
+            KEY_NAMES: all_steps.names,
+            KEY_LABELS: all_steps.labels.tobytes(),
+            KEY_CRCS: all_steps.crcs.tobytes(),
+            KEY_CLASSES: _json_list(classes.names),
+        }
+        source_arrays = {}
+        if all_steps.digests is not None:
+            facts, digests = all_steps.facts.tobytes(), all_steps.digests.tobytes()
+            written |= {KEY_FACTS: facts, KEY_DIGESTS: digests}
+            source_arrays["source_arrays"] = digest_of([facts, digests])
 
         def write(transaction: Any) -> None:
-            for number in range(len(self.steps)):
+            for number in range(self._steps):
                 transaction.delete(_KEY_STEP % number)
-            arrays = ((KEY_NAMES, names), (KEY_LABELS, labels), (KEY_CRCS, crcs), (KEY_CLASSES, class_names))
-            for key, value in arrays:
+            for key, value in written.items():
                 transaction.put(key, value)
             # They explain the classes and are outside the digest: the same crops are the same store.
             for key, explained in ((KEY_WORDS, classes.words), (KEY_IDS, classes.ids)):
@@ -134,9 +201,15 @@ class CropWriter:
         manifest = Manifest(
             kind=KIND,
             schema=SCHEMA,
-            digest=digest_of([codec, class_names, names, labels, crcs]),
+            digest=all_steps.content_digest(classes, codec),
             options=options,
-            details={"pictures": self.records, "classes": len(classes), "codec": codec, **details},
+            details={
+                "pictures": self.records,
+                "classes": len(classes),
+                "codec": codec,
+                **source_arrays,
+                **details,
+            },
         )
         (self.partial / PLAN_FILE).unlink()
         (self.partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -156,12 +229,10 @@ class CropWriter:
         except lmdb.Error as error:
             raise _disk_error(self.path, error) from None
 
-    def _read_steps(self) -> list[Step]:
-        steps: list[Step] = []
-        with self._environment.begin() as transaction:
-            while (value := transaction.get(_KEY_STEP % len(steps))) is not None:
-                steps.append(Step(**json.loads(value)))
-        return steps
+    def _count(self, step: Step) -> None:
+        self._steps += 1
+        self.sources_done += step.sources
+        self.records += len(step.names)
 
     def _write(self, write: Callable[[Any], None]) -> None:
         """Run one transaction; a map that is too small grows, and the transaction runs again."""
@@ -175,6 +246,10 @@ class CropWriter:
             except lmdb.Error as error:
                 _require_room(self.path, self.partial / "data.mdb")
                 raise _disk_error(self.path, error) from None
+
+
+def _json_list(names: Sequence[str]) -> bytes:
+    return json.dumps(names, ensure_ascii=False).encode()
 
 
 def _require_room(path: Path, data: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,14 +34,42 @@ def write_arrays(
     explaining: arrays outside the digest, which only say for people what the others mean.
     """
     manifest = replace(manifest, digest=_digest(arrays))
-    with publishing_file(path, overwrite=overwrite) as partial, h5py.File(partial, "w") as file:
-        for name, array in {**arrays, **(explaining or {})}.items():
-            if array.dtype.kind in "UO":
-                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-            else:
-                file.create_dataset(name, data=array)
-        file.attrs[ATTRIBUTE] = manifest.to_json()
+    everything = {**arrays, **(explaining or {})}
+    with publishing_file(path, overwrite=overwrite) as partial:
+        _require_room(partial, _bytes_at_most(everything) + len(manifest.to_json().encode()))
+        with h5py.File(partial, "w") as file:
+            for name, array in everything.items():
+                if array.dtype.kind in "UO":
+                    file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+                else:
+                    file.create_dataset(name, data=array)
+            file.attrs[ATTRIBUTE] = manifest.to_json()
     return manifest
+
+
+def _bytes_at_most(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """What a file of these arrays takes at most: HDF5 adds 48 bytes to a string, and some kilobytes to each array."""
+    total = 1 << 14
+    for array in arrays.values():
+        strings = array.dtype.kind in "UO"
+        total += sum(len(str(text).encode()) + 48 for text in array.ravel()) if strings else array.nbytes
+        total += 1 << 12
+    return total
+
+
+def _require_room(path: Path, count: int) -> None:
+    """OSError where the disk has no room for a file of so many bytes.
+
+    Asked beforehand, because HDF5 can't close a file on a full disk: it may take the whole process down.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, count)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # where a file system can't reserve
+                raise
 
 
 def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:

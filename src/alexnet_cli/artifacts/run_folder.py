@@ -22,6 +22,8 @@ METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 LOG = "log.txt"
 TENSORBOARD = "tensorboard"
+RANK_LOGS = "ranks"
+"""What ranks other than the first have to say, a file for each."""
 
 COLUMNS = (
     "epoch",
@@ -73,6 +75,10 @@ class RunFolder:
         """Mark the run as finished: the manifest is written last."""
         write_text(self.path / MANIFEST_FILE, manifest.to_json())
 
+    def reopen(self) -> None:
+        """Let a finished run go on."""
+        (self.path / MANIFEST_FILE).unlink()
+
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint after `step` steps lies."""
         return self.path / CHECKPOINTS / f"step-{step:08d}"
@@ -80,13 +86,13 @@ class RunFolder:
     def saved(self) -> list[Saved]:
         """The finished checkpoints, oldest first."""
         found = []
-        for manifest in sorted((self.path / CHECKPOINTS).glob(f"step-*/{MANIFEST_FILE}")):
+        for manifest in (self.path / CHECKPOINTS).glob(f"step-*/{MANIFEST_FILE}"):
             folder = manifest.parent
             if not folder.name.endswith((PARTIAL, ".old")):
                 text = manifest.read_bytes()
                 read = Manifest.from_json(text, kind=CHECKPOINT_KIND, schema=CHECKPOINT_SCHEMA, path=folder)
                 found.append(Saved(folder, read))
-        return found
+        return sorted(found, key=lambda saved: saved.step)
 
     def newest(self) -> Saved | None:
         """The checkpoint to go on from."""

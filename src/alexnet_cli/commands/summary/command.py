@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alexnet_cli.commandline import command_from
 from alexnet_cli.commands.summary.config import SummaryConfig
-from alexnet_cli.console import print_json, print_table, size
+from alexnet_cli.console import print_facts, print_json, print_table, size
 
 
 @command_from(SummaryConfig)
@@ -44,7 +46,7 @@ def command(config: SummaryConfig) -> None:
             layer["name"],
             "×".join(str(number) for number in layer["output"]),
             layer["kernels"],
-            " → ".join(layer["then"]) or "softmax",
+            " → ".join(layer["then"]) or ("softmax" if layer is summary["layers"][-1] else "–"),
             layer["sees"],
             f"{layer['parameters']:,}",
             f"{layer['neurons']:,}",
@@ -58,3 +60,22 @@ def command(config: SummaryConfig) -> None:
     bytes_ = [size(4 * summary["parameters"]), size(4 * summary["neurons"])]
     rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), *bytes_))
     print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
+    if config.devices > 1:
+        _print_shares(summary)
+
+
+def _print_shares(summary: dict[str, Any]) -> None:
+    """Who holds and sends what, layer by layer."""
+    rows = [
+        (layer["name"], f"{layer['held_parameters']:,}", size(layer["sent_bytes_per_picture"]))
+        for layer in summary["layers"]
+    ]
+    rows.append(("crops", "", size(summary["crop_bytes_per_picture"])))
+    rows.append(("total", f"{summary['held_parameters']:,}", size(summary["sent_bytes_per_picture"])))
+    print_table(summary["layout"], ("layer", "parameters here", "sent, a picture"), rows)
+    pictures = summary["batch_size"]
+    facts = {
+        "weights, gradients, momentum": size(summary["state_bytes"]),
+        f"maps of a mini-batch of {pictures}": size(summary["map_bytes"]),
+    }
+    print_facts("Memory of the first device, float32", facts)

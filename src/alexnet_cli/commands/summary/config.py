@@ -7,6 +7,8 @@ from typing import Annotated
 
 from typer import Option
 
+from alexnet_cli.options import Parallel
+
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryConfig:
@@ -18,6 +20,14 @@ class SummaryConfig:
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
+    devices: Annotated[int, Option("--devices", help="Show what each of so many devices holds and sends.", min=1)] = 1
+    """Number of devices that share the net."""
+    parallel: Parallel = "auto"
+    """How they share it."""
+    batch_size: Annotated[
+        int, Option("--batch-size", help="Pictures in a mini-batch, for the memory of --devices.", min=1)
+    ] = 128
+    """Pictures in a mini-batch."""
     list: Annotated[bool, Option("--list", help="List the recipes instead.")] = False
     """List the recipes."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False

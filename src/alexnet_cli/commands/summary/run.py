@@ -16,12 +16,36 @@ def run(config: SummaryConfig) -> dict[str, Any]:
     recipe = load_recipe(config.recipe).with_options(architecture={"classes": config.classes})
     net = recipe.architecture
     described = [_describe(layer, net) for layer in layers(net)]
+    shared = _share(net, config, described) if config.devices > 1 else {}
     return {
         "recipe": recipe.name,
         "about": recipe.about,
         "columns": net.columns,
         **{total: sum(layer[total] for layer in described) for total in ("parameters", "neurons", "multiply_adds")},
         "layers": described,
+        **shared,
+    }
+
+
+def _share(net: Architecture, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several devices hold and send; the layers' own figures go to them."""
+    from alexnet_cli.parallel.account import account, crop_bytes, map_bytes, state_bytes
+    from alexnet_cli.parallel.layout import choose_layout
+
+    layout, what = choose_layout(config.parallel, config.devices, net)
+    for layer, found in zip(described, account(net, layout, config.batch_size), strict=True):
+        layer["held_parameters"] = found.parameters
+        layer["sent_bytes_per_picture"] = found.sent_per_picture
+    return {
+        "devices": config.devices,
+        "parallel": layout.mode,
+        "layout": what,
+        "batch_size": config.batch_size,
+        "held_parameters": sum(layer["held_parameters"] for layer in described),
+        "crop_bytes_per_picture": crop_bytes(layout),
+        "sent_bytes_per_picture": sum(layer["sent_bytes_per_picture"] for layer in described) + crop_bytes(layout),
+        "state_bytes": state_bytes(net, layout),
+        "map_bytes": map_bytes(net, layout, config.batch_size),
     }
 
 

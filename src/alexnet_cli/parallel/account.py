@@ -1,0 +1,92 @@
+"""What a layout costs before anything runs: bytes that cross per picture and layer, and memory of each device.
+
+Forward and backward of one training step in float32; `benchmarks/parallel.py` counts the same bytes as they are sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alexnet_cli.architecture import Architecture, Layer, layers
+from alexnet_cli.artifacts.crops import RECORD_BYTES
+from alexnet_cli.network import column_rows
+from alexnet_cli.parallel.layout import Layout
+
+_FLOAT = 4
+_STATES = 3
+"""Weights, gradients, momentum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerAccount:
+    """One layer on several devices."""
+
+    name: str
+    parameters: int
+    """Held by the first device."""
+    sent_per_picture: float
+    """Bytes that all devices together send for one picture of a mini-batch, forward and backward."""
+
+
+def account(net: Architecture, layout: Layout, batch_size: int) -> list[LayerAccount]:
+    """Layer by layer. Gradients that are summed over devices count for the mini-batch: divided by its pictures."""
+    found = []
+    connected = [layer.name for layer in layers(net) if layer.kind == "fully-connected"]
+    for layer in layers(net):
+        held = _held_rows(layer, layout) * layer.parameters // layer.outputs
+        sent = _crossing(net, layer, layout, first_connected=layer.name == connected[0])
+        if layer.name == connected[-1]:  # the logits are gathered; their gradient is not sent
+            sent += (layout.part(0)[1] - 1) * net.classes * _FLOAT
+        summed = layout.data_size if layer.kind == "convolution" or layout.mode != "hybrid" else 1
+        # A ring sends each number 2·(D−1)/D times from each of D devices; every column of each copy does.
+        sent += 2 * (summed - 1) * held * layout.column_size * _FLOAT / batch_size
+        found.append(LayerAccount(name=layer.name, parameters=held, sent_per_picture=sent))
+    return found
+
+
+def crop_bytes(layout: Layout) -> int:
+    """Bytes of each picture's crop that devices send one another: each loads a share of what its columns all see."""
+    return (layout.column_size - 1) * RECORD_BYTES
+
+
+def state_bytes(net: Architecture, layout: Layout) -> int:
+    """Bytes of weights, gradients and momentum on the first device."""
+    return (
+        _STATES * _FLOAT * sum(_held_rows(layer, layout) * layer.parameters // layer.outputs for layer in layers(net))
+    )
+
+
+def map_bytes(net: Architecture, layout: Layout, batch_size: int) -> int:
+    """Bytes of the layers' outputs that the first device keeps for the backward pass of a mini-batch."""
+    total: int = 0
+    for layer in layers(net):
+        pictures = batch_size
+        if layer.kind == "convolution" or layout.mode != "hybrid":
+            share = layout.share(0, batch_size)
+            pictures = max(1, share.stop - share.start)
+        numbers = _held_rows(layer, layout) * layer.output_side * layer.output_side
+        total += _FLOAT * pictures * numbers
+    return total
+
+
+def _held_rows(layer: Layer, layout: Layout) -> int:
+    if layer.kind == "convolution":
+        return layer.outputs * len(layout.held(0)) // layout.columns
+    part, parts = layout.part(0)
+    rows = column_rows(layer.outputs, parts, part)
+    return int(rows.stop - rows.start)
+
+
+def _crossing(net: Architecture, layer: Layer, layout: Layout, *, first_connected: bool) -> float:
+    """Bytes of a layer's inputs that cross: an all-gather forward, a reduce-scatter of as much backward."""
+    others = layout.part(0)[1] - 1
+    if others == 0 or layer.name == "conv1":
+        return 0.0
+    exchanged = net.sees_all(layer.name)
+    if layout.mode == "hybrid":
+        if layer.kind == "convolution":
+            return 0.0
+        exchanged = True
+    seen = layer.inputs * layer.groups
+    side = layer.input_side if layer.kind == "convolution" else 1
+    return 2.0 * others * seen * side**2 * _FLOAT if exchanged else 0.0

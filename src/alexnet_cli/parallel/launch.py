@@ -1,0 +1,341 @@
+"""One process per device on this machine, through torch's elastic launcher; and one line when something goes wrong.
+
+    run_ranks(work, config, devices, layout, timeout=300)      # work(config, ranks) in each process; rank 0's result
+
+`work` and `config` travel to the processes by name and value, so they must live at a module's top level.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from alexnet_cli import errors
+from alexnet_cli.errors import (
+    AlexNetError,
+    InterruptedBySaveError,
+    ResourceError,
+    StoppedBySignalError,
+    TrainingError,
+    UsageError,
+)
+from alexnet_cli.parallel.layout import Layout
+from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
+from alexnet_cli.parallel.selftest import MARK, require_true_copies
+from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
+
+Config = TypeVar("Config")
+Result = TypeVar("Result")
+Work = Callable[[Any, Ranks], Any]
+
+_GRACE = 6.0
+"""Seconds that ranks have to leave after one of them has died, before they are ended."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """Which processes work together, and how."""
+
+    devices: tuple[str, ...]
+    layout: Layout
+    timeout: float
+
+
+def run_ranks(work: Work, config: Any, devices: Sequence[torch.device], layout: Layout, *, timeout: float) -> Any:
+    """Run `work(config, ranks)` in a process for each device; the first rank's result.
+
+    One device: here. Under a launcher such as torchrun this process is one rank of many. What a rank raises is raised
+    here, in one line; a rank that dies or hangs is a TrainingError (code 6) that names it.
+    """
+    if rank_of_environment() is not None:
+        return _run_as_rank(work, config, Team(tuple(map(str, devices)), layout, timeout))
+    if len(devices) == 1:
+        return work(config, Ranks.alone(devices[0]))
+    return _launch(work, config, Team(tuple(map(str, devices)), layout, timeout))
+
+
+def devices_of_ranks(devices: Sequence[torch.device]) -> tuple[list[torch.device], int]:
+    """Of `--devices`, those of the ranks on this machine; and the number of ranks everywhere."""
+    environment = rank_of_environment()
+    if environment is None:
+        return list(devices), len(devices)
+    _, world, _ = environment
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if len(devices) == 1 and devices[0].type == "cpu":
+        return [devices[0]] * here, world
+    if len(devices) < here and devices[0].type == "cuda" and torch.cuda.device_count() >= here:
+        devices = [torch.device("cuda", index) for index in range(here)]
+    if len(devices) < here:
+        raise UsageError(f"{here} ranks on this machine for {len(devices)} devices: name one for each with --devices")
+    return list(devices), world
+
+
+# ------------------------------------------------------------------------------------------------------ in each rank
+
+
+def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
+    """This process is a rank: meet the others, work, leave in order."""
+    environment = rank_of_environment()
+    assert environment is not None
+    rank, world, local = environment
+    device = torch.device(team.devices[local])
+    watch = Watch(rank, world, str(device), timeout=team.timeout)
+    try:
+        if not watch.serves:
+            watch.start()
+        with join(device, team.layout, timeout=team.timeout) as ranks:
+            if watch.serves:
+                watch.start()
+            ranks.tick = watch.tick
+            if device.type == "cuda":
+                require_true_copies(rank, world, device)
+            stop: AlexNetError | None = None
+            result = None
+            try:
+                result = work(config, ranks)
+            except (StoppedBySignalError, InterruptedBySaveError) as error:
+                stop = error
+            ranks.barrier("the end")
+            watch.leave_in_order()
+            if stop is not None:
+                raise stop
+            return result
+    except (StoppedBySignalError, InterruptedBySaveError):
+        raise
+    except AlexNetError as error:
+        watch.fail(str(error), error.exit_code, by_peer=False)
+        raise
+    except Exception as error:
+        by_peer = _broken_collective(error)
+        watch.fail(f"failed at {watch.phase}: {type(error).__name__}: {_line(error)}", 6, by_peer=by_peer)
+        raise TrainingError(f"rank {rank} ({device}) failed at {watch.phase}: {_line(error)}") from error
+
+
+def _broken_collective(error: BaseException) -> bool:
+    """Whether a peer may be the cause: it did not come, or went away in the middle."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    text = str(error).lower()
+    words = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "timeout", "tcpstore", "recvvalue")
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
+    """What the launcher starts in each process. A stop is a result like others: nothing went wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent alone decides
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    try:
+        return {"result": _run_as_rank(work, config, team)}
+    except StoppedBySignalError as stop:
+        return {"stopped": str(stop)}
+    except BaseException:
+        if "--debug" in sys.argv or os.environ.get("ALEXNET_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(LEFT_BEHIND)  # the reason is recorded; the launcher's own report would say it again at length
+
+
+# ------------------------------------------------------------------------------------------------------ in the parent
+
+
+def _launch(work: Work, config: Any, team: Team) -> Any:
+    try:
+        return _launch_once(work, config, team)
+    except ResourceError as error:
+        if MARK not in str(error) or os.environ.get("NCCL_P2P_DISABLE") == "1":
+            raise
+    print("warning: copies between these GPUs are broken: going through host memory", file=sys.stderr, flush=True)
+    os.environ["NCCL_P2P_DISABLE"] = "1"
+    return _launch_once(work, config, team)
+
+
+def _launch_once(work: Work, config: Any, team: Team) -> Any:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    for name in ("torch.distributed", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="alexnet-ranks-") as folder:
+        os.environ[RECORDS] = folder
+        launch = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=len(team.devices),
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            monitor_interval=0.1,
+            start_method="spawn",
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        outcome: dict[str, Any] = {}
+
+        def run() -> None:
+            try:
+                outcome["results"] = elastic_launch(launch, _entry)(work, config, team)
+            except BaseException as error:
+                outcome["error"] = error
+
+        # Not in the main thread: there the launcher would take the signals, and end ranks that are saving.
+        thread = threading.Thread(target=run, name="launcher")
+        guard = _Guard()
+        with _signals_to(guard):
+            thread.start()
+            while thread.is_alive():
+                guard.look()
+                thread.join(0.1)
+            guard.look()
+        return _outcome(outcome, guard, team, Path(folder))
+
+
+class _Guard:
+    """Knows the ranks' processes, passes signals on, and ends what does not leave by itself."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self.exits: dict[int, tuple[int, float]] = {}
+        """Rank → exit code and when it was seen."""
+        self._processes: list[Any] = []
+        self._quit = False
+
+    def look(self) -> None:
+        """Note who has ended; some seconds after the first bad end, end the rest."""
+        for process in sorted(multiprocessing.active_children(), key=_started):
+            if process not in self._processes:
+                self._processes.append(process)
+        for rank, process in enumerate(self._processes):
+            code = process.exitcode
+            if code is not None and rank not in self.exits:
+                self.exits[rank] = (code, time.monotonic())
+        bad = [moment for code, moment in self.exits.values() if code]
+        if self._quit or (bad and time.monotonic() - min(bad) > _GRACE):
+            self._end_all()
+
+    def receive(self, number: int) -> None:
+        """A signal for the whole command: the first asks the ranks to save and stop, a second Ctrl-C ends them."""
+        if number == signal.SIGINT and self.signal == signal.SIGINT:
+            self._quit = True
+            return
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+            if number == signal.SIGINT:
+                print("saving, then stopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+            for process in self._processes:
+                with contextlib.suppress(OSError, AttributeError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+    def _end_all(self) -> None:
+        for process in self._processes:
+            if process.exitcode is None:
+                process.kill()
+
+
+def _started(process: Any) -> int:
+    """The number in a process's name: processes are started in the ranks' order."""
+    return int(process.name.rpartition("-")[2])
+
+
+@contextlib.contextmanager
+def _signals_to(guard: _Guard) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: guard.receive(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -> Any:
+    """The first rank's result, or the one error that explains everything."""
+    results = outcome.get("results")
+    if results is not None:
+        first = results[0]
+        if "stopped" not in first:
+            return first["result"]
+        if guard.signal == signal.SIGINT:
+            raise InterruptedBySaveError(first["stopped"])
+        raise StoppedBySignalError(first["stopped"])
+    if guard.signal == signal.SIGINT and guard._quit:
+        raise KeyboardInterrupt
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    error = outcome.get("error")
+    if isinstance(error, ChildFailedError):  # it has seen every end, also of a process that was gone before a look
+        for rank, failure in error.failures.items():
+            guard.exits[rank] = (failure.exitcode, 0.0)
+    raise _explain(guard, team, folder) or TrainingError(f"the ranks could not be started: {error}")
+
+
+def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
+    """What went wrong first, from the ranks' records and from how their processes ended."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
+    by_kind = {
+        kind: sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
+        for kind in ("error", "lost", "collateral")
+    }
+    for record in by_kind["error"]:
+        if not record["cause"].startswith("failed at"):  # one line of its own that says all
+            return _error_of(record["code"], record["cause"])
+    killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
+    for record in by_kind["error"] + by_kind["lost"]:
+        rank, cause = record["rank"], record["cause"]
+        how = f" ({killed[rank]})" if cause.startswith("died") and rank in killed else ""
+        return _lost(rank, team, f"{cause}{how}")
+    for rank, how in killed.items():
+        if how != "SIGTERM":  # with which the launcher ends the others
+            return _lost(rank, team, f"died at {_phase(folder, rank)} ({how})")
+    for record in by_kind["collateral"]:
+        return _lost(record["rank"], team, record["cause"])
+    for rank, (code, _) in sorted(guard.exits.items(), key=lambda entry: entry[1][1]):
+        if code:
+            return _lost(rank, team, f"ended with code {code} at {_phase(folder, rank)}")
+    return None
+
+
+def _lost(rank: int, team: Team, cause: str) -> TrainingError:
+    return TrainingError(f"rank {rank} ({team.devices[rank]}) {cause}: go on with the same command and --resume")
+
+
+def _phase(folder: Path, rank: int) -> str:
+    """What a rank was doing when it last said so."""
+    try:
+        return (folder / f"{PHASE}{rank}").read_text(encoding="utf-8").strip() or "the start"
+    except OSError:
+        return "the start"
+
+
+def _error_of(code: int, message: str) -> AlexNetError:
+    """An error of the kind that has this exit code."""
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, AlexNetError) and kind.exit_code == code:
+            return kind(message)
+    return AlexNetError(message)

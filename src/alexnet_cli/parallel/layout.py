@@ -1,0 +1,114 @@
+"""Who holds what: how a net and a mini-batch fall to the ranks. Pure arithmetic, no process group.
+
+| mode    | convolutions            | fully-connected layers  | mini-batch                                        |
+|---------|-------------------------|-------------------------|---------------------------------------------------|
+| one     | all                     | all                     | all                                               |
+| columns | one column (paper, 3.2) | that column's neurons   | all; a share where there are more ranks           |
+| data    | all                     | all                     | a share                                           |
+| hybrid  | all (Krizhevsky 2014)   | a part of the neurons   | convolutions a share, fully-connected layers all  |
+
+Ranks form a mesh of data × column; rank = data index · column size + column index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alexnet_cli.architecture import Architecture
+from alexnet_cli.errors import UsageError
+
+MODES = ("columns", "data", "hybrid")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How work is divided among `world` ranks."""
+
+    mode: str = "one"
+    """one, columns, data or hybrid."""
+    world: int = 1
+    columns: int = 1
+    """Columns of the net."""
+
+    @property
+    def column_size(self) -> int:
+        """Ranks that hold one copy of the net together by columns."""
+        return self.columns if self.mode == "columns" else 1
+
+    @property
+    def data_size(self) -> int:
+        """Shares into which a mini-batch falls for the convolutions."""
+        return self.world // self.column_size
+
+    def data_index(self, rank: int) -> int:
+        """Which share of a mini-batch a rank's convolutions see."""
+        return rank // self.column_size
+
+    def column_index(self, rank: int) -> int:
+        """Which column of its copy of the net a rank holds; 0 where it holds all."""
+        return rank % self.column_size
+
+    def held(self, rank: int) -> tuple[int, ...]:
+        """The columns whose convolutions a rank holds."""
+        if self.mode == "columns":
+            return (self.column_index(rank),)
+        return tuple(range(self.columns))
+
+    def part(self, rank: int) -> tuple[int, int]:
+        """Part and number of parts of the fully-connected layers' neurons."""
+        if self.mode == "hybrid":
+            return rank, self.world
+        return self.column_index(rank), self.column_size
+
+    def share(self, rank: int, pictures: int) -> slice:
+        """The rows of a mini-batch that a rank's convolutions see."""
+        return share_of(pictures, self.data_index(rank), self.data_size)
+
+
+def share_of(count: int, index: int, size: int) -> slice:
+    """Part `index` of `size` nearly equal consecutive parts of `count` things."""
+    return slice(index * count // size, (index + 1) * count // size)
+
+
+def choose_layout(parallel: str, world: int, net: Architecture) -> tuple[Layout, str]:
+    """The layout that `--parallel` asks for, and in words what it is and why.
+
+    UsageError where the net and the number of ranks don't allow it.
+    """
+    if world == 1:
+        return Layout("one", 1, net.columns), "one process holds the whole net"
+    if parallel not in ("auto", *MODES):
+        raise UsageError(f"--parallel {parallel}: unknown: use auto, {', '.join(MODES)}")
+    why = "as asked"
+    mode = parallel
+    if parallel == "auto":
+        by_column = net.columns > 1 and world % net.columns == 0
+        mode = "columns" if by_column else "data"
+        if by_column:
+            why = "one column each, the paper's way" if world == net.columns else "the paper's way, once for each share"
+        else:
+            why = f"{world} ranks can't hold {net.columns} column{'s' if net.columns > 1 else ''} each the same number"
+    if mode == "columns":
+        if net.columns == 1:
+            raise UsageError("--parallel columns: this net has one column: use --parallel data or hybrid")
+        if world % net.columns:
+            raise UsageError(
+                f"--parallel columns: {world} ranks for {net.columns} columns: use a multiple, or --parallel data"
+            )
+    if mode == "hybrid" and world > net.classes:
+        raise UsageError(f"--parallel hybrid: {world} ranks for {net.classes} classes: use --parallel data")
+    layout = Layout(mode, world, net.columns)
+    return layout, f"{_describe(layout)} ({why})"
+
+
+def _describe(layout: Layout) -> str:
+    if layout.mode == "columns" and layout.data_size == 1:
+        return f"{layout.world} ranks, one column each, the same mini-batch"
+    if layout.mode == "columns":
+        return f"{layout.world} ranks: {layout.data_size} shares of the mini-batch × {layout.columns} columns"
+    if layout.mode == "data":
+        return f"{layout.world} ranks, each the whole net and a share of the mini-batch"
+    return (
+        f"{layout.world} ranks: convolutions on a share of the mini-batch, fully-connected layers a part of the "
+        "neurons on all of it"
+    )

@@ -1,0 +1,120 @@
+"""What `alexnet preprocess` did, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alexnet_cli.artifacts.crops_shards import name_shards
+from alexnet_cli.console import duration, size
+from stages.preprocess.official import official_text
+from stages.preprocess.rejects import REJECTS_FILE
+from stages.preprocess.report import (
+    TEXT_FILE,
+    class_sizes_text,
+    defective_text,
+    duplicates_text,
+    elsewhere_text,
+    facts_text,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What `alexnet preprocess` did."""
+
+    store: Path
+    """The store's folder; with --shard that shard's."""
+    pictures: int
+    """Crops in the store."""
+    classes: int
+    facts: Mapping[str, int]
+    """How many pictures are greyscale, cmyk, converted, rotated, small, wrong_extension, animated."""
+    ignored: Mapping[str, int]
+    """Other files, by extension."""
+    rejected: int
+    bytes: int
+    """Size of the store on disk."""
+    continued: int
+    """Pictures that were done before, by a command that was stopped."""
+    seconds: float
+    pictures_per_second: float
+    """Of this command: without those that were done before."""
+    pillow: str
+    digest: str
+    report: Mapping[str, Any]
+    """The summary of the store's report."""
+    shards: Mapping[str, Any] = field(default_factory=dict)
+    """With --shard: `shard`, `missing` (shards of the whole store), and where none is, `whole` (its report's summary)
+    and `digest`."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "store": str(self.store),
+            "pictures": self.pictures,
+            "classes": self.classes,
+            "rejected": self.rejected,
+            "seconds": round(self.seconds, 3),
+            **self.facts,
+            "ignored": sum(self.ignored.values()),
+            "bytes": self.bytes,
+            "continued": self.continued,
+            "pictures_per_second": round(self.pictures_per_second, 1),
+            "pillow": self.pillow,
+            "digest": self.digest,
+            "report": self.report,
+            **({"shards": self.shards} if self.shards else {}),
+        }
+
+    def as_facts(self) -> dict[str, str]:
+        """For people: only what is noteworthy."""
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(self.ignored).most_common(4))
+        facts = {"pictures": f"{self.pictures:,}", **self._about(self.report)}
+        if self.rejected:
+            facts["rejected"] = f"{self.rejected:,} (see {self.store / REJECTS_FILE})"
+        if self.ignored:
+            facts["other files"] = f"{sum(self.ignored.values()):,} ({kinds})"
+        facts["size"] = size(self.bytes)
+        facts["time"] = f"{duration(self.seconds)}, {self.pictures_per_second:,.0f} pictures/s with {self.pillow}" + (
+            f"; {self.continued:,} were done before" if self.continued else ""
+        )
+        facts["report"] = str(self.store / TEXT_FILE)
+        return facts | self._about_shards()
+
+    def _about(self, summary: Mapping[str, Any]) -> dict[str, str]:
+        facts = {"classes": f"{self.classes:,}"}
+        if "classes" in summary:
+            facts["classes"] += f", {class_sizes_text(summary['classes'])}"
+        if "official" in summary:
+            facts["official"] = official_text(summary["official"])
+        if "known_defective" in summary:
+            facts["known defective"] = defective_text(summary["known_defective"])
+        if noteworthy := facts_text(summary["facts"]):
+            facts["noteworthy"] = noteworthy
+        if summary.get("duplicates", {}).get("groups"):
+            facts["duplicates"] = duplicates_text(dict(summary))
+        if summary.get("elsewhere"):
+            facts["elsewhere"] = "; ".join(elsewhere_text(found) for found in summary["elsewhere"])
+        return facts
+
+    def _about_shards(self) -> dict[str, str]:
+        if not self.shards:
+            return {}
+        missing = self.shards["missing"]
+        if missing:
+            return {"shard": f"{self.shards['shard']}; missing still: {name_shards(missing)}"}
+        whole = self.shards.get("whole")
+        if whole is None:
+            return {"shard": f"{self.shards['shard']}; it does not belong to the others"}
+        folder = self.store.parent
+        about = {f"all {key}": value for key, value in self._about(whole).items()}
+        return {
+            "shard": f"{self.shards['shard']}, and all others are there",
+            "all pictures": f"{whole['pictures']:,}",
+            **about,
+            "all report": str(folder / TEXT_FILE),
+        }

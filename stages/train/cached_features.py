@@ -1,0 +1,253 @@
+"""Training the last layers on a frozen net: what the frozen part gives is computed once per view, not once per epoch.
+
+The frozen part is every layer below the first one that is ever trained; its outputs are the *features*. They are
+computed for some of the ten test views (patches.py), and each epoch draws one of a picture's cached views. What that
+leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen part.
+The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as ever.
+
+RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed
+when the training is finished.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.architecture import DROPPED, Layer, layers
+from alexnet_cli.artifacts.checkpoint import Checkpoint
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.manifest import digest_of
+from alexnet_cli.artifacts.publish import publishing_file, write_text
+from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.scores import top_k_error
+from alexnet_cli.console import Talk, duration, size
+from alexnet_cli.devices import autocast
+from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.loader import Batch, CropLoader, batches_of
+from alexnet_cli.patches import VIEWS, view
+from alexnet_cli.randomness import cached_views_of
+from alexnet_cli.recipe import Recipe
+from stages.train.schedule import Schedule
+from stages.train.session import Session, Setting
+from stages.train.signals import StopRequest
+
+FEATURES = "features"
+"""Folder of the features in a run folder."""
+_KEY = "key.txt"
+_AT_ONCE = 128
+"""Pictures in one forward pass of the frozen part."""
+_SHORT = 2000
+"""Mini-batches; fewer make an epoch of a few seconds."""
+_JUDGED_AT_ONCE = 4096
+"""Validation pictures in one forward pass of the rest."""
+
+View = tuple[int, int, bool]
+
+
+def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """The frozen part, and the rest from the first layer on that is trained in any epoch.
+
+    UsageError where nothing is trained, or a convolution: then there is no frozen part whose features could be kept.
+    """
+    net, training = layers(recipe.architecture), recipe.training
+    schedule = Schedule.start(training, recipe.input)
+    names = [f"{layer.name}.weight" for layer in net]
+    trained: set[str] = set()
+    for epoch in range(1, training.epochs + 1):
+        schedule.begin_epoch(training, epoch)
+        trained |= {name for name, rate in schedule.rates(training, names).items() if rate > 0}
+    first = next((number for number, name in enumerate(names) if name in trained), None)
+    if first is None:
+        raise UsageError(f"recipe {recipe.name} trains no layer: name some in training.trained")
+    if net[first].kind == "convolution":
+        raise UsageError(
+            f"training.cached_features needs all convolutions frozen to the end, and {net[first].name} is trained: "
+            'name the trained layers, such as training.trained=["fc8"], or set training.cached_features=false'
+        )
+    return net[:first], net[first:]
+
+
+def views_of(recipe: Recipe) -> list[View]:
+    """The cached views: `cached_views` of the ten, without the mirrored ones where the input's `flip` is off."""
+    count = recipe.training.cached_views
+    places = [entry[:2] for entry in VIEWS if not entry[2]][: 1 if count < 5 else 5]
+    mirrored = (False, True) if count in (2, 10) else (False,)
+    return [(*place, flip) for flip in mirrored for place in places if recipe.input.flip or not flip]
+
+
+class CachedSession(Session):
+    """A training from the frozen part's features in place of pictures. One process, all columns in it."""
+
+    def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
+        super().__init__(setting, folder, talk, stop)
+        if len(self.network.held) < self.recipe.architecture.columns:
+            raise UsageError(
+                "training.cached_features works in one process with all columns: give one device in --devices, or "
+                "--set training.cached_features=false"
+            )
+        self.frozen, self.rest = split(self.recipe)
+        self.views = views_of(self.recipe)
+        self.cache = folder.path / FEATURES
+        self.features: list[NDArray[np.float32]] = []
+        """For each view, (pictures, numbers)."""
+        self.validation: NDArray[np.float32] | None = None
+        """Of the validation pictures' centre view."""
+        self._unsaved = True
+        best = folder.best()
+        self._best_saved = None if best is None else best.error
+
+    def begin(self, checkpoint: Checkpoint | None) -> None:
+        """As any session, and without a progress bar for epochs that are over before it could be read."""
+        super().begin(checkpoint)
+        self._loud = self.talk
+        if self.batches < _SHORT:
+            self.talk = Talk(quiet=True)
+
+    def train(self) -> None:
+        """Compute the features, train to the schedule's end, and remove them."""
+        if self.folder.newest() is None:
+            self.save()  # so that --resume finds the run, and the views that are finished, from here on
+        self._prepare()
+        super().train()
+        self.features, self.validation = [], None
+        shutil.rmtree(self.cache)
+
+    def save(self, *, error: float | None = None, error5: float | None = None) -> None:
+        """Save where it matters: a new best, the end, a stop, or after `checkpoint_seconds`. An epoch takes less time
+        than a checkpoint of the whole net, most of which stays as it was."""
+        better = error is not None and (self._best_saved is None or error < self._best_saved)
+        last = self.schedule.finished or self.progress.epoch > self.training.epochs
+        ends_epoch = self.progress.step > 0 and self.progress.batch == 0
+        late = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
+        self._unsaved = ends_epoch and not (better or last or late or self.stop)
+        if self._unsaved:
+            self._gather_loss()
+            return
+        super().save(error=error, error5=error5)
+        if better:
+            self._best_saved = error
+
+    def _stop(self, *, saved: bool = False) -> None:
+        super()._stop(saved=saved and not self._unsaved)
+
+    def _prepare(self) -> None:
+        """Compute the features that are not there yet, and map all into memory."""
+        setting = self.setting
+        numbers = self.rest[0].inputs * self.rest[0].groups
+        self._forget_others()
+        jobs = [(setting.store, which, self.cache / f"view-{at}.npy") for at, which in enumerate(self.views)]
+        if setting.val is not None:
+            jobs.append((setting.val, VIEWS[0], self.cache / "validation.npy"))
+        missing = [job for job in jobs if not job[2].exists()]
+        bytes_ = sum(4 * numbers * len(store) for store, _, _ in missing)
+        free = shutil.disk_usage(self.cache).free
+        if bytes_ > free:
+            raise ResourceError(
+                f"{self.cache}: the frozen layers' features need {size(bytes_)}, and {size(free)} are free: fewer with "
+                "--set training.cached_views=2, or none with --set training.cached_features=false"
+            )
+        self.journal.note(
+            f"{self.frozen[0].name} … {self.frozen[-1].name} are frozen to the end: what they give is computed once "
+            f"for {len(self.views)} views of each picture ({size(bytes_)}), without colour noise or dropout, and the "
+            "rest is trained on that"
+        )
+        start = time.perf_counter()
+        total = sum(len(store) for store, _, _ in missing)
+        with self._loud.progress("features", total, unit="views") as advance:
+            for store, which, path in missing:
+                for count in self._compute(store, which, path):
+                    advance(count)
+        if missing:
+            self.journal.note(f"features of {total:,} views computed in {duration(time.perf_counter() - start)}")
+        mapped = [np.load(path, mmap_mode="r") for _, _, path in jobs]
+        self.features = mapped[: len(self.views)]
+        self.validation = mapped[-1] if setting.val is not None else None
+
+    def _forget_others(self) -> None:
+        """Remove features of other weights, pictures or views than these."""
+        setting = self.setting
+        parts: list[bytes | str] = [setting.store.digest, setting.val.digest if setting.val else "", setting.precision]
+        parts += [setting.device.type, str(self.views)]
+        tensors = [self.transform.mean, self.transform.scale]
+        for layer in self.frozen:
+            weights = self.network.weights(layer.name)
+            tensors += [weights.weight.detach(), weights.bias.detach()]
+        parts += [tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors]
+        key = digest_of(parts)
+        try:
+            same = (self.cache / _KEY).read_text() == key
+        except OSError:
+            same = False
+        if not same:
+            shutil.rmtree(self.cache, ignore_errors=True)
+            self.cache.mkdir()
+            write_text(self.cache / _KEY, key)
+
+    def _compute(self, store: CropStore, which: View, path: Path) -> Iterator[int]:
+        """Write the features of one view of a store; yields pictures done."""
+        setting = self.setting
+        batches = batches_of(np.arange(len(store)), _AT_ONCE)
+        header = {"descr": "<f4", "fortran_order": False}
+        # Written in order, not through a memory map: a full disk is an error here, and the end of the process there.
+        with (
+            publishing_file(path, overwrite=True) as partial,
+            partial.open("wb") as file,
+            CropLoader(store, batches, device=setting.device, threads=setting.threads) as loader,
+        ):
+            for number, batch in enumerate(loader):
+                rows = self._frozen_outputs(batch.crops, which)
+                if number == 0:
+                    shape = {"shape": (len(store), rows.shape[1])}
+                    np.lib.format.write_array_header_1_0(file, header | shape)
+                file.write(rows.tobytes())
+                yield len(batch.indices)
+                if self.stop:
+                    self._stop()
+
+    def _frozen_outputs(self, crops: Tensor, which: View) -> NDArray[np.float32]:
+        """(N, numbers): what the first trained layer sees of one view of some crops."""
+        with torch.inference_mode(), autocast(self.setting.device, self.setting.precision):
+            numbers = self.network.convolve(view(crops, which, self.transform))
+            numbers = self.network.connect(numbers, None, self.frozen)
+        return numbers.float().cpu().numpy()
+
+    @contextmanager
+    def _loader(self, batches: list[NDArray[np.int64]]) -> Iterator[Iterable[Batch]]:
+        pictures = len(self.setting.store)
+        drawn = cached_views_of(self.setting.seed, self.progress.epoch, pictures, len(self.views))
+        yield (Batch(indices, self._rows(indices, drawn[indices])) for indices in batches)
+
+    def _rows(self, indices: NDArray[np.int64], drawn: NDArray[np.int64]) -> Tensor:
+        """(N, numbers): the features of some pictures, each in the view that is drawn for it."""
+        rows = np.empty((len(indices), self.features[0].shape[1]), np.float32)
+        for which in np.unique(drawn):
+            places = drawn == which
+            rows[places] = self.features[which][indices[places]]
+        return torch.from_numpy(rows).to(self.setting.device)
+
+    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
+        numbers, below = batch.crops, self.frozen[-1].name
+        if masks is not None and below in DROPPED:
+            numbers = numbers * masks[DROPPED.index(below)]
+        with autocast(self.setting.device, self.setting.precision):
+            return self.network.connect(numbers, masks, self.rest)
+
+    def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
+        assert self.validation is not None, "whoever validates has features of the validation pictures"
+        found = []
+        for start in range(0, len(store), _JUDGED_AT_ONCE):
+            numbers = torch.from_numpy(np.array(self.validation[start : start + _JUDGED_AT_ONCE]))
+            with torch.inference_mode(), autocast(self.setting.device, self.setting.precision):
+                logits = self.network.connect(numbers.to(self.setting.device), None, self.rest)
+            found.append(torch.softmax(logits.float(), 1).cpu().numpy())
+        probabilities = np.concatenate(found)
+        return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)

@@ -1,0 +1,134 @@
+"""What needs CUDA devices: run by `make test-gpu`, skipped with the reason elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.cli import main
+from alexnet_cli.loader import CropLoader, batches_of
+from alexnet_cli.normalisation import local_response_norm
+from stages.eval.config import EvalConfig
+from stages.eval.run import run as evaluate
+from stages.train.config import TrainConfig
+from stages.train.run import run as train
+
+DEVICES = torch.cuda.device_count()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(DEVICES < 1, reason="no CUDA device here")]
+two = pytest.mark.skipif(DEVICES < 2, reason=f"needs two CUDA devices, here are {DEVICES}")
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def make_config(
+    tmp_path: Path,
+    make_store: Callable[..., CropStore],
+    make_statistics: Callable[[CropStore], Path],
+    narrow: list[str],
+) -> MakeConfig:
+    """make_config(name, **options): 20 steps of a narrow net."""
+    classes = ("ape", "bat", "cat", "dog")
+    store = make_store("train", [index % 3 for index in range(80)], classes)
+    val = make_store("val", [index % 3 for index in range(7)], classes, seed=1)
+    config = TrainConfig(
+        crops=store.path,
+        val=val.path,
+        stats=make_statistics(store),
+        out=tmp_path / "run",
+        set=[*narrow, "training.schedule=steps", "training.initial_values=he", "input.divisor=64.0"],
+        epochs=1,
+        batch_size=4,
+        rate=0.002,
+        precision="fp64",
+        devices="cuda:0",
+        quiet=True,
+    )
+
+    def make(name: str, **options: object) -> TrainConfig:
+        return replace(config, out=tmp_path / name, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+def weights(run: Path) -> dict[str, NDArray[np.float64]]:
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    return {name: values.astype(np.float64) for name, values in load_file(newest / "model.safetensors").items()}
+
+
+def distance(first: Path, second: Path) -> float:
+    mine, others = weights(first), weights(second)
+    return max(float(np.abs(mine[name] - others[name]).max() / np.abs(mine[name]).max()) for name in mine)
+
+
+def test_a_training_without_dropout_is_the_cpus_in_float64(make_config: MakeConfig) -> None:
+    options = [*make_config("any").set, "architecture.dropout=0.0"]  # masks are drawn by the device
+    on_cuda, on_cpu = make_config("cuda", set=options), make_config("cpu", set=options, devices="cpu")
+    train(on_cuda)
+    train(on_cpu)
+    assert distance(on_cpu.out, on_cuda.out) < 1e-9
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_every_precision_trains_and_evaluates_near_the_cpu(make_config: MakeConfig, precision: str) -> None:
+    config = make_config(precision, precision=precision)
+    train(config)
+    found = {}
+    for device, wanted in (("cuda:0", precision), ("cpu", "fp32")):
+        out = config.out.with_name(f"{device.partition(':')[0]}-{precision}.h5")
+        evaluate(EvalConfig(run=config.out, crops=config.val or out, out=out, devices=device, precision=wanted))
+        import h5py
+
+        with h5py.File(out) as file:
+            found[device] = np.asarray(file["probabilities"])
+    tolerance = 1e-4 if precision == "fp32" else 3e-2
+    np.testing.assert_allclose(found["cuda:0"], found["cpu"], atol=tolerance)
+
+
+def test_the_loader_brings_the_same_crops_to_the_device(make_store: Callable[..., CropStore]) -> None:
+    store = make_store("crops", [0, 1, 2] * 20)
+    order = np.random.default_rng(0).permutation(60)
+    with CropLoader(store, batches_of(order, 7), device=torch.device("cuda:0"), threads=3) as loader:
+        for batch in loader:
+            expected = np.stack([store.read(int(index)) for index in batch.indices])
+            np.testing.assert_array_equal(batch.crops.cpu().numpy(), expected)
+
+
+def test_the_norm_on_the_device_is_the_cpus() -> None:
+    maps = torch.randn(2, 96, 9, 9, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    settings = {"groups": 2, "k": 2.0, "alpha": 1e-4, "beta": 0.75, "window": 5}
+    here = local_response_norm(maps, **settings)  # type: ignore[arg-type]
+    there = local_response_norm(maps.cuda(), **settings)  # type: ignore[arg-type]
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12)
+
+
+@two
+@pytest.mark.parametrize("parallel", ["columns", "data", "hybrid"])
+def test_two_gpus_train_the_same_net_as_one(make_config: MakeConfig, parallel: str) -> None:
+    one, both = make_config("one"), make_config("two", devices="cuda:0,1", parallel=parallel)
+    train(one)
+    train(both)
+    assert distance(one.out, both.out) < 1e-9
+
+
+@two
+def test_eval_over_two_gpus_counts_each_picture_once(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config("run")
+    train(config)
+    errors = []
+    for devices in ("cuda:0", "cuda:0,1"):
+        out = str(config.out.with_name(f"{len(devices)}.h5"))
+        words = ["eval", str(config.out), str(config.val), "--out", out, "--batch-size", "2", "--devices", devices]
+        assert main([*words, "--json", "--quiet"]) == 0
+        errors.append(capsys.readouterr().out.partition('"pictures"')[2].partition("class_errors")[0])
+    assert errors[0] == errors[1]

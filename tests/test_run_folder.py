@@ -1,0 +1,154 @@
+"""The run folder: which checkpoints are kept, which one is newest and best, and which one a run stands for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet_cli.artifacts.checkpoint import write_checkpoint
+from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.run_folder import COLUMNS, RunFolder, find_checkpoint
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import ArtifactError
+from alexnet_cli.patches import InputTransform
+from alexnet_cli.recipe import load_recipe
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    return RunFolder(tmp_path / "run")
+
+
+def save(run: RunFolder, step: int, error: float | None = None) -> Path:
+    """A checkpoint of very few weights; tidied up after as a training does."""
+    details = {"step": step, "epoch": step // 10}
+    write_checkpoint(
+        run.checkpoint_path(step),
+        recipe=load_recipe("paper"),
+        classes=ClassList(("ape", "bat")),
+        model={"conv1.bias": torch.full((3,), float(step))},
+        momentum={},
+        transform=InputTransform(torch.zeros(1), torch.ones(3), torch.eye(3)),
+        state={},
+        parents={},
+        details=details if error is None else {**details, "validation_top1_error": error},
+    )
+    run.tidy()
+    return run.checkpoint_path(step)
+
+
+def kept(run: RunFolder) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in (run.path / "checkpoints").iterdir())
+
+
+def test_the_newest_two_and_the_best_are_kept(run: RunFolder) -> None:
+    for step, error, expected in (
+        (10, 0.9, [10]),
+        (20, 0.5, [10, 20]),
+        (30, 0.6, [20, 30]),
+        (40, 0.7, [20, 30, 40]),
+        (50, 0.4, [40, 50]),
+        (60, 0.8, [50, 60]),
+        (70, 0.8, [50, 60, 70]),
+    ):
+        save(run, step, error)
+        assert kept(run) == expected
+
+
+def test_of_equally_good_ones_the_earliest_is_the_best(run: RunFolder) -> None:
+    for step in (10, 20, 30, 40):
+        save(run, step, 0.5)
+    assert kept(run) == [10, 30, 40]
+    best = run.best()
+    assert best is not None and best.step == 10
+
+
+def test_saves_within_an_epoch_are_never_the_best_but_count_as_newest(run: RunFolder) -> None:
+    save(run, 10, 0.5)
+    for step in (13, 16, 19):
+        save(run, step)
+    assert kept(run) == [10, 16, 19]
+    best, newest = run.best(), run.newest()
+    assert best is not None and best.step == 10 and best.error == 0.5
+    assert newest is not None and newest.step == 19 and newest.error is None
+
+
+def test_steps_are_sorted_as_numbers(run: RunFolder) -> None:
+    for step in (99_999_999, 100_000_000, 100_000_001):
+        save(run, step)
+    newest = run.newest()
+    assert newest is not None and newest.step == 100_000_001
+
+
+def test_what_an_interrupted_save_left_is_no_checkpoint_and_is_cleared_away(run: RunFolder) -> None:
+    save(run, 10, 0.5)
+    for name in ("step-00000020.partial", "step-00000010.123.old"):
+        folder = run.path / "checkpoints" / name
+        folder.mkdir()
+        (folder / "manifest.json").write_text((run.checkpoint_path(10) / "manifest.json").read_text())
+    (run.path / "checkpoints" / "step-00000030").mkdir()
+    assert [saved.step for saved in run.saved()] == [10]
+    save(run, 40)
+    assert kept(run) == [10, 40]
+
+
+def test_an_empty_run_has_neither_newest_nor_best(run: RunFolder) -> None:
+    assert run.newest() is None and run.best() is None and run.saved() == []
+    assert run.metrics() == []
+    assert not run.finished
+
+
+def test_a_run_stands_for_its_best_checkpoint_else_for_its_newest(run: RunFolder) -> None:
+    save(run, 10)
+    newest = save(run, 20)
+    assert find_checkpoint(run.path) == (newest, "the newest checkpoint, step-00000020")
+    best = save(run, 30, 0.5)
+    save(run, 40, 0.6)
+    assert find_checkpoint(run.path) == (best, "the best checkpoint, step-00000030")
+
+
+def test_a_checkpoint_stands_for_itself(run: RunFolder) -> None:
+    save(run, 10, 0.1)
+    path = save(run, 20, 0.5)
+    assert find_checkpoint(path) == (path, "checkpoint step-00000020")
+
+
+def test_what_is_no_run_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "nowhere", "there is no such run or checkpoint"),
+        (tmp_path, "is neither a run folder nor a checkpoint"),
+        (run.path, "the run has no finished checkpoint yet: go on with"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            find_checkpoint(path)
+
+
+def test_a_run_is_finished_when_its_manifest_is_there(run: RunFolder) -> None:
+    manifest = Manifest(kind="run", schema=1, digest="d", details={"steps": 3})
+    run.finish(manifest)
+    assert run.finished
+    assert run.manifest() == manifest
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"kind": "crops"}, "is crops, not run"), ({"schema": 2}, "newer"), ({"odd": 1}, "its manifest is damaged")],
+)
+def test_a_strangers_or_newer_run_is_refused(run: RunFolder, values: dict[str, object], message: str) -> None:
+    run.finish(Manifest(kind="run", schema=1, digest="d"))
+    path = run.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    with pytest.raises(ArtifactError, match=message):
+        run.manifest()
+
+
+def test_metrics_come_back_as_they_were_written(run: RunFolder) -> None:
+    rows = [{column: f"{column} {number}" for column in COLUMNS} for number in range(3)]
+    run.write_metrics(rows[:2])  # type: ignore[arg-type]
+    run.write_metrics(rows)  # type: ignore[arg-type]
+    assert run.metrics() == rows
+    assert [path.name for path in run.path.iterdir() if "metrics" in path.name] == ["metrics.csv"]
