@@ -14,6 +14,7 @@ from miniature import IDS, TEST_TAR, TRAIN_TAR, VAL_TAR, WNIDS, WORDS, Miniature
 
 from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.cli import main
+from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import crop_of
 from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.run import run
@@ -104,6 +105,17 @@ def test_nothing_is_extracted(made: Miniature, tmp_path: Path) -> None:
     stored(path, tmp_path / "a.lmdb")
     new = {found.relative_to(tmp_path).parts[0] for found in set(tmp_path.rglob("*")) - before}
     assert new == {"a.lmdb"}
+
+
+def test_what_a_mac_adds_to_archives_is_no_picture(made: Miniature) -> None:
+    junk = [("._n1_1.JPEG", b"x"), ("__MACOSX/n1_1.JPEG", b"x"), ("notes.txt", b"x")]
+    tree = made.write("tree.tar", tar_of([*((f"a/{name}", data) for name, data in junk), *made.train.items()]))
+    inner = tar_of([*junk, ("n1_1.JPEG", next(iter(made.train.values())))])
+    tars = made.write("tars.tar", tar_of([("._n1.tar", b"x"), ("n1.tar", inner), ("n2.tar", made.class_tar(WNIDS[0]))]))
+    assert sources_of(tars).ignored == {"hidden": 2, ".txt": 1}
+    assert len(sources_of(tars).names) == 4
+    with pytest.raises(PictureError, match=r"tree\.tar/a: the class folder holds no pictures"):
+        sources_of(tree)
 
 
 def test_long_names_and_pax_headers_are_read_at_their_place(made: Miniature) -> None:

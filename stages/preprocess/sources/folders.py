@@ -21,7 +21,7 @@ def index_folder(root: Path) -> Found:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is none of the user's pictures."""
-    return name.startswith(".") or name in _JUNK_FOLDERS
+    return (name.startswith(".") and name not in (".", "..")) or name in _JUNK_FOLDERS
 
 
 def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[int, int], ...]) -> None:
