@@ -136,8 +136,8 @@ $(OUT)/train.lmdb/manifest.json: $(SAMPLE) $(call changed,train,$(STORE_SETTINGS
 $(OUT)/val.lmdb/manifest.json: $(OUT)/train.lmdb/manifest.json $(call changed,val,$(STORE_SETTINGS)) \
     $(call grown,val,$(SOURCE)/$(VAL)) | $(READY)
 	@mkdir -p $(SETTINGS) && echo $(call quote,$(STORE_SETTINGS)) > $(SETTINGS)/val.begun
-	$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb --classes $(OUT)/train.lmdb \
-	    --codec $(CODEC) --overwrite
+	$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb \
+	    --classes $(OUT)/train.lmdb --allow-missing --codec $(CODEC) --overwrite
 	@mv $(SETTINGS)/val.begun $(SETTINGS)/val && touch $@
 
 $(OUT)/stats.h5: $(OUT)/train.lmdb/manifest.json | $(READY)

@@ -92,7 +92,9 @@ def test_without_data_the_sample_goes_through_every_stage(project: Project) -> N
     assert kinds(lines) == WHOLE
     assert lines[0] == "sample out/sample --overwrite"
     assert lines[1] == "preprocess out/sample/train --out out/train.lmdb --codec raw --overwrite"
-    assert lines[2] == ("preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb --codec raw --overwrite")
+    assert lines[2] == (
+        "preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb --allow-missing --codec raw --overwrite"
+    )
     assert (
         "train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe quickstart --devices auto "
         "--precision fp32 --seed 2 --out out/runs/2 --resume"
