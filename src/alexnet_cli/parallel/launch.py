@@ -308,8 +308,10 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
     killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
     for record in by_kind["error"] + by_kind["lost"]:
         rank, cause = record["rank"], record["cause"]
-        how = f" ({killed[rank]})" if cause.startswith("died") and rank in killed else ""
-        return _lost(rank, team, f"{cause}{how}")
+        if cause.startswith("died"):  # its own last word is newer than what its peers had heard
+            how = f" ({killed[rank]})" if rank in killed else ""
+            cause = f"died at {_phase(folder, rank)}{how}"
+        return _lost(rank, team, cause)
     for rank, how in killed.items():
         if how != "SIGTERM":  # with which the launcher ends the others
             return _lost(rank, team, f"died at {_phase(folder, rank)} ({how})")
