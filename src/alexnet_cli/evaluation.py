@@ -21,7 +21,7 @@ from alexnet_cli.errors import ArtifactError
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.network import Network, load_whole
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.patches import VIEWS, InputTransform, view
+from alexnet_cli.patches import VIEWS, InputTransform, view, views_of
 
 _PATCHES_AT_ONCE = 128
 """Patches in one forward pass on a CPU: more only takes memory."""
@@ -36,13 +36,16 @@ class Net:
     classes: ClassList
     device: torch.device
     precision: str = "fp32"
+    mirrored: bool = True
+    """Whether it was trained on mirror images: else it is shown none."""
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, precision: str) -> Net:
         """The whole net of a checkpoint on one device."""
         network = Network(checkpoint.recipe.architecture).to(device, float_type(precision))
         load_whole(network, checkpoint.model)
-        return cls(network, checkpoint.transform.to(device), checkpoint.classes, device, precision)
+        transform, mirrored = checkpoint.transform.to(device), checkpoint.recipe.input.flip
+        return cls(network, transform, checkpoint.classes, device, precision, mirrored)
 
     def probabilities(self, crops: Tensor, which: tuple[int, int, bool]) -> Tensor:
         """Softmax of one view, float32 (N, classes). crops: uint8 (N, 256, 256, 3) on the device."""
@@ -63,9 +66,10 @@ def evaluate(
 ) -> Scores:
     """The scores of every picture of a store, in its order.
 
-    views: 10, or 1 for the centre alone. batch_size: pictures read and asked for at once. ranks: who shares the work;
-    each picture is counted once, in the same mini-batches as by one process, and every rank gets all scores.
-    Probabilities are averaged in float32 in the order of VIEWS. advance: called on every rank equally often.
+    views: 10, or 1 for the centre alone; of the ten, the five mirror images are left out where the net was trained
+    without any. batch_size: pictures read and asked for at once. ranks: who shares the work; each picture is counted
+    once, in the same mini-batches as by one process, and every rank gets all scores. Probabilities are averaged in
+    float32 in the order of VIEWS. advance: called on every rank equally often.
     ArtifactError where a labelled store has another class list than the net.
     """
     require_same_classes(net.classes, store)
@@ -97,9 +101,10 @@ def _average(net: Net, crops: Tensor, views: int) -> tuple[Tensor, Tensor]:
     """Probabilities of the centre view, and their mean over the views; on the CPU."""
     centre = net.probabilities(crops, VIEWS[0])
     total = centre.clone()
-    for which in VIEWS[1:views]:
+    asked = views_of(views, mirrored=net.mirrored)
+    for which in asked[1:]:
         total += net.probabilities(crops, which)
-    return centre.cpu(), (total / views).cpu()
+    return centre.cpu(), (total / len(asked)).cpu()
 
 
 def require_same_classes(classes: ClassList, store: CropStore) -> None:
@@ -154,7 +159,10 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
         )
     if ranks.first:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
-        write_scores(job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite)
+        averaged = len(views_of(job.views, mirrored=net.mirrored))
+        write_scores(
+            job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite, views_averaged=averaged
+        )
     ranks.barrier("writing scores")
     if ranks.device.type == "cuda":
         torch.cuda.empty_cache()

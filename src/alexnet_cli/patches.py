@@ -76,6 +76,11 @@ def training_patches(
     return cut(crops, draws.offsets, draws.flips, transform.mean, shift, scale).permute(0, 3, 1, 2)
 
 
+def views_of(count: int, *, mirrored: bool) -> tuple[tuple[int, int, bool], ...]:
+    """The first `count` of VIEWS; without the mirror images for a net that was trained without any (`input.flip`)."""
+    return tuple(which for which in VIEWS[:count] if mirrored or not which[2])
+
+
 def view(crops: Tensor, which: tuple[int, int, bool], transform: InputTransform) -> Tensor:
     """One test view of every crop, (N, 3, 224, 224); `which` is an entry of VIEWS."""
     row, column, flip = which

@@ -293,7 +293,9 @@ def _average(members: list[Member], weights: Sequence[float]) -> Scores:
 
 def _table(members: list[Member], average: Scores, equal: Scores | None, fit: Fit | None) -> str:
     """In the form of the paper's table 2: a line for each net, then the average (with fitted weights: both)."""
-    heads = ("Model", "Top-1, 1 view", "Top-5, 1 view", "Top-1, 10 views", "Top-5, 10 views")
+    averaged = {member.manifest.details.get("views_averaged", 10) for member in members}
+    views = f"{averaged.pop()} views" if len(averaged) == 1 else "all views"
+    heads = ("Model", "Top-1, 1 view", "Top-5, 1 view", f"Top-1, {views}", f"Top-5, {views}")
     count = f"{len(members)} CNN{'s' if len(members) != 1 else ''}"
     averages = [(f"{count}, averaged", average)]
     if equal is not None:

@@ -13,6 +13,7 @@ _SHOWN = 20
 def command(config: EvalConfig) -> None:
     """Evaluate a net: ten views averaged in probability, and the centre view, in one pass.
 
+    A net that was trained without mirror images (input.flip) is shown none: five views.
     The scores file holds each picture's probabilities; of a store without labels there are scores, but no errors.
 
     Example: alexnet eval out/runs/1 out/val.lmdb --out out/scores/1.h5
@@ -26,7 +27,8 @@ def command(config: EvalConfig) -> None:
     errors = result.errors
     rows = [("centre view", percent(errors["centre_top1_error"]), percent(errors["centre_top5_error"]))]
     if config.views == 10:
-        rows.append(("10 views", percent(errors["top1_error"]), percent(errors["top5_error"])))
+        views = f"{result.views} views" + ("" if result.views == 10 else ", no mirror images")
+        rows.append((views, percent(errors["top1_error"]), percent(errors["top5_error"])))
     print_table(f"{result.pictures:,} pictures, {result.checkpoint}", ("", "top-1 error", "top-5 error"), rows)
     if result.class_errors:
         worst = sorted(result.class_errors.items(), key=lambda entry: -entry[1])[:_SHOWN]

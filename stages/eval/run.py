@@ -27,6 +27,8 @@ class Result:
     checkpoint: str
     """Which checkpoint was used, in words."""
     pictures: int
+    views: int
+    """How many were averaged: 10, 5 where the net was trained without mirror images, or 1."""
     errors: dict[str, float | None]
     class_errors: dict[str, float]
     """Top-1 error by class name; empty without labels."""
@@ -39,6 +41,7 @@ class Result:
             "scores": str(self.scores),
             "checkpoint": self.checkpoint,
             "pictures": self.pictures,
+            "views": self.views,
             **self.errors,
             "class_errors": self.class_errors,
         }
@@ -65,8 +68,16 @@ def run(config: EvalConfig) -> Result:
         quiet=config.quiet,
     )
     run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
-    _, scores = read_scores(config.out)
-    return Result(config.out, which, len(store), scores.errors(), scores.class_errors(), _titles(scores.classes))
+    manifest, scores = read_scores(config.out)
+    return Result(
+        scores=config.out,
+        checkpoint=which,
+        pictures=len(store),
+        views=manifest.details["views_averaged"],
+        errors=scores.errors(),
+        class_errors=scores.class_errors(),
+        titles=_titles(scores.classes),
+    )
 
 
 def _titles(classes: ClassList) -> dict[str, str]:

@@ -85,6 +85,7 @@ def write_scores(
     parents: Mapping[str, str],
     options: Mapping[str, Any],
     overwrite: bool,
+    views_averaged: int | None = None,
 ) -> Manifest:
     """Publish scores. `parents` names the checkpoint (or members) and the crop store by digest."""
     arrays: dict[str, NDArray[Any]] = {
@@ -100,7 +101,12 @@ def write_scores(
         digest="",
         parents=parents,
         options=options,
-        details={"pictures": len(scores.names), "classes": len(scores.classes), **scores.errors()},
+        details={
+            "pictures": len(scores.names),
+            "classes": len(scores.classes),
+            **({} if views_averaged is None else {"views_averaged": views_averaged}),
+            **scores.errors(),
+        },
     )
     classes = scores.classes
     explaining: dict[str, NDArray[Any]] = {}
