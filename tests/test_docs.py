@@ -1,0 +1,179 @@
+"""README.md and docs/*.md say what is there: commands, options, make's targets and variables, links, recipes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import typer
+
+from alexnet_cli.cli import build
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "src/alexnet_cli/artifacts/README.md"]
+CODE = re.compile(r"^```(?:.|\n)*?^```$|(?:^(?: {4}|\t).*\n?)+", flags=re.MULTILINE)
+"""Fenced and indented blocks; the latter also match continued list items, which hold no commands."""
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Each line of code, continued lines joined, and each span of inline code."""
+    for block in CODE.findall(text):
+        yield from re.sub(r"\\\n\s*", " ", block).splitlines()
+    yield from INLINE.findall(CODE.sub("", text))
+
+
+def words_after(name: str, piece: str) -> list[str] | None:
+    """The words of a command line `name …`, without a comment or what it is piped to; None where it is no such line."""
+    piece = re.split(r"\s#|\s{3,}[(…]", piece)[0]
+    # Other programs may start alexnet (torchrun … alexnet …, sbatch --wrap "alexnet …"); `make` is a word of prose too.
+    before = r"(?:^|[\s\"/])" if name == "alexnet" else r"^\s*(?:\$ )?"
+    found = re.search(rf"{before}{name} (.*)", piece)
+    if found is None:
+        return None
+    line = re.split(r"[|;&]", found[1])[0].rstrip('" ')
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+@cache
+def commands() -> dict[str, frozenset[str]]:
+    """The options of each command."""
+    group = typer.main.get_command(build())
+    assert isinstance(group, typer.core.TyperGroup)
+    return {
+        name: frozenset(option for given in command.params for option in (*given.opts, *given.secondary_opts))
+        for name, command in group.commands.items()
+    }
+
+
+@cache
+def made() -> tuple[frozenset[str], frozenset[str]]:
+    """Targets and variables of the Makefile and what it includes."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "Makefile", *ROOT.glob("*.mk")))
+    targets = " ".join(re.findall(r"^([a-z][a-z -]*):(?!=)", text, flags=re.MULTILINE)).split()
+    return frozenset(targets), frozenset(re.findall(r"^([A-Z][A-Z0-9_]*) *[?:]?=", text, flags=re.MULTILINE))
+
+
+def wrong_command(words: list[str]) -> str | None:
+    """What is wrong with the words after `alexnet`, if anything; `…` and capitals stand for anything."""
+    while words and words[0] in ("--debug", "--help", "--version"):
+        words = words[1:]
+    if not words or not re.fullmatch(r"[a-z][a-z-]*", words[0]):
+        return None
+    if words[0] not in commands():
+        return f"no command {words[0]}"
+    given = {word.split("=")[0] for word in words[1:] if re.match(r"--[a-z]", word)}
+    unknown = sorted(given - commands()[words[0]] - {"--help"})
+    return f"no option {', '.join(unknown)}" if unknown else None
+
+
+def wrong_make(words: list[str]) -> str | None:
+    """What is wrong with the words after `make`, if anything."""
+    targets, variables = made()
+    for word in words:
+        variable = re.match(r"([A-Z][A-Z0-9_]*)=", word)
+        if variable and variable[1] not in variables:
+            return f"no variable {variable[1]}"
+        if re.fullmatch(r"[a-z][a-z-]*", word) and word not in targets:
+            return f"no target {word}"
+    return None
+
+
+def identify(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_every_alexnet_command_exists_with_the_options_that_it_is_given(page: Path) -> None:
+    lines = [(piece, words_after("alexnet", piece)) for piece in pieces(page.read_text(encoding="utf-8"))]
+    wrong = [f"{piece.strip()}: {fault}" for piece, words in lines if words and (fault := wrong_command(words))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_every_target_and_variable_given_to_make_exists(page: Path) -> None:
+    lines = [(piece, words_after("make", piece)) for piece in pieces(page.read_text(encoding="utf-8"))]
+    wrong = [f"{piece.strip()}: {fault}" for piece, words in lines if words and (fault := wrong_make(words))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    text = CODE.sub("", page.read_text(encoding="utf-8"))
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:", link)]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_every_recipe_given_to_a_command_exists(page: Path) -> None:
+    names = re.findall(r"(?:--recipe |\b(?:[A-Z]+_)?RECIPE=)([a-z][a-z0-9-]*)", page.read_text(encoding="utf-8"))
+    assert set(names) <= recipes()
+
+
+def test_the_readme_names_every_recipe_and_every_command() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(recipes()) if f"`{name}`" not in text] == []
+    assert [name for name in commands() if f"`alexnet {name}" not in text] == []
+
+
+def test_the_readmes_tree_names_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"^## The tree\n+```\n(.*?)```", text, flags=re.MULTILINE | re.DOTALL)
+    folder = ROOT
+    for line in tree.splitlines():
+        name = line.split()[0]
+        path = (folder if line.startswith(" ") else ROOT) / name
+        assert path.exists(), name
+        folder = folder if line.startswith(" ") else path
+
+
+def recipes() -> set[str]:
+    return {
+        path.name.removesuffix(".toml")
+        for path in files("stages.train.recipes").iterdir()
+        if path.name.endswith(".toml")
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("$ alexnet pca train.lmdb --out stats.h5", None),
+        ("alexnet pca … --quick", "no option --quick"),
+        ("alexnet polish x", "no command polish"),
+        ("alexnet --debug …", None),
+        ("alexnet train … --init-from RUN   # a comment --with words", None),
+    ],
+)
+def test_a_wrong_alexnet_line_would_be_found(line: str, fault: str | None) -> None:
+    words = words_after("alexnet", line)
+    assert words is not None
+    assert wrong_command(words) == fault
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("make full-pipeline DATA=pictures MEMBERS=1", None),
+        ("make everything", "no target everything"),
+        ("make contest DATUM=x", "no variable DATUM"),
+    ],
+)
+def test_a_wrong_make_line_would_be_found(line: str, fault: str | None) -> None:
+    words = words_after("make", line)
+    assert words is not None
+    assert wrong_make(words) == fault
+
+
+def test_makes_own_list_names_the_targets_that_were_read() -> None:
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^  make ([a-z-]+)", listed, flags=re.MULTILINE)) <= made()[0]
