@@ -55,7 +55,7 @@ def run(config: EvalConfig) -> Result:
     store = open_crops(config.crops)
     devices, world = devices_of_ranks(choose_devices(config.devices))
     where = str(devices[0]) if world == 1 else f"{world} devices, each a share of the pictures"
-    talk.say(f"{which} of {config.run}, {len(store):,} pictures, {config.views} views, on {where}")
+    talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
     scoring = Scoring(
         checkpoint=path,
         crops=config.crops,
