@@ -93,7 +93,8 @@ def plain(store: CropStore, processes: int) -> Callable[[], float]:
     """Crops a second of one pass through a DataLoader, its processes' start not counted."""
 
     def measure() -> float:
-        loader = DataLoader(Plain(store), BATCH, shuffle=True, num_workers=processes)
+        # Spawned: LMDB forbids a second environment on a store that a forked process has open already.
+        loader = DataLoader(Plain(store), BATCH, True, num_workers=processes, multiprocessing_context="spawn")
         batches = iter(loader)
         count = 0
         first = next(batches)

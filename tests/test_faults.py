@@ -110,6 +110,9 @@ SLOW = [
     ("kill", "saving after step 6", 0, r"rank 0 \(cpu\) died at saving after step 6 \(SIGKILL\)", [3]),
     ("kill", "validation after step 6", 1, r"rank 1 \(cpu\) died at validation after step 6 \(SIGKILL\)", [3]),
     ("raise", "validation after step 6", 1, r"rank 1 \(cpu\) failed at validation after step 6: ValueError", [3]),
+    ("raise", "initial values", 1, r"rank 1 \(cpu\) failed at initial values: ValueError", []),
+    ("raise", "saving after step 6", 0, r"rank 0 \(cpu\) failed at saving after step 6: ValueError", [3]),
+    ("raise", "the end", 1, r"rank 1 \(cpu\) failed at the end: ValueError", [3, 6]),
     ("kill", "the end", 1, r"rank 1 \(cpu\) died at the end \(SIGKILL\)", [3, 6]),
 ]
 
@@ -156,7 +159,10 @@ def test_the_others_end_within_ten_seconds_of_a_death_and_the_run_goes_on(bench:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("phase", "rank"), [("step 5", 1), ("spawned", 0)])
+@pytest.mark.parametrize(
+    ("phase", "rank"),
+    [("spawned", 0), ("step 5", 1), ("validation after step 6", 1), ("saving after step 6", 0), ("the end", 1)],
+)
 def test_a_rank_that_freezes_is_given_up_after_the_timeout(bench: Bench, phase: str, rank: int) -> None:
     process = bench.start("freeze", phase, rank, timeout=20)
     _, errors = process.communicate(timeout=150)

@@ -174,7 +174,6 @@ class Ranks:
             return forward
         settings: dict[str, Any] = {
             "process_group": group.group,
-            "broadcast_buffers": False,
             "gradient_as_bucket_view": True,
         }
         if self.layout.mode == "hybrid":
