@@ -127,7 +127,7 @@ def run(config: PcaConfig) -> Result:
         raise ArtifactError(f"{config.crops}: has no pictures: preprocess a folder that has some")
     prepare_parent(config.out)
     if config.devices == "cpu" and "WORLD_SIZE" not in os.environ:
-        return summarise(config)
+        return summarise(config, store=store)
     # Only several processes need torch, which takes longer to load than many a store to sum.
     from alexnet_cli.devices import choose_devices
     from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
@@ -138,10 +138,11 @@ def run(config: PcaConfig) -> Result:
     return result
 
 
-def summarise(config: PcaConfig, ranks: Ranks | None = None) -> Result:
+def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | None = None) -> Result:
     """Sum and write; what each rank does with its share of the store, of which the first writes."""
     start = time.perf_counter()
-    store = open_crops(config.crops)
+    if store is None:
+        store = open_crops(config.crops)
     rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
     workers = config.workers or max(1, (os.cpu_count() or 1) // (ranks.local_world if ranks else 1))
     sums = sum_store(store, workers, Talk(quiet=config.quiet or rank > 0), slice(rank, None, world))

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,11 @@ def run(config: TrainConfig) -> Result:
         )
     if world == 1:
         return train(config, Ranks.alone(devices[0]), inputs)
-    if config.resume is False and rank_of_environment() is None:
+    if not config.resume and rank_of_environment() is None:
         refuse_existing(config.out, overwrite=config.overwrite)
-    result: Result = run_ranks(train, config, devices, layout, timeout=config.timeout)
+    # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
+    work = partial(train, inputs=inputs) if rank_of_environment() else train
+    result: Result = run_ranks(work, config, devices, layout, timeout=config.timeout)
     return result
 
 

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -39,8 +39,6 @@ from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
 from alexnet_cli.parallel.selftest import MARK, require_true_copies
 from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
 
-Config = TypeVar("Config")
-Result = TypeVar("Result")
 Work = Callable[[Any, Ranks], Any]
 
 _GRACE = 6.0
@@ -220,14 +218,17 @@ class _Guard:
         self.signal: signal.Signals | None = None
         self.exits: dict[int, tuple[int, float]] = {}
         """Rank → exit code and when it was seen."""
+        self._others = set(multiprocessing.active_children())
+        """Children that are none of ours, where a notebook or another program calls."""
         self._processes: list[Any] = []
         self._quit = False
 
     def look(self) -> None:
         """Note who has ended; some seconds after the first bad end, end the rest."""
-        for process in sorted(multiprocessing.active_children(), key=_started):
-            if process not in self._processes:
-                self._processes.append(process)
+        known = {*self._others, *self._processes}
+        self._processes += sorted(
+            (child for child in multiprocessing.active_children() if child not in known), key=_started
+        )
         for rank, process in enumerate(self._processes):
             code = process.exitcode
             if code is not None and rank not in self.exits:

@@ -70,6 +70,11 @@ def share_of(count: int, index: int, size: int) -> slice:
     return slice(index * count // size, (index + 1) * count // size)
 
 
+def lengths_of_shares(count: int, size: int) -> list[int]:
+    """How many things each of the parts has."""
+    return [share.stop - share.start for share in (share_of(count, index, size) for index in range(size))]
+
+
 def choose_layout(parallel: str, world: int, net: Architecture) -> tuple[Layout, str]:
     """The layout that `--parallel` asks for, and in words what it is and why.
 

@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from alexnet_cli.architecture import Architecture, layers
 from alexnet_cli.network import Network, Placement, column_rows
 from alexnet_cli.parallel.collectives import Group, Traffic, put_together, put_together_same_loss, summing_hook
-from alexnet_cli.parallel.layout import Layout, share_of
+from alexnet_cli.parallel.layout import Layout, lengths_of_shares, share_of
 
 
 class Ranks:
@@ -108,8 +108,7 @@ class Ranks:
             return put_together_same_loss(logits, group, widths(net.classes), 1, "logits")
 
         def to_connected(numbers: Tensor, layer: str) -> Tensor:
-            shares = [share_of(self._pictures, index, self.world) for index in range(self.world)]
-            return put_together(numbers, everyone, [share.stop - share.start for share in shares], 0, layer)
+            return put_together(numbers, everyone, lengths_of_shares(self._pictures, self.world), 0, layer)
 
         if layout.mode == "columns":
             return Placement(
@@ -172,10 +171,7 @@ class Ranks:
         group = self._data
         if group is None or group.size == 1:
             return forward
-        settings: dict[str, Any] = {
-            "process_group": group.group,
-            "gradient_as_bucket_view": True,
-        }
+        settings: dict[str, Any] = {"process_group": group.group, "gradient_as_bucket_view": True}
         if self.layout.mode == "hybrid":
             convolutions = _Convolutions(network)
             if not any(parameter.requires_grad for parameter in convolutions.parameters()):
@@ -199,12 +195,12 @@ class Ranks:
         for name, own in tensors.items():
             weights = network.weights(name.rpartition(".")[0])
             rows, outputs = weights.rows, weights.layer.outputs
-            whole = own.detach().cpu()
+            here = whole = own.detach().cpu()
             if self.world > 1 and rows != slice(0, outputs):
                 whole = torch.zeros((outputs, *own.shape[1:]), dtype=own.dtype)
                 # Of the ranks that hold the same rows, the first gives them; zeros add nothing.
                 if self.layout.mode == "hybrid" or self.layout.data_index(self.rank) == 0:
-                    whole[rows] = own.detach().cpu()
+                    whole[rows] = here
                 dist.reduce(whole, dst=0, group=self._side)
             if self.first:
                 found[name] = whole
@@ -217,8 +213,7 @@ class Ranks:
         group = self._column
         if group is None or group.size == 1 or pictures == 0:
             return own
-        parts = [share_of(pictures, index, group.size) for index in range(group.size)]
-        return group.all_gather(own, [part.stop - part.start for part in parts], 0, "crops")
+        return group.all_gather(own, lengths_of_shares(pictures, group.size), 0, "crops")
 
     def load_share(self, pictures: int) -> slice:
         """Which rows of a mini-batch that its column group sees this rank loads."""
