@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from crc32c import crc32c
 from numpy.typing import NDArray
+from preprocessing import save_noise
 
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.crops_writer import CropWriter, Record
@@ -128,3 +129,21 @@ def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Three classes: cat 2, ape 3 (one in a folder further down), bat 1 pictures."""
+    root = tmp_path / "pictures"
+    for number, name in enumerate(["cat/1.jpg", "cat/0.JPEG", "ape/b.png", "ape/a/z.jpg", "ape/c.bmp", "bat/x.gif"]):
+        save_noise(root / name, number)
+    return root
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Two classes of 300 pictures: three steps and many chunks."""
+    root = tmp_path / "many"
+    for number in range(600):
+        save_noise(root / f"class{number % 2}" / f"{number:03d}.jpg", number, side=40)
+    return root

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stand_in import run_make, write_stand_in
 
 from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.scores import Scores, write_scores
@@ -25,28 +24,15 @@ from alexnet_cli.recipe import load_recipe
 from stages.ensemble.config import EnsembleConfig
 from stages.ensemble.run import run as ensemble
 
-MAKEFILE = Path(__file__).parent.parent / "Makefile"
-
-STAND_IN = r"""#!/usr/bin/env bash
-# Notes its words, fails where $FAIL says so, and else makes what the real command would, as far as make can see.
-set -euo pipefail
-echo "$*" >> "$LOG"
-out=$2; previous=
-for word in "$@"; do [ "$previous" = --out ] && out=$word; previous=$word; done
-if [ -n "${FAIL:-}" ] && [[ "$*" == $FAIL ]]; then
-    [ "$1" = train ] && mkdir -p "$out" && touch "$out/begun"
-    exit 1
-fi
-case $1 in
-    preprocess|train) [ -e "$out/begun" ] && echo resumed >> "$LOG"
+CASES = r"""    preprocess|train) [ -e "$out/begun" ] && echo resumed >> "$LOG"
         mkdir -p "$out"
         digest=$( (echo "$*"; for word in "$@"; do cat "$word/manifest.json" || true; done) 2> /dev/null | cksum)
         echo "  \"digest\": \"$digest\"," > "$out/manifest.json" ;;
     pca|eval) mkdir -p "$(dirname "$out")"; touch "$out" ;;
     ensemble) mkdir -p "$out"; touch "$out/manifest.json" ;;
     contest) case "$*" in *--dry-run*) echo "the plan" ;; *) echo "the table" ;; esac ;;
-esac
 """
+
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
@@ -61,11 +47,7 @@ class Project:
         """Run `make contest` with more words; the command lines that ran."""
         log = self.folder / "log"
         log.write_text("")
-        environment = {**os.environ, "LOG": str(log), "FAIL": fail}
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
-            environment.pop(name, None)
-        program = ["make", "-f", str(MAKEFILE), "READY=", "ALEXNET=./alexnet", goal, "DATA=data", *words]
-        done = subprocess.run(program, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        done = run_make(self.folder, goal, "DATA=data", *words, fail=fail)
         self.output = done.stdout + done.stderr
         assert done.returncode == code, self.output
         return log.read_text().splitlines()
@@ -73,9 +55,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    stand_in = tmp_path / "alexnet"
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(0o755)
+    write_stand_in(tmp_path, CASES)
     (tmp_path / "data").mkdir()
     (tmp_path / "fall").mkdir()
     (tmp_path / "data" / "ILSVRC2012_img_test_v10102019.tar").touch()

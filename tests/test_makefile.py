@@ -10,28 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from stand_in import MAKEFILE, run_make, write_stand_in
 
-MAKEFILE = Path(__file__).parent.parent / "Makefile"
-
-STAND_IN = r"""#!/usr/bin/env bash
-# Notes its words, fails where $FAIL says so, and else makes what the real command would, as far as make can see.
-set -euo pipefail
-echo "$*" >> "$LOG"
-out=$2; previous=
-for word in "$@"; do [ "$previous" = --out ] && out=$word; previous=$word; done
-if [ -n "${FAIL:-}" ] && [[ "$*" == $FAIL ]]; then
-    [ "$1" = train ] && mkdir -p "$out" && touch "$out/begun"
-    exit 1
-fi
-case $1 in
-    sample) mkdir -p "$out"/{train,val}/{a,b}; touch "$out/sample.json" ;;
+CASES = r"""    sample) mkdir -p "$out"/{train,val}/{a,b}; touch "$out/sample.json" ;;
     preprocess) mkdir -p "$out"; digest=$( (echo "$*"; cd "$2"; find . | sort) | cksum)
         echo "  \"digest\": \"$digest\"," > "$out/manifest.json" ;;
     pca|eval) mkdir -p "$(dirname "$out")"; touch "$out" ;;
     train) [[ "$*" == *--resume* ]] || exit 9; [ -e "$out/begun" ] && echo resumed >> "$LOG"
         mkdir -p "$out"; touch "$out/manifest.json" ;;
     ensemble) mkdir -p "$out"; echo "the table" > "$out/table.txt"; touch "$out/manifest.json" ;;
-esac
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
@@ -53,24 +40,12 @@ class Project:
         return log.read_text().splitlines()
 
     def run(self, *words: str, fail: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "LOG": str(self.folder / "log"), "FAIL": fail}
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
-            environment.pop(name, None)
-        return subprocess.run(
-            ["make", "-f", str(MAKEFILE), "READY=", "ALEXNET=./alexnet", *words],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_make(self.folder, *words, fail=fail)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    stand_in = tmp_path / "alexnet"
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(0o755)
+    write_stand_in(tmp_path, CASES)
     return Project(tmp_path)
 
 

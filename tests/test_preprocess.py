@@ -1,4 +1,4 @@
-"""`alexnet preprocess`: from folders of pictures to a crop store, and one line for whatever is wrong with them."""
+"""`alexnet preprocess`: from folders of pictures to a crop store, bad pictures, and outputs that can't be made."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,76 +18,18 @@ import numpy as np
 import pytest
 from crc32c import crc32c
 from PIL import Image
+from preprocessing import content, fails, preprocess, save, save_noise
 
 from alexnet_cli.artifacts.crops import CropStore, open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.publish import only_writer
 from alexnet_cli.cli import main
-from alexnet_cli.errors import AlexNetError, PictureError, ResourceError
+from alexnet_cli.errors import AlexNetError, PictureError
 from alexnet_cli.pictures import active_pillow, crop_of
 from stages.preprocess import pool
-from stages.preprocess import run as run_module
 from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.result import Result
-from stages.preprocess.run import run
 from stages.preprocess.sources import Located
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
-
-# Runs `alexnet` as the installed command would, in a process that a test may kill.
-COMMAND = [sys.executable, "-m", "alexnet_cli"]
-
-
-def save(path: Path, colour: int | tuple[int, ...] = (10, 20, 30), mode: str = "RGB", **options: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, (40, 30), colour).save(path, options.pop("format", None), **options)
-    return path
-
-
-def save_noise(path: Path, seed: int, side: int = 60) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 20, 3), np.uint8)
-    Image.fromarray(pixels).save(path, quality=90)
-    return path
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Three classes: cat 2, ape 3 (one in a folder further down), bat 1 pictures."""
-    root = tmp_path / "pictures"
-    for number, name in enumerate(["cat/1.jpg", "cat/0.JPEG", "ape/b.png", "ape/a/z.jpg", "ape/c.bmp", "bat/x.gif"]):
-        save_noise(root / name, number)
-    return root
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """Two classes of 300 pictures: three steps and many chunks."""
-    root = tmp_path / "many"
-    for number in range(600):
-        save_noise(root / f"class{number % 2}" / f"{number:03d}.jpg", number, side=40)
-    return root
-
-
-def preprocess(source: Path, out: Path, **options: Any) -> Result:
-    return run(PreprocessConfig(source=source, out=out, **{"quiet": True, "workers": 1, **options}))
-
-
-def content(path: Path) -> tuple[Any, ...]:
-    store = open_crops(path)
-    records = [bytes(store.stored(index)) for index in range(len(store))]
-    result = store.names, store.labels.tolist(), store.classes, store.digest, records
-    store.close()
-    return result
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """The exit code and the one line on stderr."""
-    code = main(["preprocess", "--quiet", "--workers", "1", *map(str, arguments)])
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1, printed.err
-    return code, printed.err.removeprefix("alexnet: ").rstrip("\n")
 
 
 # What is stored
@@ -250,189 +190,6 @@ def test_the_real_samples_go_through(tmp_path: Path) -> None:
         "wrong_extension": 1,
         "animated": 0,
     }
-
-
-# Labels and class lists
-
-
-@pytest.mark.parametrize("mark", [" ", "\t", ",", ", ", "  "])
-def test_a_folder_takes_its_labels_from_a_file(tmp_path: Path, mark: str) -> None:
-    for name in ("b.jpg", "a.jpg", "#c d.png", "deep/e.jpg"):
-        save(tmp_path / "flat" / name)
-    pairs = [("a.jpg", "hat"), ("./b.jpg", "cap"), ("#c d.png", "hat"), ("deep/e.jpg", "cap")]
-    labels = tmp_path / "labels.txt"
-    labels.write_bytes(
-        b"\xef\xbb\xbf" + "\r\n".join(f"{name}{mark}{label}" for name, label in pairs).encode() + b"\n\n"
-    )
-    preprocess(tmp_path / "flat", tmp_path / "a.lmdb", labels=labels)
-    store = open_crops(tmp_path / "a.lmdb")
-    assert store.names == ["#c d.png", "a.jpg", "b.jpg", "deep/e.jpg"]
-    assert store.classes.names == ("cap", "hat")
-    assert store.labels.tolist() == [1, 1, 0, 0]
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a.jpg hat\nb.jpg cap\nc.jpg hat\n", "labels.txt, line 3: {root} has no picture c.jpg"),
-        ("c.jpg x\na.jpg hat\nd.jpg cap\nb.jpg x", "labels.txt, line 1: {root} has no picture c.jpg (and 1 more such)"),
-        ("a.jpg hat\n", "{root}/b.jpg: has no label in {labels}: add or remove it"),
-        ("a.jpg hat\nb.jpg cap\na.jpg hat\n", "labels.txt, line 3: a.jpg has a label in line 1 already"),
-        ("a.jpg hat\nb.jpg\n", "labels.txt, line 2: is no 'name label': 'b.jpg'"),
-        ("a.jpg,hat\nb.jpg,\n", "labels.txt, line 2: is no 'name label': 'b.jpg,'"),
-        ("a.jpg h\xe4t\n", "labels.txt, line 1: is no UTF-8 text: save the file as UTF-8"),
-    ],
-)
-def test_labels_that_do_not_fit_are_named_with_their_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
-) -> None:
-    root, labels = tmp_path / "flat", tmp_path / "labels.txt"
-    for name in ("a.jpg", "b.jpg"):
-        save(root / name)
-    labels.write_bytes(text.encode("latin-1"))
-    code, line = fails(capsys, root, "--out", tmp_path / "a.lmdb", "--labels", labels)
-    assert code == 3
-    assert line.endswith(message.format(root=root, labels=labels)), line
-
-
-def test_a_label_file_that_is_not_there_is_named(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--labels", tmp_path / "none.txt")
-    assert (code, line) == (3, f"{tmp_path}/none.txt: there is no such file: check the path")
-
-
-def test_a_folder_may_have_no_labels(tree: Path, tmp_path: Path) -> None:
-    result = preprocess(tree, tmp_path / "a.lmdb", unlabelled=True)
-    store = open_crops(tmp_path / "a.lmdb")
-    assert (result.pictures, result.classes) == (6, 0)
-    assert store.labels.tolist() == [-1] * 6
-    assert not store.labelled
-    store.close()
-
-
-def test_a_split_that_lacks_a_class_keeps_the_others_indices(tree: Path, tmp_path: Path) -> None:
-    preprocess(tree, tmp_path / "train.lmdb")
-    shutil.rmtree(tree / "bat")
-    preprocess(tree, tmp_path / "val.lmdb", classes=tmp_path / "train.lmdb", allow_missing=True)
-    names = tmp_path / "classes.txt"
-    names.write_text("cat\nape\n\nbat\n")
-    preprocess(tree, tmp_path / "text.lmdb", classes=names, allow_missing=True)
-    for name in ("val", "text"):
-        store = open_crops(tmp_path / f"{name}.lmdb")
-        assert store.classes.names == ("ape", "bat", "cat")
-        assert store.labels.tolist() == [0, 0, 0, 2, 2]
-        store.close()
-
-
-def test_an_unlabelled_store_may_carry_a_class_list(tree: Path, tmp_path: Path) -> None:
-    preprocess(tree, tmp_path / "train.lmdb")
-    result = preprocess(tree, tmp_path / "test.lmdb", unlabelled=True, classes=tmp_path / "train.lmdb")
-    assert (result.classes, open_crops(tmp_path / "test.lmdb").labelled) == (3, False)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ape\nbat\n", "cat/0.JPEG: its class 'cat' is not among the 2 classes of"),
-        ("ape\nbat\ncat\nbat\n", "classes.txt, line 4: the class 'bat' stands in line 2 already"),
-        ("\n", "classes.txt: holds no class names"),
-    ],
-)
-def test_a_class_list_that_does_not_fit_is_refused(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
-) -> None:
-    (tmp_path / "classes.txt").write_text(text)
-    code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--classes", tmp_path / "classes.txt")
-    assert code == 3
-    assert message in line
-
-
-def test_a_class_list_of_an_unfinished_store_is_refused(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    CropWriter(tmp_path / "train.lmdb", {}).close()
-    code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--classes", tmp_path / "train.lmdb.partial")
-    assert code == 4
-    assert "is no finished crops" in line
-
-
-# Wrong folders
-
-
-def empty_class(root: Path) -> None:
-    (root / "dog").mkdir()
-
-
-def class_of_texts(root: Path) -> None:
-    (root / "dog").mkdir()
-    (root / "dog/notes.txt").touch()
-
-
-def loose_picture(root: Path) -> None:
-    save(root / "loose.jpg")
-
-
-def nothing(root: Path) -> None:
-    shutil.rmtree(root)
-    root.mkdir()
-
-
-def only_texts(root: Path) -> None:
-    nothing(root)
-    (root / "notes.txt").touch()
-
-
-def missing(root: Path) -> None:
-    shutil.rmtree(root)
-
-
-def a_file(root: Path) -> None:
-    shutil.rmtree(root)
-    root.write_text("hello")
-
-
-def splits(root: Path) -> None:
-    shutil.move(root, root.with_name("inner"))
-    root.mkdir()
-    shutil.move(root.with_name("inner"), root / "train")
-
-
-def loop(root: Path) -> None:
-    (root / "ape/again").symlink_to(root)
-
-
-def latin_name(root: Path) -> None:
-    shutil.copy(root / "cat/1.jpg", os.fsdecode(os.fsencode(root / "cat") + b"/\xe4.jpg"))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (empty_class, "pictures/dog: the class folder holds no pictures: remove it, or put its pictures in"),
-        (class_of_texts, "pictures/dog: the class folder holds no pictures: remove it, or put its pictures in"),
-        (
-            loose_picture,
-            "pictures/loose.jpg: lies in no class folder: make one folder for each class",
-        ),
-        (nothing, "pictures: holds no pictures: check the path (it is empty)"),
-        (only_texts, "pictures: holds no pictures: check the path (other files: 1 .txt)"),
-        (missing, "pictures: there is no such folder: check the path"),
-        (a_file, "pictures: is a file, not a folder of pictures"),
-        (splits, "pictures: holds train, not class folders: give one, such as"),
-        (loop, "pictures/ape/again: is a link to a folder above it: remove it"),
-        (latin_name, "\\udce4.jpg': its name is no UTF-8: rename it"),
-    ],
-)
-def test_a_wrong_folder_is_named_with_what_to_do(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], None], message: str
-) -> None:
-    change(tree)
-    code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb")
-    assert code == 3
-    assert message in line
-    assert not (tmp_path / "a.lmdb").exists()
 
 
 # Bad pictures
@@ -630,160 +387,6 @@ def test_a_disk_that_fills_up_is_one_line_and_the_work_goes_on_later(many: Path,
     assert done.stderr == (f"alexnet: {out}: the disk is full: free some space, then run the same command again\n")
     result = preprocess(many, out)
     assert (result.continued, result.pictures) == (256, 600)
-
-
-# Killed, stopped, crashed
-
-
-def start(source: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [*COMMAND, "preprocess", str(source), "--out", str(out), "--workers", "2", *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for_a_step(out: Path, process: subprocess.Popen[str]) -> None:
-    """Until the second transaction of 50 MB is on its way to the disk."""
-    data = out.with_name(out.name + ".partial") / "data.mdb"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if data.exists() and data.stat().st_size > 60_000_000:
-            return
-        time.sleep(0.005)
-    pytest.fail(f"no step was written: {process.communicate()}")
-
-
-def alive(group: int) -> bool:
-    """Whether any process of a group still runs."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def nobody_is_left(process: subprocess.Popen[str]) -> bool:
-    deadline = time.monotonic() + 10
-    while alive(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not alive(process.pid)
-
-
-@pytest.fixture
-def slow_pictures(tmp_path: Path) -> Path:
-    """Four steps of links to a picture that takes a while."""
-    save_noise(tmp_path / "large/1.jpg", 1, side=300)
-    root = tmp_path / "slow"
-    for number in range(900):
-        link = root / f"class{number % 3}" / f"{number:03d}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(tmp_path / "large/1.jpg")
-    return root
-
-
-def test_killed_in_the_middle_the_same_command_continues_and_ends_the_same(slow_pictures: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed.lmdb"
-    process = start(slow_pictures, out)
-    wait_for_a_step(out, process)
-    process.kill()
-    stderr = process.communicate()[1]
-    assert process.returncode == -signal.SIGKILL
-    assert stderr.startswith(f"{out}: 900 pictures to crop, about ")
-    assert all(line.startswith("cropping: ") for line in stderr.splitlines()[1:]), stderr
-    assert nobody_is_left(process)
-    assert not out.exists()
-    result = preprocess(slow_pictures, out)
-    assert 256 <= result.continued < 900
-    assert result.continued % 256 == 0
-    preprocess(slow_pictures, tmp_path / "whole.lmdb", workers=2)
-    assert content(out) == content(tmp_path / "whole.lmdb")
-    sizes = [(path / "data.mdb").stat().st_size for path in (out, tmp_path / "whole.lmdb")]
-    assert sizes[0] == sizes[1]
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"killed.lmdb", "whole.lmdb", "slow", "large"}
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "said"),
-    [
-        (signal.SIGINT, 130, "alexnet: interrupted: the same command goes on where it stopped"),
-        (signal.SIGTERM, 75, "alexnet: stopped by SIGTERM: the same command goes on where it stopped"),
-    ],
-)
-def test_stopped_it_leaves_one_line_the_partial_and_nobody(
-    slow_pictures: Path, tmp_path: Path, number: signal.Signals, code: int, said: str
-) -> None:
-    out = tmp_path / "a.lmdb"
-    process = start(slow_pictures, out, "--quiet")
-    wait_for_a_step(out, process)
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    assert (*process.communicate(), process.returncode) == ("", said + "\n", code)
-    assert nobody_is_left(process)
-    assert not out.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"a.lmdb.partial", "slow", "large"}
-
-
-def test_a_worker_that_dies_ends_the_command_in_one_line(tree: Path, tmp_path: Path) -> None:
-    names = [f"{name}" for name in ("ape/b.png", "cat/0.JPEG") for _ in range(pool.CHUNK)]
-    pictures = [Located(name, str(tree / name)) for name in names]
-    job = pool.Job(filter="bilinear", exif_rotation=True, codec="raw", quality=95)
-    workers = pool._Pool(job, 2)
-    try:
-        workers._workers[0].process.kill()
-        with pytest.raises(
-            ResourceError, match=r"a worker process died \(SIGKILL\).* run the same command again"
-        ) as caught:
-            for _ in workers.run(pictures * 20):
-                pass
-    finally:
-        workers.close()
-    assert caught.value.exit_code == 5
-
-
-def test_a_worker_out_of_memory_ends_the_command_with_code_5(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(*_: object, **__: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(pool, "crop_image", exhausted)
-    code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb")
-    assert (code, line) == (5, "out of memory: use a smaller --batch-size or fewer --workers")
-
-
-def test_other_options_or_pictures_begin_an_unfinished_store_again(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "a.lmdb"
-
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    for change in ({"filter": "box"}, {"codec": "jpeg"}, {"exif_rotation": False}, {"unlabelled": True}):
-        with monkeypatch.context() as patch:
-            patch.setattr(run_module, "_finish", stopped)
-            with pytest.raises(KeyboardInterrupt):
-                preprocess(tree, out)
-        result = preprocess(tree, out, quiet=False, **change)
-        assert result.continued == 0
-        assert "had other pictures or options: starting again" in capsys.readouterr().err
-        shutil.rmtree(out)
-
-
-def test_interrupted_while_finishing_it_finishes_without_doing_any_picture_again(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "a.lmdb"
-
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module, "_finish", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            preprocess(tree, out)
-    assert preprocess(tree, out, quiet=False).continued == 6
-    assert "going on after 6 of 6 pictures" in capsys.readouterr().err
-    preprocess(tree, tmp_path / "b.lmdb")
-    assert content(out) == content(tmp_path / "b.lmdb")
 
 
 def test_the_stage_opens_no_torch(tree: Path, tmp_path: Path) -> None:

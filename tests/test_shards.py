@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from preprocessing import preprocess, save_noise
 
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.crops_shards import shard_folder, shard_range
@@ -27,21 +27,12 @@ from alexnet_cli.artifacts.publish import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
 from stages.preprocess import run as run_module
-from stages.preprocess.config import PreprocessConfig
 from stages.preprocess.cropping import write_crops
 from stages.preprocess.result import Result
-from stages.preprocess.run import run
 from stages.preprocess.sharding import Shard, parse_shard
 from stages.preprocess.sources import Sources
 
 PICTURES = 11
-
-
-def save_noise(path: Path, seed: int, side: int = 60) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 20, 3), np.uint8)
-    Image.fromarray(pixels).save(path, quality=90)
-    return path
 
 
 @pytest.fixture
@@ -52,10 +43,6 @@ def tree(tmp_path: Path) -> Path:
         save_noise(root / f"class{number % 3}/{number:02d}.jpg", number)
     shutil.copy(root / "class0/00.jpg", root / "class2/02.jpg")
     return root
-
-
-def preprocess(source: Path, out: Path, **options: Any) -> Result:
-    return run(PreprocessConfig(source=source, out=out, **{"quiet": True, "workers": 1, **options}))
 
 
 def make_shards(source: Path, out: Path, of: int, **options: Any) -> Result:
