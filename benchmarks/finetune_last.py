@@ -28,8 +28,8 @@ from alexnet_cli.initial_values import initialise
 from alexnet_cli.network import Network
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import load_recipe
-from stages.train.config import TrainConfig
-from stages.train.run import run
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.run import run
 
 CLASSES = ClassList(("ape", "bat", "cat", "dog", "eel", "fox", "gnu", "hen"))
 

@@ -62,8 +62,8 @@ def ours(path: str) -> object:
 
 def whole_command(folder: str) -> None:
     """`alexnet preprocess` with one worker: walk, crop, checksum, store, sync."""
-    from stages.preprocess.config import PreprocessConfig
-    from stages.preprocess.run import run
+    from alexnet_stages.preprocess.config import PreprocessConfig
+    from alexnet_stages.preprocess.run import run
 
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "crops.lmdb"

@@ -65,8 +65,8 @@ class Watch(threading.Thread):
 
 def one(folder: str) -> None:
     """Preprocess, and print this process's peak memory, own and all, in bytes, and the seconds."""
-    from stages.preprocess.config import PreprocessConfig
-    from stages.preprocess.run import run
+    from alexnet_stages.preprocess.config import PreprocessConfig
+    from alexnet_stages.preprocess.run import run
 
     source, out = Path(folder) / "train", Path(folder) / "crops.lmdb"
     start = time.perf_counter()

@@ -1,1 +1,1 @@
-"""One folder per pipeline stage: its options (config.py), its command (command.py), its work (run.py)."""
+"""The pipeline's stages, a folder each. Imported as `alexnet_stages`: src/alexnet_stages is a link to this folder."""

@@ -21,8 +21,8 @@ from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.recipe import load_recipe
-from stages.train.config import TrainConfig
-from stages.train.run import train
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.run import train
 
 
 def go_wrong(how: str) -> None:

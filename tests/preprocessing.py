@@ -11,9 +11,9 @@ from PIL import Image
 
 from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.cli import main
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.result import Result
-from stages.preprocess.run import run
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.result import Result
+from alexnet_stages.preprocess.run import run
 
 
 def save(path: Path, colour: int | tuple[int, ...] = (10, 20, 30), mode: str = "RGB", **options: Any) -> Path:

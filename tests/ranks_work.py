@@ -12,8 +12,8 @@ import torch.distributed as dist
 
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks
-from stages.train.config import TrainConfig
-from stages.train.run import check, train
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.run import check, train
 
 
 @dataclass(frozen=True)

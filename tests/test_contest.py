@@ -21,8 +21,8 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.commands.contest.rates import pictures_in
 from alexnet_cli.recipe import load_recipe
-from stages.ensemble.config import EnsembleConfig
-from stages.ensemble.run import run as ensemble
+from alexnet_stages.ensemble.config import EnsembleConfig
+from alexnet_stages.ensemble.run import run as ensemble
 
 CASES = r"""    preprocess|train) [ -e "$out/begun" ] && echo resumed >> "$LOG"
         mkdir -p "$out"

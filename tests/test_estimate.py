@@ -13,14 +13,14 @@ from PIL import Image
 
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ResourceError
-from stages.preprocess import cropping, pool
-from stages.preprocess import estimate as estimate_module
-from stages.preprocess import run as run_module
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.estimate import Estimate, estimate
-from stages.preprocess.pool import Job
-from stages.preprocess.run import run
-from stages.preprocess.sources import Located, Sources, find_sources
+from alexnet_stages.preprocess import cropping, pool
+from alexnet_stages.preprocess import estimate as estimate_module
+from alexnet_stages.preprocess import run as run_module
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.estimate import Estimate, estimate
+from alexnet_stages.preprocess.pool import Job
+from alexnet_stages.preprocess.run import run
+from alexnet_stages.preprocess.sources import Located, Sources, find_sources
 
 PICTURES = 300
 

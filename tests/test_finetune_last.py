@@ -27,7 +27,7 @@ from alexnet_cli.initial_values import initialise
 from alexnet_cli.network import Network, load_whole
 from alexnet_cli.randomness import cached_views_of, dropout_masks, order_of
 from alexnet_cli.recipe import Recipe, load_recipe
-from stages.train.cached_features import CachedSession, split, views_of
+from alexnet_stages.train.cached_features import CachedSession, split, views_of
 
 MakeStore = Callable[..., CropStore]
 EPOCHS = 4

@@ -26,8 +26,8 @@ from alexnet_cli.initial_values import initialise
 from alexnet_cli.network import Network
 from alexnet_cli.patches import InputTransform
 from alexnet_cli.recipe import load_recipe
-from stages.ensemble.distinct import require_distinct
-from stages.ensemble.fit import Fit, fit_weights
+from alexnet_stages.ensemble.distinct import require_distinct
+from alexnet_stages.ensemble.fit import Fit, fit_weights
 
 Probabilities = NDArray[np.float32]
 
@@ -110,7 +110,7 @@ def test_more_members_lean_on_the_good_one_and_do_better_than_equal_weights() ->
 def test_one_member_after_another_comes_close_to_the_best_of_all_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     members = noisy_members([0.1, 0.6, 0.9], pictures=200)
     best = fit_weights(members)
-    monkeypatch.setattr("stages.ensemble.fit.EXHAUSTIVE", 0)
+    monkeypatch.setattr("alexnet_stages.ensemble.fit.EXHAUSTIVE", 0)
     climbed = fit_weights(members)
     assert climbed.tried != best.tried
     assert climbed.fitted[1] <= best.fitted[1] + 0.01

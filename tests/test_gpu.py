@@ -16,10 +16,10 @@ from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.cli import main
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.normalisation import local_response_norm
-from stages.eval.config import EvalConfig
-from stages.eval.run import run as evaluate
-from stages.train.config import TrainConfig
-from stages.train.run import run as train
+from alexnet_stages.eval.config import EvalConfig
+from alexnet_stages.eval.run import run as evaluate
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.run import run as train
 
 DEVICES = torch.cuda.device_count()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(DEVICES < 1, reason="no CUDA device here")]

@@ -45,14 +45,14 @@ def within(module: str, package: str) -> bool:
 
 @pytest.mark.parametrize("path", LIBRARY, ids=here)
 def test_the_library_never_imports_a_stage(path: Path) -> None:
-    assert not [module for module in imported(path) if within(module, "stages")]
+    assert not [module for module in imported(path) if within(module, "alexnet_stages")]
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=here)
 def test_no_stage_imports_another(stage: Path) -> None:
     for path in stage.rglob("*.py"):
-        others = [name for name in imported(path) if within(name, "stages") and name != "stages"]
-        assert not [name for name in others if not within(name, f"stages.{stage.name}")], here(path)
+        others = [name for name in imported(path) if within(name, "alexnet_stages") and name != "alexnet_stages"]
+        assert not [name for name in others if not within(name, f"alexnet_stages.{stage.name}")], here(path)
 
 
 @pytest.mark.parametrize("folder", [*STAGES, *COMMANDS], ids=here)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.preprocess.names import NameList
+from alexnet_stages.preprocess.names import NameList
 
 NAMES = ["a/1.jpg", "", "b/ü 2.jpg", "日本/三.png", "a/1.jpg"]
 

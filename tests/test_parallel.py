@@ -24,8 +24,8 @@ from alexnet_cli.parallel.account import account, crop_bytes
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.parallel.ranks import Ranks
-from stages.train.config import TrainConfig
-from stages.train.run import check, train
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.run import check, train
 
 MakeStore = Callable[..., CropStore]
 MakeStatistics = Callable[[CropStore], Path]

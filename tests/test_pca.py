@@ -17,9 +17,9 @@ from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError
-from stages.pca import run as pca
-from stages.pca.config import PcaConfig
-from stages.pca.run import Sums, run
+from alexnet_stages.pca import run as pca
+from alexnet_stages.pca.config import PcaConfig
+from alexnet_stages.pca.run import Sums, run
 
 Crops = NDArray[np.uint8]
 MakeStore = Callable[..., Path]

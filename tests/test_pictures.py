@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, features
 from alexnet_cli import pictures
 from alexnet_cli.artifacts.crops import Crop
 from alexnet_cli.pictures import FILTERS, BadPictureError, Facts, active_pillow, crop_of, read_picture
-from stages.preprocess.config import FILTER_NAMES
+from alexnet_stages.preprocess.config import FILTER_NAMES
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 

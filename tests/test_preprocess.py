@@ -25,9 +25,9 @@ from alexnet_cli.artifacts.publish import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import AlexNetError, PictureError
 from alexnet_cli.pictures import active_pillow, crop_of
-from stages.preprocess import pool
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.sources import Located
+from alexnet_stages.preprocess import pool
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.sources import Located
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 
@@ -391,8 +391,8 @@ def test_a_disk_that_fills_up_is_one_line_and_the_work_goes_on_later(many: Path,
 
 def test_the_stage_opens_no_torch(tree: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from stages.preprocess.run import run\n"
-        "from stages.preprocess.config import PreprocessConfig\n"
+        "import sys; from pathlib import Path; from alexnet_stages.preprocess.run import run\n"
+        "from alexnet_stages.preprocess.config import PreprocessConfig\n"
         "run(PreprocessConfig(source=Path(sys.argv[1]), out=Path(sys.argv[2]), workers=1, quiet=True))\n"
         "sys.exit('torch' in sys.modules)"
     )

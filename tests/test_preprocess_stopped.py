@@ -14,9 +14,9 @@ import pytest
 from preprocessing import content, fails, preprocess, save_noise
 
 from alexnet_cli.errors import ResourceError
-from stages.preprocess import pool
-from stages.preprocess import run as run_module
-from stages.preprocess.sources import Located
+from alexnet_stages.preprocess import pool
+from alexnet_stages.preprocess import run as run_module
+from alexnet_stages.preprocess.sources import Located
 
 # Runs `alexnet` as the installed command would, in a process that a test may kill.
 COMMAND = [sys.executable, "-m", "alexnet_cli"]

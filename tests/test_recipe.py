@@ -13,8 +13,8 @@ import pytest
 from alexnet_cli.architecture import layers
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipe import Recipe, load_recipe, recipe_files
-from stages.train.config import TrainConfig
-from stages.train.run import resolve_recipe
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.run import resolve_recipe
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_cli.architecture import layers
 from alexnet_cli.recipe import Recipe, load_recipe
-from stages.train.schedule import Schedule
+from alexnet_stages.train.schedule import Schedule
 
 RECIPES = Path(__file__).parent.parent / "stages" / "train" / "recipes"
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")

@@ -23,13 +23,13 @@ from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.imagenet import DEFECTIVE
 from alexnet_cli.pictures import Facts, crop_of
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.duplicates import SHOWN_NAMES, duplicates_between, duplicates_within
-from stages.preprocess.official import official_text
-from stages.preprocess.rejects import read_rejects, write_rejects
-from stages.preprocess.report import HANDLED, Contents, fact_key, make_report, text_of
-from stages.preprocess.result import Result
-from stages.preprocess.run import run
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.duplicates import SHOWN_NAMES, duplicates_between, duplicates_within
+from alexnet_stages.preprocess.official import official_text
+from alexnet_stages.preprocess.rejects import read_rejects, write_rejects
+from alexnet_stages.preprocess.report import HANDLED, Contents, fact_key, make_report, text_of
+from alexnet_stages.preprocess.result import Result
+from alexnet_stages.preprocess.run import run
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 

@@ -26,11 +26,11 @@ from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.publish import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
-from stages.preprocess import run as run_module
-from stages.preprocess.cropping import write_crops
-from stages.preprocess.result import Result
-from stages.preprocess.sharding import Shard, parse_shard
-from stages.preprocess.sources import Sources
+from alexnet_stages.preprocess import run as run_module
+from alexnet_stages.preprocess.cropping import write_crops
+from alexnet_stages.preprocess.result import Result
+from alexnet_stages.preprocess.sharding import Shard, parse_shard
+from alexnet_stages.preprocess.sources import Sources
 
 PICTURES = 11
 
@@ -207,8 +207,8 @@ def test_the_last_shard_brings_the_report_on_all(tree: Path, tmp_path: Path) -> 
 
 
 def test_pca_of_shards_is_pca_of_one_piece(tree: Path, tmp_path: Path) -> None:
-    from stages.pca.config import PcaConfig
-    from stages.pca.run import run as pca
+    from alexnet_stages.pca.config import PcaConfig
+    from alexnet_stages.pca.run import run as pca
 
     preprocess(tree, tmp_path / "one.lmdb")
     make_shards(tree, tmp_path / "many.lmdb", 3)
@@ -224,12 +224,12 @@ def test_pca_of_shards_is_pca_of_one_piece(tree: Path, tmp_path: Path) -> None:
 def test_training_and_evaluation_do_not_see_the_shards(tree: Path, tmp_path: Path, narrow: list[str]) -> None:
     """Statistics of the one-piece store, training on shards; the same run, resumed and evaluated on one piece."""
     from alexnet_cli.artifacts.scores import read_scores
-    from stages.eval.config import EvalConfig
-    from stages.eval.run import run as evaluate
-    from stages.pca.config import PcaConfig
-    from stages.pca.run import run as pca
-    from stages.train.config import TrainConfig
-    from stages.train.run import run as train
+    from alexnet_stages.eval.config import EvalConfig
+    from alexnet_stages.eval.run import run as evaluate
+    from alexnet_stages.pca.config import PcaConfig
+    from alexnet_stages.pca.run import run as pca
+    from alexnet_stages.train.config import TrainConfig
+    from alexnet_stages.train.run import run as train
 
     one, many, stats = tmp_path / "one.lmdb", tmp_path / "many.lmdb", tmp_path / "stats.h5"
     preprocess(tree, one)

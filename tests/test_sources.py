@@ -16,10 +16,10 @@ from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.cli import main
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import crop_of
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.run import run
-from stages.preprocess.sources import Located, Sources, find_sources, read_located
-from stages.preprocess.sources.listing import Listing
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.run import run
+from alexnet_stages.preprocess.sources import Located, Sources, find_sources, read_located
+from alexnet_stages.preprocess.sources.listing import Listing
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
 

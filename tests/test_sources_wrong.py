@@ -14,9 +14,9 @@ from alexnet_cli import imagenet
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.errors import PictureError, UsageError
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.sources import Sources, checks, find_sources
-from stages.preprocess.sources.webdataset import expand_braces
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.sources import Sources, checks, find_sources
+from alexnet_stages.preprocess.sources.webdataset import expand_braces
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from miniature import IDS, WNIDS, Miniature
 from alexnet_cli.artifacts.scores import Scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
-from stages.ensemble.submission import best_classes, devkit_ids, file_order, submission_text
+from alexnet_stages.ensemble.submission import best_classes, devkit_ids, file_order, submission_text
 
 SIX = IDS[:6]
 

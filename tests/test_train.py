@@ -426,8 +426,8 @@ def test_a_damaged_record_ends_the_training_by_its_name(bench: Bench, capsys: Ca
 
 
 def test_a_training_can_be_called_from_python(bench: Bench) -> None:
-    from stages.train.config import TrainConfig
-    from stages.train.run import run
+    from alexnet_stages.train.config import TrainConfig
+    from alexnet_stages.train.run import run
 
     options: dict[str, Any] = {"recipe": "quickstart", "epochs": 1, "batch_size": 8, "quiet": True, "devices": "cpu"}
     config = TrainConfig(crops=bench.train.path, stats=bench.stats, out=bench.out, set=bench.sets, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import print_json
-from stages.ensemble.config import EnsembleConfig
+from alexnet_stages.ensemble.config import EnsembleConfig
 
 
 @command_from(EnsembleConfig)
@@ -20,7 +20,7 @@ def command(config: EnsembleConfig) -> None:
 
     Example: alexnet ensemble out/runs/1 out/runs/2 --crops out/val.lmdb --out out/ensemble
     """
-    from stages.ensemble.run import run
+    from alexnet_stages.ensemble.run import run
 
     result = run(config)
     if config.json:

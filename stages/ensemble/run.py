@@ -23,10 +23,10 @@ from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.evaluation import Scoring, score_to_file
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import Layout
-from stages.ensemble.config import EnsembleConfig
-from stages.ensemble.distinct import require_distinct
-from stages.ensemble.fit import Fit, fit_weights
-from stages.ensemble.submission import devkit_ids, file_order, submission_text
+from alexnet_stages.ensemble.config import EnsembleConfig
+from alexnet_stages.ensemble.distinct import require_distinct
+from alexnet_stages.ensemble.fit import Fit, fit_weights
+from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
 
 KIND = "ensemble"
 SCHEMA = 1

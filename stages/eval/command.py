@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import percent, print_json, print_table
-from stages.eval.config import EvalConfig
+from alexnet_stages.eval.config import EvalConfig
 
 _SHOWN = 20
 
@@ -18,7 +18,7 @@ def command(config: EvalConfig) -> None:
 
     Example: alexnet eval out/runs/1 out/val.lmdb --out out/scores/1.h5
     """
-    from stages.eval.run import run
+    from alexnet_stages.eval.run import run
 
     result = run(config)
     if config.json:

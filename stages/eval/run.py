@@ -16,7 +16,7 @@ from alexnet_cli.devices import choose_devices
 from alexnet_cli.evaluation import Scoring, score_to_file
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import Layout
-from stages.eval.config import EvalConfig
+from alexnet_stages.eval.config import EvalConfig
 
 
 @dataclass(frozen=True)

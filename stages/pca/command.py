@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
-from stages.pca.config import PcaConfig
+from alexnet_stages.pca.config import PcaConfig
 
 
 @command_from(PcaConfig)
@@ -17,7 +17,7 @@ def command(config: PcaConfig) -> None:
     Example: [bold]alexnet pca train.lmdb --out stats.h5[/bold]
     """
     from alexnet_cli.console import print_json
-    from stages.pca.run import print_result, run
+    from alexnet_stages.pca.run import print_result, run
 
     result = run(config)
     if config.json:

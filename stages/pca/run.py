@@ -24,7 +24,7 @@ from alexnet_cli.artifacts.publish import prepare_parent, refuse_existing
 from alexnet_cli.artifacts.statistics import Statistics, write_statistics
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
-from stages.pca.config import PcaConfig
+from alexnet_stages.pca.config import PcaConfig
 
 if TYPE_CHECKING:
     from alexnet_cli.parallel.ranks import Ranks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import print_facts, print_json
 from alexnet_cli.errors import InterruptedBySaveError
-from stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.config import PreprocessConfig
 
 
 @command_from(PreprocessConfig)
@@ -45,7 +45,7 @@ def command(config: PreprocessConfig) -> None:
     Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
              alexnet preprocess ILSVRC2012_img_val.tar --out val.lmdb
     """
-    from stages.preprocess.run import run
+    from alexnet_stages.preprocess.run import run
 
     try:
         result = run(config)

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import CommonOptions, Out, Workers
-from stages.preprocess.sharding import parse_shard
+from alexnet_stages.preprocess.sharding import parse_shard
 
 FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CODECS = ("raw", "jpeg")

@@ -9,8 +9,8 @@ from contextlib import closing
 from alexnet_cli.artifacts.crops import RECORD_BYTES
 from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.console import Talk
-from stages.preprocess.pool import Job, Outcome, crops_in_order
-from stages.preprocess.sources import Sources
+from alexnet_stages.preprocess.pool import Job, Outcome, crops_in_order
+from alexnet_stages.preprocess.sources import Sources
 
 STEP = 256
 """Pictures in one transaction. Fixed, so that neither workers nor interruptions shape the store."""

@@ -16,8 +16,8 @@ import numpy as np
 from alexnet_cli.artifacts.crops import DIGEST_BYTES, RECORD_BYTES
 from alexnet_cli.console import duration, size
 from alexnet_cli.errors import ResourceError
-from stages.preprocess.pool import Job, crop_chunk
-from stages.preprocess.sources import Located, Sources
+from alexnet_stages.preprocess.pool import Job, crop_chunk
+from alexnet_stages.preprocess.sources import Located, Sources
 
 TRIAL_PICTURES = 48
 """How many pictures are tried, evenly spread over all that remain."""

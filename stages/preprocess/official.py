@@ -14,7 +14,7 @@ from alexnet_cli.artifacts.crops import Crop
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.imagenet import DEFECTIVE, OFFICIAL, Official, is_ilsvrc2012
 from alexnet_cli.pictures import Facts
-from stages.preprocess.rejects import Rejects
+from alexnet_stages.preprocess.rejects import Rejects
 
 
 def official_set(names: Sequence[str], classes: ClassList) -> Official | None:

@@ -23,9 +23,9 @@ from alexnet_cli.artifacts.crops_shards import REPORT_FILE
 from alexnet_cli.artifacts.publish import write_text
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.pictures import Facts
-from stages.preprocess.duplicates import SHOWN, duplicates_between, duplicates_within
-from stages.preprocess.official import compare_with_official, known_defective, official_set, official_text
-from stages.preprocess.rejects import Rejects
+from alexnet_stages.preprocess.duplicates import SHOWN, duplicates_between, duplicates_within
+from alexnet_stages.preprocess.official import compare_with_official, known_defective, official_set, official_text
+from alexnet_stages.preprocess.rejects import Rejects
 
 TEXT_FILE = "report.txt"
 FIRST = 5

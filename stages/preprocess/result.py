@@ -10,9 +10,9 @@ from typing import Any
 
 from alexnet_cli.artifacts.crops_shards import name_shards
 from alexnet_cli.console import duration, size
-from stages.preprocess.official import official_text
-from stages.preprocess.rejects import REJECTS_FILE
-from stages.preprocess.report import (
+from alexnet_stages.preprocess.official import official_text
+from alexnet_stages.preprocess.rejects import REJECTS_FILE
+from alexnet_stages.preprocess.report import (
     TEXT_FILE,
     class_sizes_text,
     defective_text,

@@ -1,7 +1,7 @@
 """Pictures -> crop store. See `alexnet preprocess --help`.
 
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.run import run
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.run import run
 result = run(PreprocessConfig(source=Path("pictures/train"), out=Path("train.lmdb")))
 """
 
@@ -33,16 +33,16 @@ from alexnet_cli.errors import (
 )
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.pictures import active_pillow
-from stages.preprocess.config import PreprocessConfig
-from stages.preprocess.cropping import STEP, write_crops
-from stages.preprocess.estimate import estimate
-from stages.preprocess.names import NameList
-from stages.preprocess.pool import Job
-from stages.preprocess.rejects import REJECTS_FILE, Rejects, read_rejects, write_rejects
-from stages.preprocess.report import Contents, count_facts, make_report, write_report
-from stages.preprocess.result import Result
-from stages.preprocess.sharding import Shard, parse_shard
-from stages.preprocess.sources import Sources, find_sources
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.cropping import STEP, write_crops
+from alexnet_stages.preprocess.estimate import estimate
+from alexnet_stages.preprocess.names import NameList
+from alexnet_stages.preprocess.pool import Job
+from alexnet_stages.preprocess.rejects import REJECTS_FILE, Rejects, read_rejects, write_rejects
+from alexnet_stages.preprocess.report import Contents, count_facts, make_report, write_report
+from alexnet_stages.preprocess.result import Result
+from alexnet_stages.preprocess.sharding import Shard, parse_shard
+from alexnet_stages.preprocess.sources import Sources, find_sources
 
 _FORMAT = 2
 """Of an unfinished store: another one is begun again."""

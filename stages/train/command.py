@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import duration, percent, print_facts, print_json
-from stages.train.config import TrainConfig
+from alexnet_stages.train.config import TrainConfig
 
 
 @command_from(TrainConfig)
@@ -16,7 +16,7 @@ def command(config: TrainConfig) -> None:
 
     Example: alexnet train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe paper --out out/runs/1
     """
-    from stages.train.run import run
+    from alexnet_stages.train.run import run
 
     result = run(config)
     if config.json:

@@ -24,8 +24,8 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.network import Network
 from alexnet_cli.recipe import Recipe
-from stages.train.config import TrainConfig
-from stages.train.journal import Journal
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.journal import Journal
 
 ROLE = "init-from"
 """The origin's role among the parents of a run and its checkpoints."""

@@ -12,7 +12,7 @@ checks.py      what was expected and what was found
 find.py        all of it together
 """
 
-from stages.preprocess.sources.find import find_sources
-from stages.preprocess.sources.listing import Located, Sources, read_located
+from alexnet_stages.preprocess.sources.find import find_sources
+from alexnet_stages.preprocess.sources.listing import Located, Sources, read_located
 
 __all__ = ["Located", "Sources", "find_sources", "read_located"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_ilsvrc2012
-from stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.listing import Found
 
 _SHOWN = 3
 

@@ -15,7 +15,7 @@ from alexnet_cli.artifacts.manifest import digest_of
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError, read_picture
-from stages.preprocess.names import NameList
+from alexnet_stages.preprocess.names import NameList
 
 WHOLE_FILE = -1
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit
-from stages.preprocess.sources.folders import is_hidden
-from stages.preprocess.sources.labels import find_words
-from stages.preprocess.sources.tars import Archive, extension_of, first_members, is_picture, members
-from stages.preprocess.sources.webdataset import LISTS, expand_braces, is_shard, read_shard_list
+from alexnet_stages.preprocess.sources.folders import is_hidden
+from alexnet_stages.preprocess.sources.labels import find_words
+from alexnet_stages.preprocess.sources.tars import Archive, extension_of, first_members, is_picture, members
+from alexnet_stages.preprocess.sources.webdataset import LISTS, expand_braces, is_shard, read_shard_list
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
-from stages.preprocess.sources.folders import is_hidden
-from stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.folders import is_hidden
+from alexnet_stages.preprocess.sources.listing import Found
 
 _BLOCK = 512
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}

@@ -20,9 +20,9 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
-from stages.preprocess.sources.folders import is_hidden
-from stages.preprocess.sources.listing import Found, Listing
-from stages.preprocess.sources.tars import Archive, Member, members
+from alexnet_stages.preprocess.sources.folders import is_hidden
+from alexnet_stages.preprocess.sources.listing import Found, Listing
+from alexnet_stages.preprocess.sources.tars import Archive, Member, members
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 1_000_000
