@@ -24,6 +24,7 @@ from alexnet_cli.artifacts.checkpoint import (
     write_checkpoint,
 )
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.working import mark
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, ResourceError
 from alexnet_cli.initial_values import initialise
@@ -219,8 +220,9 @@ def test_a_checkpoint_replaces_the_one_of_the_same_step_whole(saved: Path) -> No
 
 def test_what_an_interrupted_save_left_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "step-00000006"
-    left = tmp_path / "step-00000006.partial"
+    left = tmp_path / ".step-00000006.alexnet-work"
     left.mkdir()
+    mark(left, "checkpoint", path)
     (left / "odd").write_text("half")
     write(path)
     assert not (path / "odd").exists() and not left.exists()

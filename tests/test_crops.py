@@ -146,7 +146,7 @@ def test_an_interrupted_store_continues_and_ends_the_same(tmp_path: Path) -> Non
     manifest = finish(second)
     assert manifest.digest == whole.digest
     assert (tmp_path / "parts.lmdb/data.mdb").stat().st_size == (tmp_path / "whole.lmdb/data.mdb").stat().st_size
-    assert not (tmp_path / "parts.lmdb.partial").exists()
+    assert not (tmp_path / ".parts.lmdb.alexnet-work").exists()
 
 
 def test_an_unfinished_store_of_another_plan_is_begun_again(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_an_unfinished_store_is_never_taken_for_a_finished_one(tmp_path: Path) -
     writer.commit(1, [record(0)], [])
     writer.close()
     assert "there is no such crops" in refusal(tmp_path / "a.lmdb")
-    assert "is no finished crops: run the same `alexnet preprocess` again" in refusal(tmp_path / "a.lmdb.partial")
+    assert "is no finished crops: run the same `alexnet preprocess` again" in refusal(tmp_path / ".a.lmdb.alexnet-work")
 
 
 def test_a_strangers_database_is_refused(tmp_path: Path) -> None:

@@ -209,8 +209,8 @@ def test_bad_pictures_end_the_command_when_all_others_are_done(
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--workers", workers)
     assert code == 3
     assert line == (
-        f"{tree}/ape/b.png: is empty, and 2 more (listed in {tmp_path}/a.lmdb.partial/rejects.tsv): repair or remove, "
-        "or give --allow-bad 3 to leave out (the good ones are not done again)"
+        f"{tree}/ape/b.png: is empty, and 2 more (listed in {tmp_path}/.a.lmdb.alexnet-work/rejects.tsv): repair or "
+        "remove, or give --allow-bad 3 to leave out (the good ones are not done again)"
     )
     assert not (tmp_path / "a.lmdb").exists()
     assert fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--allow-bad", 2)[0] == 3
