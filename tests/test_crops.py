@@ -281,8 +281,8 @@ def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb")
-    change_manifest(tmp_path / "a.lmdb", schema=2, tool="alexnet 9.0")
-    assert "was written by a newer alexnet 9.0 (format 2, this program reads up to 1)" in refusal(tmp_path / "a.lmdb")
+    change_manifest(tmp_path / "a.lmdb", schema=3, tool="alexnet 9.0")
+    assert "was written by a newer alexnet 9.0 (format 3, this program reads up to 2)" in refusal(tmp_path / "a.lmdb")
 
 
 def lose_manifest(path: Path) -> None:

@@ -28,8 +28,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-TEXT = Kind(name="text", tell=lambda path: path.read_bytes().startswith(b"ours"))
-FOLDER = Kind(name="crops", files=r"sub/new|sub/old|manifest\.json")
+TEXT = Kind(name="text", title="text", tell=lambda path: path.read_bytes().startswith(b"ours"))
+FOLDER = Kind(name="crops", title="crop store", files=r"sub/new|sub/old|manifest\.json")
 
 
 def finished(folder: Path, name: str) -> Path:
@@ -57,9 +57,8 @@ def test_an_error_while_writing_keeps_the_old_file_and_leaves_nothing_else(
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(
-        *{"write": (publish, "write_verified"), "fsync": (os, "fsync"), "replace": (Path, "replace")}[fault], fail
-    )
+    place = {"write": (publish, "write_verified"), "fsync": (os, "fsync"), "replace": (Path, "replace")}[fault]
+    monkeypatch.setattr(*place, fail)
     with pytest.raises(ResourceError, match=r"stats\.h5: Input/output error"):
         publish_file(out, b"ours: new", TEXT, overwrite=True)
     monkeypatch.undo()
@@ -254,7 +253,7 @@ def test_a_file_system_without_locks_is_called_that(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("fcntl.flock", flock)
     with (
-        pytest.raises(ResourceError, match=r"its file system has no file locks \(flock: "),
+        pytest.raises(ResourceError, match=r"has no file locks \(flock: "),
         only_writer(tmp_path / "x"),
     ):
         pytest.fail("no lock")

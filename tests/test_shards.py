@@ -23,7 +23,7 @@ from preprocessing import preprocess, save_noise
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.crops_shards import shard_folder, shard_range
 from alexnet_cli.artifacts.crops_writer import CropWriter
-from alexnet_cli.artifacts.publish import only_writer
+from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.preprocess import run as run_module

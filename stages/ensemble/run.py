@@ -97,11 +97,10 @@ def run(config: EnsembleConfig) -> Result:
     _refuse_outputs(config)
     store = None if config.crops is None else open_crops(config.crops)
     holdout = None if config.fit_weights is None else _holdout(config, store)
-    if config.submission is not None:
-        if store is not None:  # before hours of evaluation
-            file_order(store.names)
-            if len(store.classes):
-                devkit_ids(store.classes, config.devkit, str(store.path))
+    if config.submission is not None and store is not None:  # before hours of evaluation
+        file_order(store.names)
+        if len(store.classes):
+            devkit_ids(store.classes, config.devkit, str(store.path))
     with only_writer(config.out):
         work = begin_work(config.out, KIND, keep=True)
         (work / MEMBERS).mkdir(exist_ok=True)
@@ -127,7 +126,7 @@ def run(config: EnsembleConfig) -> Result:
 
 def _refuse_outputs(config: EnsembleConfig) -> None:
     """UsageError where an output may not be written."""
-    inputs = {f"member {number}": path for number, path in enumerate(config.members, 1)}
+    inputs: dict[str, Path | None] = {f"member {number}": path for number, path in enumerate(config.members, 1)}
     inputs |= {"--crops": config.crops, "--fit-weights": config.fit_weights, "--devkit": config.devkit}
     require_output(config.out, ENSEMBLE, overwrite=config.overwrite, inputs=inputs)
     if config.submission is not None:

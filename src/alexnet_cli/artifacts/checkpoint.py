@@ -72,8 +72,8 @@ def write_checkpoint(
         for name, tensors in ((MODEL, model), (MOMENTUM, momentum), (INPUT, transform.tensors())):
             plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
             files[name] = write_verified(work / name, save(plain))
-        for name, values, more in ((CONFIG, config, {"ensure_ascii": False}), (STATE, state, {})):
-            files[name] = write_verified(work / name, json.dumps(values, indent=2, **more).encode())
+        for name, values in ((CONFIG, config), (STATE, state)):
+            files[name] = write_verified(work / name, json.dumps(values, indent=2, ensure_ascii=False).encode())
         manifest = Manifest(
             kind=KIND,
             schema=SCHEMA,

@@ -27,6 +27,8 @@ class Kind:
 
     name: str
     """As in the manifest."""
+    title: str
+    """What people call one."""
     files: str | None = None
     """A regular expression: the paths inside the folder that belong to the artifact. None: it is a single file."""
     tell: Callable[[Path], bool] | None = None
@@ -105,10 +107,10 @@ def _require_own(path: Path, kind: Kind, *, overwrite: bool, goes_on: bool) -> N
     if not (overwrite or goes_on):
         raise UsageError(f"{path}: exists already: give --overwrite to replace it, or another --out")
     if not kind.owns(target):
-        raise UsageError(f"{path}: is no {kind.name} of alexnet's, so it is not replaced: choose another --out")
+        raise UsageError(f"{path}: is no {kind.title}, so it is not replaced: choose another --out")
     if overwrite and kind.files is not None and (file := kind.foreign(target)) is not None:
         raise UsageError(
-            f"{file}: does not belong to the {kind.name} in {path}, which is therefore not replaced: "
+            f"{file}: does not belong to the {kind.title} {path}, which is therefore not replaced: "
             "move it away, or choose another --out"
         )
 
@@ -177,20 +179,30 @@ def _json_of(file: Path) -> dict[str, object] | None:
 
 _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
 
-CROPS = Kind(name="crops", files=r"data\.mdb|lock\.mdb|plan\.json|manifest\.json|report\.(json|txt)|rejects\.tsv")
-STATISTICS = Kind(name="statistics", tell=lambda path: _hdf5_kind(path) == "statistics")
-CHECKPOINT = Kind(name="checkpoint", files=_CHECKPOINT)
+CROPS = Kind(
+    name="crops",
+    title="crop store",
+    files=r"data\.mdb|lock\.mdb|plan\.json|manifest\.json|report\.(json|txt)|rejects\.tsv",
+)
+STATISTICS = Kind(name="statistics", title="statistics file", tell=lambda path: _hdf5_kind(path) == "statistics")
+CHECKPOINT = Kind(name="checkpoint", title="checkpoint", files=_CHECKPOINT)
 RUN = Kind(
     name="run",
+    title="run folder",
     files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
     r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)",
     tell=_is_early_run,
 )
-SCORES = Kind(name="scores", tell=lambda path: _hdf5_kind(path) == "scores")
+SCORES = Kind(name="scores", title="scores file", tell=lambda path: _hdf5_kind(path) == "scores")
 ENSEMBLE = Kind(
-    name="ensemble", files=r"scores\.h5|(members|fit)\.json|table\.txt|manifest\.json|(members|holdout)/\d+\.h5"
+    name="ensemble",
+    title="ensemble",
+    files=r"scores\.h5|(members|fit)\.json|table\.txt|manifest\.json|(members|holdout)/\d+\.h5",
 )
 SAMPLE = Kind(
-    name="sample", files=r"sample\.json|manifest\.json|(train|val)/digit-\d/digit-\d_\d{5}\.JPEG", tell=_is_sample
+    name="sample",
+    title="sample",
+    files=r"sample\.json|manifest\.json|(train|val)/digit-\d/digit-\d_\d{5}\.JPEG",
+    tell=_is_sample,
 )
-SUBMISSION = Kind(name="submission", tell=_is_submission)
+SUBMISSION = Kind(name="submission", title="submission", tell=_is_submission)
