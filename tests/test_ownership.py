@@ -1,4 +1,4 @@
-"""Nothing but an artifact of a command's own kind is ever replaced, and no input: whatever lies there stays as it was."""
+"""A command replaces an artifact of its own kind, and no input; whatever else lies there stays as it was."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     require_output(config.out, STATISTICS, overwrite=config.overwrite, inputs={"CROPS": config.crops})
 
-A kind is told by its manifest, or by the mark of an unfinished one. All files of a folder must belong to the artifact: a folder
-that also holds somebody's notes is never replaced.
+A kind is told by its manifest, or by the mark of an unfinished one. All files of a folder must belong to the artifact:
+a folder that also holds somebody's notes is never replaced.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 For the output `out/train.lmdb` these lie beside it:
 
-    out/.train.lmdb.alexnet-work/     what is being written, from its first moment with `alexnet-unfinished.json`, the mark
+    out/.train.lmdb.alexnet-work/     what is being written, with `alexnet-unfinished.json`, our mark, in it
     out/.train.lmdb.alexnet-old/      for an instant, where the file system can't exchange two names
     out/.train.lmdb.alexnet-lock      held by the process that writes
 
