@@ -36,9 +36,9 @@ from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.patches import VIEWS, view
 from alexnet_cli.randomness import cached_views_of
 from alexnet_cli.recipe import Recipe
+from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.schedule import Schedule
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import StopRequest
 
 FEATURES = "features"
 """Folder of the features in a run folder."""

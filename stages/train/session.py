@@ -33,11 +33,11 @@ from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipe import Recipe
+from alexnet_cli.signals import StopRequest
 from alexnet_cli.update_rule import UpdateRule
 from alexnet_stages.train.init_from import Origin
 from alexnet_stages.train.journal import Journal
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.signals import StopRequest
 
 _LOOK_EVERY = 20
 """Steps between looks at the loss on a CUDA device: each look waits for the device."""

@@ -132,7 +132,7 @@ def _require_numbers(checkpoint: Checkpoint) -> None:
     """ArtifactError where a tensor is of no floating type, the input's of another shape, or a number is not finite."""
     path, transform = checkpoint.path, checkpoint.transform.tensors()
     mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
-    if mean[2:] != (3,) or len(mean) != 3 or scale != (3,) or noise != (3, 3):
+    if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
         raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
     for tensors in (checkpoint.model, transform, checkpoint.momentum):
         odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
