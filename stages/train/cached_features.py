@@ -250,4 +250,6 @@ class CachedSession(Session):
                 logits = self.network.connect(numbers.to(self.setting.device), None, self.rest)
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
+        finite = np.isfinite(probabilities).all(axis=1)
+        self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
         return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)

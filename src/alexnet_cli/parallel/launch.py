@@ -287,7 +287,8 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     error = outcome.get("error")
-    if guard.signal is not None and _own_error(folder) is None:  # the ranks had nothing to save
+    killed = any(code < 0 for code, _ in guard.exits.values())
+    if guard.signal is not None and not killed and _own_error(folder) is None:  # the ranks had nothing to save
         raise EndedBySignalError(guard.signal)
     if isinstance(error, ChildFailedError):  # it has seen every end, also of a process that was gone before a look
         for rank, failure in error.failures.items():
