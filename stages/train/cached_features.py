@@ -36,9 +36,9 @@ from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.patches import VIEWS, view
 from alexnet_cli.randomness import cached_views_of
 from alexnet_cli.recipe import Recipe
+from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.schedule import Schedule
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import StopRequest
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -254,4 +254,6 @@ class CachedSession(Session):
                 logits = self.network.connect(numbers.to(self.setting.device), None, self.rest)
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
+        finite = np.isfinite(probabilities).all(axis=1)
+        self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
         return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)

@@ -28,11 +28,11 @@ from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import stop_requests
 
 
 @dataclass(frozen=True)
