@@ -23,9 +23,9 @@ from alexnet_cli.artifacts.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.finite import not_finite
-from alexnet_cli.patches import InputTransform
+from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.reading import read_json_object
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.recipe import Recipe
 
 KIND = "checkpoint"
 SCHEMA = 2
@@ -112,15 +112,16 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
             if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
                 raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
         config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        recipe = Recipe.from_dict(config["recipe"])
         checkpoint = Checkpoint(
             path=path,
             manifest=manifest,
-            recipe=Recipe.from_dict(config["recipe"]),
+            recipe=recipe,
             classes=ClassList(
                 tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
             ),
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT)),
+            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at),
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=state,
         )
