@@ -23,7 +23,7 @@ Parallel = Annotated[
         "--parallel",
         help="columns: one column on each device (the paper's way); data: shares of the mini-batch; hybrid: "
         "convolutions by shares, fully-connected layers by neurons; auto: columns where they divide the devices.",
-        metavar="auto|columns|data|hybrid",
+        metavar="MODE",
     ),
 ]
 Timeout = Annotated[
@@ -39,10 +39,10 @@ Precision = Annotated[
         "--precision",
         help="fp32; tf32 (NVIDIA's 19-bit products, CUDA only); bf16 (bfloat16 maps and products, fp32 weights); "
         "fp64 (for checks).",
-        metavar="fp32|tf32|bf16|fp64",
+        metavar="TYPE",
     ),
 ]
-Compile = Annotated[bool, Option("--compile/--no-compile", help="Compile the network with torch.compile.")]
+Compile = Annotated[bool, Option("--compile", help="Compile the network with torch.compile.")]
 Views = Annotated[
     int, Option("--views", help="10: corners, centre and their mirror images; 1: centre.", metavar="1|10")
 ]
