@@ -192,7 +192,7 @@ def test_every_help_names_no_type_for_flags_and_what_must_be_given_first(capsys:
     assert "bool" not in text and "env var" not in text
     options = text[text.index("─ Options ─") :]
     required = [line[2] == "*" for line in options.splitlines() if re.match(r"│ [* ] *--", line)]
-    assert required and required == sorted(required, reverse=True), "the rows with an asterisk come first"
+    assert required == sorted(required, reverse=True), "the rows with an asterisk come first"
 
 
 def test_an_option_can_come_from_the_environment(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
