@@ -50,7 +50,12 @@ def commands() -> dict[str, frozenset[str]]:
     group = typer.main.get_command(build())
     assert isinstance(group, typer.core.TyperGroup)
     return {
-        name: frozenset(option for given in command.params for option in (*given.opts, *given.secondary_opts))
+        name: frozenset(
+            option
+            for one in (command, *getattr(command, "commands", {}).values())
+            for given in one.params
+            for option in (*given.opts, *given.secondary_opts)
+        )
         for name, command in group.commands.items()
     }
 
@@ -139,7 +144,7 @@ def test_the_readmes_tree_names_files_that_exist() -> None:
 def recipes() -> set[str]:
     return {
         path.name.removesuffix(".toml")
-        for path in files("alexnet_stages.train.recipes").iterdir()
+        for path in files("alexnet_cli.recipes").iterdir()
         if path.name.endswith(".toml")
     }
 

@@ -21,7 +21,7 @@ from alexnet_cli.help import CommandWithHelp, GroupWithHelp, meant_option
 
 STAGE_GROUP = "alexnet.stages"
 _ORDER = ("preprocess", "pca", "train", "eval", "ensemble")
-_BUILT_IN = ("sample", "summary", "contest", "doctor")
+_BUILT_IN = ("sample", "recipe", "summary", "contest", "doctor")
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALEXNET"}
 
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or bool(os.environ.get("ALEXNET_DEBUG"))
     words = [word for word in words if word != "--debug"]
     try:
-        outcome = build(_asked(words))(words or ["--help"], prog_name="alexnet", standalone_mode=False)
+        outcome = build(_asked(words))(words, prog_name="alexnet", standalone_mode=False)
         if outcome == 130:  # typer's word for Ctrl-C, said to nobody
             return _fail("interrupted", 130)
         return outcome if isinstance(outcome, int) else 0

@@ -43,7 +43,10 @@ class CommandWithHelp(_WithHelp, TyperCommand):
 
 
 class GroupWithHelp(_WithHelp, TyperGroup):
-    """A command with commands of its own."""
+    """A command with commands of its own; alone it shows its help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["--help"])
 
 
 def meant_option(error: BaseException) -> str | None:

@@ -148,7 +148,9 @@ def _lay_net(draft: _Draft, change: Mapping[str, Any], place_of: Callable[[str],
     net["order"] = order
     for name in _names(change, "remove"):
         if name not in order:
-            raise FieldError("remove", f"remove names '{name}', and there is no such layer: {nearest(name, order)}", "net")
+            raise FieldError(
+                "remove", f"remove names '{name}', and there is no such layer: {nearest(name, order)}", "net"
+            )
         order.remove(name)
         del net[name]
         _forget(draft, f"net.{name}")
@@ -165,7 +167,9 @@ def _lay_net(draft: _Draft, change: Mapping[str, Any], place_of: Callable[[str],
             table = {**net[name], **table}
         elif name not in order and "kind" not in table:
             known = [*order, "columns", "classes", "order", "remove"]
-            raise FieldError(name, f"has no layer '{name}', and a new one needs its kind: {nearest(name, known)}", "net")
+            raise FieldError(
+                name, f"has no layer '{name}', and a new one needs its kind: {nearest(name, known)}", "net"
+            )
         else:
             _forget(draft, f"net.{name}")
         net[name] = table
@@ -194,7 +198,9 @@ def _stand(order: list[str], name: str, after: Any) -> None:
     """Put a layer behind another; a new one without `after` stands last."""
     if after is not None:
         if after not in order or after == name:
-            raise FieldError(f"{name}.after", f"after = '{after}': there is no such layer: {nearest(str(after), order)}")
+            raise FieldError(
+                f"{name}.after", f"after = '{after}': there is no such layer: {nearest(str(after), order)}"
+            )
         if name in order:
             order.remove(name)
         order.insert(order.index(after) + 1, name)
