@@ -101,14 +101,14 @@ def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 
         from alexnet_cli.artifacts.checkpoint import write_checkpoint
         from alexnet_cli.artifacts.statistics import read_statistics
-        from alexnet_cli.initial_values import initialise
-        from alexnet_cli.network import Network
-        from alexnet_cli.patches import input_transform
-        from alexnet_cli.recipe import load_recipe
+        from alexnet_cli.input.patches import input_transform
+        from alexnet_cli.net.initial import initialise
+        from alexnet_cli.net.network import Network
+        from alexnet_cli.recipes.read import load_recipe
 
         narrow = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": len(store.classes)}
-        chosen = load_recipe(recipe).with_options(architecture=narrow)
-        network = Network(chosen.architecture)
+        chosen = load_recipe(recipe).with_options(net=narrow)
+        network = Network(chosen.net)
         initialise(network, "he", seed)
         with torch.no_grad():
             network.weights("fc8").weight.mul_(20 * chosen.input.divisor / 64)

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from alexnet_cli.architecture import Architecture, layers
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
 
 
 def test_the_papers_net_has_the_papers_parameters_layer_by_layer() -> None:
@@ -56,37 +56,37 @@ def test_summary_lists_the_recipes_in_plain_text(capsys: pytest.CaptureFixture[s
 
 
 def test_conv6_sees_both_columns_over_pool5_and_leaves_fc6_as_it_was() -> None:
-    by_name = {layer.name: layer for layer in layers(load_recipe("conv6").architecture)}
+    by_name = {layer.name: layer for layer in layers(load_recipe("conv6").net)}
     assert by_name["conv6"].weight_shape == (256, 256, 3, 3)
     assert by_name["conv6"].output_side == 6
     assert by_name["fc6"].weight_shape == (4096, 9216)
 
 
 def test_the_one_gpu_net_keeps_the_last_convolution_and_the_fully_connected_layers_whole() -> None:
-    by_name = {layer.name: layer for layer in layers(load_recipe("one-column").architecture)}
+    by_name = {layer.name: layer for layer in layers(load_recipe("one-column").net)}
     assert [by_name[f"conv{number}"].outputs for number in range(1, 6)] == [48, 128, 192, 192, 256]
     assert by_name["fc6"].weight_shape == (4096, 9216)
     assert all(layer.groups == 1 for layer in by_name.values())
 
 
 def test_columns_that_never_speak_meet_only_in_fc8() -> None:
-    groups = {layer.name: layer.groups for layer in layers(load_recipe("no-exchange").architecture)}
+    groups = {layer.name: layer.groups for layer in layers(load_recipe("no-exchange").net)}
     assert groups["conv3"] == groups["fc6"] == groups["fc7"] == 2
     assert groups["fc8"] == 1
 
 
 def test_pooling_without_overlap_gives_maps_of_the_same_size() -> None:
-    sides = [layer.output_side for layer in layers(load_recipe("no-overlap").architecture)]
+    sides = [layer.output_side for layer in layers(load_recipe("no-overlap").net)]
     assert sides == [layer.output_side for layer in layers(Architecture())]
 
 
 def test_the_orders_are_the_papers_and_the_sources() -> None:
-    paper, source = Architecture(), load_recipe("source-2012").architecture
+    paper, source = Architecture(), load_recipe("source-2012").net
     assert paper.after("conv1") == ("activation", "norm", "pool")
     assert source.after("conv1") == ("norm", "pool", "activation")
     assert source.after("conv2") == ("activation", "norm", "map norm", "pool")
     assert source.after("conv5") == ("pool", "activation")
-    assert load_recipe("no-norm").architecture.after("conv2") == ("activation", "pool")
+    assert load_recipe("no-norm").net.after("conv2") == ("activation", "pool")
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.cli import main
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network
 
 MakeStore = Callable[..., CropStore]
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -76,7 +76,7 @@ def taken(checkpoint: Checkpoint, origin: Checkpoint, layer: str) -> bool:
 
 
 def first_values(checkpoint: Checkpoint, seed: int) -> dict[str, Tensor]:
-    network = Network(checkpoint.recipe.architecture)
+    network = Network(checkpoint.recipe.net)
     initialise(network, checkpoint.recipe.training.initial_values, seed)
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 

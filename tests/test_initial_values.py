@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.architecture import Architecture
-from alexnet_cli.initial_values import SCHEMES, initialise
-from alexnet_cli.network import Network, column_rows
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.net.initial import SCHEMES, initialise
+from alexnet_cli.net.network import Network, column_rows
+from alexnet_cli.recipes.read import load_recipe
 
 NET = Architecture(kernels=(48, 64, 96, 96, 64), conv6=True, conv6_kernels=64, hidden=200, classes=100)
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli.architecture import Architecture
 from alexnet_cli.errors import UsageError
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network, Placement, column_rows, load_whole
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network, Placement, column_rows, load_whole
+from alexnet_cli.recipes.net import Net
+from alexnet_cli.recipes.read import load_recipe
 
 SMALL = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 7}
 SOURCE_ORDER = ("source-2012", "conv6", "conv6-pretrain")
@@ -24,13 +24,13 @@ VARIANTS = ("paper", *SOURCE_ORDER, "no-norm", "no-overlap", "no-exchange", "one
 def small(recipe: str) -> Architecture:
     """A recipe's net, narrower; with the same-map norm and LRN strong enough to matter."""
     values: dict[str, Any] = {**SMALL, "norm_alpha": 0.05, "map_norm_alpha": 0.5}
-    own = load_recipe(recipe).architecture
+    own = load_recipe(recipe).net
     values |= {"bottleneck": 6} if own.bottleneck else {}
     values |= {"hidden_fc6": 24} if own.hidden_fc6 else {}
     return dataclasses.replace(own, **values)
 
 
-def made(architecture: Architecture) -> Network:
+def made(architecture: Net) -> Network:
     network = Network(architecture)
     initialise(network, "he", 3)
     with torch.no_grad():
@@ -40,19 +40,19 @@ def made(architecture: Architecture) -> Network:
     return network.double()
 
 
-def norm(net: Architecture, maps: Tensor) -> Tensor:
+def norm(net: Net, maps: Tensor) -> Tensor:
     columns = maps.chunk(net.columns, 1)
     return torch.cat(
         [functional.local_response_norm(maps, 5, net.norm_alpha, net.norm_beta, net.norm_k) for maps in columns], 1
     )
 
 
-def map_norm(net: Architecture, maps: Tensor) -> Tensor:
+def map_norm(net: Net, maps: Tensor) -> Tensor:
     squares = 25 * functional.avg_pool2d(maps**2, 5, 1, 2)
     return maps / (1 + net.map_norm_alpha / 25 * squares) ** 0.75
 
 
-def reference(net: Architecture, weights: dict[str, Tensor], x: Tensor, source: bool) -> Tensor:
+def reference(net: Net, weights: dict[str, Tensor], x: Tensor, source: bool) -> Tensor:
     """Column by column: each keeps its own maps in a list, and sees the others' only where the paper says so."""
     act = torch.relu if net.activation == "relu" else torch.tanh
     window = 3 if net.overlapping_pooling else 2
@@ -132,7 +132,7 @@ def test_the_picture_hangs_over_by_three_zero_pixels_at_the_right_and_bottom_onl
 
 def test_the_whole_nets_tensors_have_the_shapes_that_others_rely_on() -> None:
     with torch.device("meta"):
-        shapes = {name: tuple(p.shape) for name, p in Network(load_recipe("conv6").architecture).named_parameters()}
+        shapes = {name: tuple(p.shape) for name, p in Network(load_recipe("conv6").net).named_parameters()}
     assert shapes["conv1.weight"] == (96, 3, 11, 11)
     assert shapes["conv2.weight"] == (256, 48, 5, 5)
     assert shapes["conv3.weight"] == (384, 256, 3, 3)
@@ -154,7 +154,7 @@ def test_two_columns_apart_compute_what_they_compute_together(recipe: str) -> No
         torch.testing.assert_close(output, whole(patches), rtol=1e-10, atol=1e-10)
 
 
-def run_in_step(net: Architecture, tensors: dict[str, Tensor], patches: Tensor) -> list[Tensor]:
+def run_in_step(net: Net, tensors: dict[str, Tensor], patches: Tensor) -> list[Tensor]:
     """Each column in a thread of its own, every exchange a barrier at which maps change hands."""
     import threading
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from alexnet_cli import patches as patches_module
 from alexnet_cli.artifacts.statistics import Statistics
-from alexnet_cli.patches import VIEWS, InputTransform, input_transform, training_patches, view
+from alexnet_cli.input.patches import VIEWS, InputTransform, input_transform, training_patches, view
 from alexnet_cli.randomness import Draws, draws_of
-from alexnet_cli.recipe import Input
+from alexnet_cli.recipes.recipe import Input
 
 Floats = NDArray[np.float64]
 

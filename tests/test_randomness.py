@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from alexnet_cli.architecture import Architecture
 from alexnet_cli.randomness import Draws, draws_of, dropout_masks, order_of
 
 NET = Architecture(kernels=(4, 8, 8, 8, 8), hidden=500, classes=3)

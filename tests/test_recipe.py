@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from alexnet_cli.architecture import layers
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipe import Recipe, load_recipe, recipe_files
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe, recipe_files
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.run import resolve_recipe
 
@@ -56,7 +57,7 @@ def test_every_recipe_can_be_read_makes_a_net_and_says_what_it_is(name: str) -> 
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.about
-    assert layers(recipe.architecture)[-1].name == "fc8"
+    assert layers(recipe.net)[-1].name == "fc8"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_recipe_changes_only_what_its_own_lines_name(name: str) -> None:
 
 def test_the_papers_numbers_are_the_papers() -> None:
     recipe = load_recipe("paper")
-    net, training = recipe.architecture, recipe.training
+    net, training = recipe.net, recipe.training
     assert sum(layer.parameters for layer in layers(net)) == 60_965_224
     assert (net.norm_k, net.norm_alpha, net.norm_beta, net.norm_window, net.dropout) == (2.0, 1e-4, 0.75, 5, 0.5)
     assert (training.batch_size, training.rate, training.momentum, training.weight_decay) == (128, 0.01, 0.9, 0.0005)
@@ -113,7 +114,7 @@ def test_a_third_partys_package_adds_recipes_that_extend_ours(package: Path) -> 
     (package / "tinier.toml").write_text('extends = "tiny"\n[architecture]\nhidden = 32\n[training]\nepochs = 3\n')
     recipe = load_recipe("tinier")
     assert recipe.name == "tinier"
-    assert (recipe.architecture.hidden, recipe.architecture.conv6, recipe.training.epochs) == (32, True, 3)
+    assert (recipe.net.hidden, recipe.net.conv6, recipe.training.epochs) == (32, True, 3)
     assert recipe.training.momentum == 0.9
     assert "tiny" in recipe_files()
 
@@ -192,21 +193,21 @@ def test_set_takes_tomls_notation() -> None:
         "training.schedule='steps'",
         "training.changes=[{epoch=2, layers={conv1=0.0}}]",
     )
-    assert recipe.architecture.conv6 is True
-    assert recipe.architecture.kernels == (4, 8, 8, 8, 8)
+    assert recipe.net.conv6 is True
+    assert recipe.net.kernels == (4, 8, 8, 8, 8)
     assert (recipe.training.rate, recipe.training.patience) == (0.001, 7)
     assert recipe.training.weight_decay == 0.0 and isinstance(recipe.training.weight_decay, float)
     assert recipe.training.changes[0].layers == {"conv1": 0.0}
 
 
 def test_set_takes_a_word_without_quotes_as_text() -> None:
-    assert resolved("architecture.activation=tanh").architecture.activation == "tanh"
+    assert resolved("architecture.activation=tanh").net.activation == "tanh"
 
 
 def test_options_win_over_set_and_the_stores_classes_over_both() -> None:
     recipe = resolved("training.rate=0.5", "architecture.classes=99", rate=0.25, epochs=3, batch_size=7)
     assert (recipe.training.rate, recipe.training.epochs, recipe.training.batch_size) == (0.25, 3, 7)
-    assert recipe.architecture.classes == 10
+    assert recipe.net.classes == 10
 
 
 @pytest.mark.parametrize("value", ["False", "no", "0", '"false"'])

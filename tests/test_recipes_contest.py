@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from alexnet_cli.architecture import layers
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.schedule import Schedule
 
 RECIPES = Path(__file__).parent.parent / "stages" / "train" / "recipes"
@@ -114,7 +115,7 @@ def test_every_line_of_a_recipe_says_where_it_comes_from(name: str) -> None:
 
 def test_the_papers_parameters_are_untouched_by_what_the_variants_can_do() -> None:
     def parameters(name: str) -> int:
-        return sum(layer.parameters for layer in layers(load_recipe(name).architecture))
+        return sum(layer.parameters for layer in layers(load_recipe(name).net))
 
     assert parameters("paper") == parameters("source-2012") == parameters("finetune-last") == 60_965_224
     conv6 = 256 * (256 * 9 + 1)
@@ -129,7 +130,7 @@ def test_the_papers_parameters_are_untouched_by_what_the_variants_can_do() -> No
 
 
 def test_the_bottleneck_is_linear_and_sees_both_columns() -> None:
-    net = {layer.name: layer for layer in layers(load_recipe("conv6-pretrain").architecture)}
+    net = {layer.name: layer for layer in layers(load_recipe("conv6-pretrain").net)}
     assert net["bottleneck"].weight_shape == (2048, 4096)
     assert net["bottleneck"].after == ()
     assert net["bottleneck"].groups == 1

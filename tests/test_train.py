@@ -22,7 +22,7 @@ from alexnet_cli.artifacts.publish import only_writer
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
-from alexnet_cli.network import Network, load_whole
+from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.randomness import draws_of, order_of
 
 MakeStore = Callable[..., CropStore]
@@ -209,7 +209,7 @@ def test_a_step_is_the_update_rule_with_the_gradient_of_the_mean_loss(bench: Ben
     assert bench("--quiet", "--batch-size", 24, "--rate", rate, "--set", "training.weight_decay=0.1") == 0
     first = read_checkpoint(RunFolder(bench.out).checkpoint_path(1), to_train=True)
     second = read_checkpoint(RunFolder(bench.out).checkpoint_path(2))
-    network = Network(first.recipe.architecture).double()
+    network = Network(first.recipe.net).double()
     load_whole(network, first.model)
     patches = torch.from_numpy(patches_by_hand(bench, 2, 0.1, 64.0))
     loss = functional.cross_entropy(network(patches), torch.from_numpy(bench.train.labels))

@@ -20,8 +20,8 @@ from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, d
 from alexnet_cli.artifacts.publish import partial_of, publish_folder
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
-from alexnet_cli.patches import InputTransform
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.recipes.recipe import Recipe
 
 KIND = "checkpoint"
 SCHEMA = 1
@@ -108,15 +108,16 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
             if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
                 raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        recipe = Recipe.from_dict(config["recipe"])
         return Checkpoint(
             path=path,
             manifest=manifest,
-            recipe=Recipe.from_dict(config["recipe"]),
+            recipe=recipe,
             classes=ClassList(
                 tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
             ),
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT)),
+            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at),
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=json.loads((path / STATE).read_text(encoding="utf-8")),
         )

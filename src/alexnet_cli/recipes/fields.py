@@ -57,7 +57,7 @@ def section(kind: type[Section], table: str, values: Any, **known: Any) -> Secti
     """
     if not isinstance(values, Mapping):
         raise FieldError("", f"is a table of fields, not {values!r}").under(table)
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     try:
         for name in values:
             if name not in hints:
@@ -87,7 +87,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, Mapping):
             raise FieldError(name, f"{name} is a table in braces, not {value!r}")
         return {key: _typed(inner[1], item, f"{name}.{key}") for key, item in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         return section(hint, name, value)

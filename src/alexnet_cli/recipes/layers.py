@@ -41,7 +41,8 @@ class Convolution(Spec):
     padding: int = 0
     """Zeros around the maps."""
     overhang: int = 0
-    """More zeros at the right and bottom edge only: conv1's last kernels hang over by 3, 1 + ceil((224 − 11)/4) = 55."""
+    """More zeros at the right and bottom edge only: conv1's last kernels hang over by 3, 1 + ceil((224 − 11)/4) = 55
+    of them in a row."""
     sees: Sees = "column"
 
     def __post_init__(self) -> None:

@@ -130,6 +130,11 @@ class Layer:
         return self.spec.size if isinstance(self.spec, Convolution) else 1
 
     @property
+    def stride(self) -> int:
+        """Pixels from kernel to kernel."""
+        return self.spec.stride if isinstance(self.spec, Convolution) else 1
+
+    @property
     def seen(self) -> int:
         """Channels, or numbers, that come in from all columns."""
         return self.input_channels * (1 if isinstance(self.spec, Convolution) else self.input_side**2)

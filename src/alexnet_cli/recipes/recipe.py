@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ class Training:
     fresh: tuple[str, ...] = ()
     """Layers that are not taken from the origin even where they fit."""
     keep_net: bool = False
-    """Architecture and input are the origin's in place of the recipe's; the classes are the training pictures'."""
+    """Net and input are the origin's in place of the recipe's; the classes are the training pictures'."""
     cached_features: bool = False
     """Compute what the frozen layers below the first trained one give once per view, and train from that."""
     cached_views: int = 10
@@ -189,3 +189,18 @@ class Recipe:
             input=section(Input, "input", values.get("input", {})),
             training=section(Training, "training", values.get("training", {})),
         )
+
+
+def differing(was: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(path, before, now) of every value in which two recipes' dictionaries differ; None where one has none."""
+    for name in dict.fromkeys((*was, *now)):
+        before, after = was.get(name), now.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from differing(before, after, f"{above}{name}.")
+        elif _plain(before) != _plain(after):
+            yield f"{above}{name}", before, after
+
+
+def _plain(value: Any) -> Any:
+    """A JSON round trip makes lists of tuples."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -14,11 +14,31 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from alexnet_cli.recipes.layers import MapNorm
+from alexnet_cli.recipes.layers import Norm as NormSpec
 
 _BLOCK_FLOATS = 512 * 1024
 """Numbers in a block: 2 MB in float32, the fastest of 64k … 1M where measured: most passes hit the cache."""
+
+
+class Norm(nn.Module):
+    """The layer: over neighbouring maps of each column, or, for a `map_norm`, over neighbouring pixels of each map."""
+
+    def __init__(self, spec: NormSpec, columns: int) -> None:
+        super().__init__()
+        self.spec, self.columns = spec, columns
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) → the same shape."""
+        spec = self.spec
+        if isinstance(spec, MapNorm):
+            return same_map_norm(maps, k=spec.k, alpha=spec.alpha, beta=spec.beta, window=spec.window)
+        return local_response_norm(
+            maps, groups=self.columns, k=spec.k, alpha=spec.alpha, beta=spec.beta, window=spec.window
+        )
 
 
 def local_response_norm(maps: Tensor, *, groups: int, k: float, alpha: float, beta: float, window: int) -> Tensor:
@@ -104,7 +124,7 @@ def _blocks(*tensors: Tensor, groups: int, over: str) -> Any:
     else:
         views = list(tensors)
     first = views[0]
-    if first.device.type != "cpu" or torch.compiler.is_compiling():
+    if first.device.type != "cpu" or not len(first) or torch.compiler.is_compiling():
         return [tuple(views)]
     step = max(1, _BLOCK_FLOATS // max(1, first[0].numel()))
     return zip(*(torch.split(view, step) for view in views), strict=True)

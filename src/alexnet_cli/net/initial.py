@@ -15,9 +15,9 @@ import math
 
 import torch
 
-from alexnet_cli.architecture import Layer
-from alexnet_cli.network import Network
+from alexnet_cli.net.network import Network
 from alexnet_cli.randomness import INITIAL, torch_generator
+from alexnet_cli.recipes.net import Layer
 
 SCHEMES = ("paper", "source-2012", "he")
 _ONES = {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}

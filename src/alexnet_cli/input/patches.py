@@ -6,17 +6,17 @@ the crops' own order, so that nothing is transposed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.architecture import PATCH
-from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.randomness import Draws
-from alexnet_cli.recipe import Input
+from alexnet_cli.recipes.net import PATCH
+from alexnet_cli.recipes.recipe import Input
 
 VIEWS = tuple(
     (row, column, flip) for flip in (False, True) for row, column in ((16, 16), (0, 0), (0, 32), (32, 0), (32, 32))
@@ -25,6 +25,19 @@ VIEWS = tuple(
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Statistics(Protocol):
+    """What is taken from a training set's statistics (artifacts/statistics.py)."""
+
+    @property
+    def mean_image(self) -> NDArray[np.float64]: ...
+    @property
+    def eigenvalues(self) -> NDArray[np.float64]: ...
+    @property
+    def eigenvectors(self) -> NDArray[np.float64]: ...
+    @property
+    def standard_deviations(self) -> NDArray[np.float64]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +51,21 @@ class InputTransform:
     noise: Tensor
     """float32 (3, 3): P·diag(s); α times its transpose is the colour noise, 0–255 (columns of P are eigenvectors)."""
 
+    mean_at: str = "patch"
+    """Which 224×224 of the mean is subtracted: that at the patch's place, or always the centre (`input.mean_at`)."""
+
     def to(self, device: torch.device | str) -> InputTransform:
         """The same on a device."""
-        return InputTransform(self.mean.to(device), self.scale.to(device), self.noise.to(device))
+        return InputTransform(self.mean.to(device), self.scale.to(device), self.noise.to(device), self.mean_at)
+
+    def mean_of(self, row: int, column: int, flip: bool) -> Tensor:
+        """The mean that is subtracted from a patch before it is mirrored, (224, 224, 3). The centre of the mean image
+        meets the mirrored patch unmirrored: so it is mirrored here, and once more with the patch."""
+        if self.mean_at == "patch":
+            return self.mean[row : row + PATCH, column : column + PATCH]
+        edge = (len(self.mean) - PATCH) // 2
+        centre = self.mean[edge : edge + PATCH, edge : edge + PATCH]
+        return centre.flip(1) if flip else centre
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, for a checkpoint."""
@@ -57,13 +82,14 @@ def input_transform(statistics: Statistics, recipe: Input) -> InputTransform:
     eigenvalue = recipe.noise_scale == "eigenvalue"
     size = statistics.eigenvalues if eigenvalue else statistics.standard_deviations
     noise = statistics.eigenvectors * size
-    return InputTransform(*(torch.from_numpy(np.array(array, np.float32)) for array in (mean, scale, noise)))
+    tensors = [torch.from_numpy(np.array(array, np.float32)) for array in (mean, scale, noise)]
+    return InputTransform(tensors[0], tensors[1], tensors[2], recipe.mean_at)
 
 
 def training_patches(
     crops: Tensor, draws: Draws, transform: InputTransform, *, colour_noise: float, noise_divides: bool = False
 ) -> Tensor:
-    """Cut, mirror, subtract the mean at the patch's place, add colour noise, scale.
+    """Cut, mirror, subtract the mean (`mean_at` says which part of it), add colour noise, scale.
 
     crops: uint8 (N, 256, 256, 3) on the transform's device. draws: of these N pictures. colour_noise: the standard
     deviation of α. noise_divides: divide by 1 + colour_noise while there is noise (2012 source).
@@ -73,7 +99,7 @@ def training_patches(
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
     cut = _cut_each if crops.device.type == "cpu" else _cut_together
-    return cut(crops, draws.offsets, draws.flips, transform.mean, shift, scale).permute(0, 3, 1, 2)
+    return cut(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
 
 
 def views_of(count: int, *, mirrored: bool) -> tuple[tuple[int, int, bool], ...]:
@@ -85,51 +111,40 @@ def view(crops: Tensor, which: tuple[int, int, bool], transform: InputTransform)
     """One test view of every crop, (N, 3, 224, 224); `which` is an entry of VIEWS."""
     row, column, flip = which
     rows, columns = slice(row, row + PATCH), slice(column, column + PATCH)
-    patches = (crops[:, rows, columns].float() - transform.mean[rows, columns]) * transform.scale
+    patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale
     patches = patches.permute(0, 3, 1, 2)
     return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
 
 
-def _cut_each(
-    crops: Tensor,
-    offsets: NDArray[np.int64],
-    flips: NDArray[np.bool_],
-    mean: Tensor,
-    shift: Tensor,
-    scale: Tensor,
-) -> Tensor:
+def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
     """One picture after the other: on a CPU each stays in the cache from cut to scale."""
     out = torch.empty(len(crops), PATCH, PATCH, 3, device=crops.device)
     wide_shift = (shift * scale).repeat(1, PATCH)
     wide_scale = scale.repeat(PATCH)
-    scaled_mean = mean * scale
-    for index, ((row, column), flip) in enumerate(zip(offsets.tolist(), flips.tolist(), strict=True)):
+    scaled = replace(transform, mean=transform.mean * scale)
+    for index, ((row, column), flip) in enumerate(zip(draws.offsets.tolist(), draws.flips.tolist(), strict=True)):
         rows, columns = slice(row, row + PATCH), slice(column, column + PATCH)
         # Rows of 224·3 numbers: an innermost dimension of 3 would be too short to vectorise.
         target = out[index].view(PATCH, PATCH * 3)
         torch.mul(crops[index, rows, columns].reshape(PATCH, PATCH * 3), wide_scale, out=target)
-        target.sub_(scaled_mean[rows, columns].reshape(PATCH, PATCH * 3)).add_(wide_shift[index])
+        target.sub_(scaled.mean_of(row, column, flip).reshape(PATCH, PATCH * 3)).add_(wide_shift[index])
         if flip:
             out[index] = out[index].flip(1)
     return out
 
 
-def _cut_together(
-    crops: Tensor,
-    offsets: NDArray[np.int64],
-    flips: NDArray[np.bool_],
-    mean: Tensor,
-    shift: Tensor,
-    scale: Tensor,
-) -> Tensor:
+def _cut_together(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
     """All pictures in a few kernels, through index arithmetic."""
     device = crops.device
-    places = torch.from_numpy(offsets).to(device)
-    mirrored = torch.from_numpy(flips).to(device)
+    places = torch.from_numpy(draws.offsets).to(device)
+    mirrored = torch.from_numpy(draws.flips).to(device)
     along = torch.arange(PATCH, device=device)
     rows = (places[:, :1] + along)[:, :, None]
     columns = (places[:, 1:] + torch.where(mirrored[:, None], PATCH - 1 - along, along))[:, None, :]
     picture = torch.arange(len(crops), device=device)[:, None, None]
     patches = crops[picture, rows, columns].float()
-    patches = patches.sub_(mean[rows, columns]).add_(shift[:, None, None, :])
+    own_place = transform.mean_at == "patch"
+    patches = patches.sub_(transform.mean[rows, columns] if own_place else transform.mean_of(0, 0, False)).add_(
+        shift[:, None, None, :]
+    )
     return patches.mul_(scale)
