@@ -126,7 +126,8 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=identify)
 def test_every_recipe_given_to_a_command_exists(page: Path) -> None:
-    names = re.findall(r"(?:--recipe |\b(?:[A-Z]+_)?RECIPE=)([a-z][a-z0-9-]*)(?![a-z0-9-]|\.toml)", page.read_text(encoding="utf-8"))
+    named = r"(?:--recipe |\b(?:[A-Z]+_)?RECIPE=)([a-z][a-z0-9-]*)(?![a-z0-9-]|\.toml)"
+    names = re.findall(named, page.read_text(encoding="utf-8"))
     assert set(names) <= recipes()
 
 
