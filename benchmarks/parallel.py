@@ -30,7 +30,6 @@ from alexnet_cli.devices import autocast, choose_devices, prepare
 from alexnet_cli.input.patches import VIEWS, InputTransform, view
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
-from alexnet_cli.net.network import Network
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import Layout, choose_layout
@@ -55,7 +54,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     """Seconds a step, bytes that this rank sent in one, and its peak memory."""
     prepare(ranks.device, work.precision, processes=ranks.local_world)
     net = load_recipe(work.recipe).net
-    network = Network(net, ranks.placement(net))
+    network = ranks.network(net)
     initialise(network, "he", 0)
     network.to(ranks.device)
     parameters = dict(network.named_parameters())

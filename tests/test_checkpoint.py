@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import NARROW_NET
 from safetensors import safe_open
 
 from alexnet_cli.artifacts.checkpoint import (
@@ -37,8 +38,7 @@ FILES = ("model.safetensors", "momentum.safetensors", "input.safetensors", "conf
 
 
 def recipe_of(name: str = "conv6") -> Recipe:
-    narrow = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 3}
-    return load_recipe(name).with_options(net=narrow)
+    return load_recipe(name).with_options(net={**NARROW_NET, "classes": 3})
 
 
 def write(path: Path, *, seed: int = 1, **changed: Any) -> Manifest:
@@ -119,7 +119,8 @@ def test_the_files_can_be_read_by_others(saved: Path) -> None:
     assert {path.name for path in saved.iterdir()} == {*FILES, "manifest.json"}
     config = json.loads((saved / "config.json").read_text())
     assert config["classes"] == ["ape", "bat", "cat"]
-    assert config["recipe"]["architecture"]["kernels"] == [4, 8, 8, 8, 8]
+    assert config["recipe"]["net"]["conv1"]["kernels"] == 4
+    assert config["recipe"]["net"]["dropout6"]["convention"] == "2012"
     manifest = json.loads((saved / "manifest.json").read_text())
     assert manifest["kind"] == "checkpoint"
     assert manifest["details"]["step"] == 6

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import NARROW, MakeStore
+from conftest import NARROW_NET, MakeStore
 from miniature import IDS, WNIDS, WORDS
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, write_checkpoint
@@ -33,9 +33,7 @@ def scores_of(classes: ClassList) -> Scores:
 
 
 def narrow_checkpoint(path: Path, classes: ClassList) -> Path:
-    values = dict(item.removeprefix("architecture.").split("=") for item in NARROW)
-    architecture = {name: json.loads(value) for name, value in values.items()} | {"classes": len(classes)}
-    recipe = load_recipe("paper").with_options(net=architecture)
+    recipe = load_recipe("paper").with_options(net={**NARROW_NET, "classes": len(classes)})
     torch.manual_seed(1)
     model = dict(Network(recipe.net).named_parameters())
     with torch.no_grad():

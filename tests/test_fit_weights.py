@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MakeStore, coloured_crops
+from conftest import NARROW_NET, MakeStore, coloured_crops
 from crc32c import crc32c
 from miniature import jpeg
 from numpy.typing import NDArray
@@ -160,8 +160,7 @@ def test_few_pictures_and_gains_within_noise_are_warned_of() -> None:
 
 def make_checkpoint(path: Path, store: CropStore, seed: int) -> Path:
     """An untrained narrow net that calls itself trained on a store."""
-    narrow = {"kernels": (4, 8, 8, 8, 8), "hidden": 16, "classes": len(store.classes)}
-    recipe = load_recipe("paper").with_options(net=narrow)
+    recipe = load_recipe("paper").with_options(net={**NARROW_NET, "classes": len(store.classes)})
     network = Network(recipe.net)
     initialise(network, "he", seed)
     write_checkpoint(

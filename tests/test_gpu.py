@@ -70,7 +70,7 @@ def distance(first: Path, second: Path) -> float:
 
 
 def test_a_training_without_dropout_is_the_cpus_in_float64(make_config: MakeConfig) -> None:
-    options = [*make_config("any").set, "architecture.dropout=0.0"]  # masks are drawn by the device
+    options = [*make_config("any").set, "net.remove=['dropout6', 'dropout7']"]  # masks are drawn by the device
     on_cuda, on_cpu = make_config("cuda", set=options), make_config("cpu", set=options, devices="cpu")
     train(on_cuda)
     train(on_cpu)

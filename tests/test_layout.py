@@ -7,7 +7,7 @@ import torch
 
 from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.net.network import Network, Placement
+from alexnet_cli.net.network import Here, Network
 from alexnet_cli.parallel.layout import Layout, choose_layout, share_of
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
@@ -67,9 +67,9 @@ def test_the_ranks_together_hold_every_parameter_of_the_net(mode: str, recipe: s
     copies = {"columns": 2, "data": 4, "hybrid": 1}[mode]
     for rank in range(world):
         part, parts = layout.part(rank)
-        placement = Placement(held=layout.held(rank), part=part, parts=parts)
+        here = Here(held=layout.held(rank), part=part, parts=parts)
         with torch.device("meta"):
-            network = Network(net, placement)
+            network = Network(net, here)
         for layer in layers(net):
             held = network.weights(layer.name).rows
             rows[layer.name] += range(held.start, held.stop)
@@ -79,9 +79,9 @@ def test_the_ranks_together_hold_every_parameter_of_the_net(mode: str, recipe: s
 
 
 def test_a_column_of_the_papers_net_is_half_of_it() -> None:
-    net = Architecture()
+    net = load_recipe("paper").net
     with torch.device("meta"):
-        column = Network(net, Placement(held=(1,), part=1, parts=2))
+        column = Network(net, Here(held=(1,), part=1, parts=2))
     assert sum(parameter.numel() for parameter in column.parameters()) == 60_965_224 // 2
 
 

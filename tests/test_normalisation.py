@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli import normalisation
+from alexnet_cli.net import norm as normalisation
 from alexnet_cli.net.norm import local_response_norm, same_map_norm
 
 

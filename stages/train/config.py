@@ -34,7 +34,7 @@ class TrainConfig(CommonOptions):
         str,
         Option(
             "--recipe",
-            help="paper, source-2012, small, finetune-last, … (`alexnet summary --list`), or a file of your own: FILE.toml.",
+            help="paper, source-2012, small, … (`alexnet summary --list`), or your own file: FILE.toml.",
         ),
     ] = "paper"
     """Name of the recipe, or a TOML file."""

@@ -1,10 +1,10 @@
 """Placing a net on a mesh: which parts live in this process, and the exchanges before the layers that see more.
 
-| mode    | lives here                                                          | exchanged before                       |
-|---------|---------------------------------------------------------------------|----------------------------------------|
-| columns | one column                                                          | each layer that sees all columns       |
-| hybrid  | all convolutions, a part of the neurons of each fully-connected one | each fully-connected layer: the first  |
-|         |                                                                     | gathers the pictures of the mini-batch |
+| mode    | lives here                                  | exchanged before                                         |
+|---------|---------------------------------------------|----------------------------------------------------------|
+| columns | one column                                  | each layer that sees all columns                         |
+| hybrid  | all convolutions, and a part of the neurons | each fully-connected layer: before the first the         |
+|         | of each fully-connected layer               | mini-batch's pictures are gathered, then all the neurons |
 
 An exchange is an all-gather whose gradient is a reduce-scatter. In both modes the logits are gathered last.
 """
@@ -32,7 +32,7 @@ def place(net: Net, layout: Layout, rank: int, group: Group, *, pictures: Callab
     hybrid = layout.mode == "hybrid"
     here = Here(part=part, parts=parts) if hybrid else Here(held=layout.held(rank), part=part, parts=parts)
     network = Network(net, here)
-    first, *above = network.layers
+    above = network.layers[1:]
     first_linear = network.steps[network.steps.index(FLATTEN) + 1]
     for layer in above:
         if hybrid and layer.name == first_linear:
