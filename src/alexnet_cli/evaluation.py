@@ -29,7 +29,7 @@ _PATCHES_AT_ONCE = 128
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A network ready to be asked, with the input transform that belongs to it."""
+    """A trained network with its input transform: crops in, probabilities out."""
 
     network: Network
     transform: InputTransform
