@@ -70,12 +70,13 @@ class Server:
     """The forking process, from the test's side."""
 
     def __init__(self, shim: Path | None, folder: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(dir=folder))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(HERE.parents[1])])}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
         if shim is not None:
             environment |= {"LD_PRELOAD": str(shim), "FAULTS_SHIM": str(shim)}
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE), str(folder)],
+            [sys.executable, str(HERE), str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -133,6 +134,12 @@ class Server:
         assert answer, "the server died"
         self.children += 1
         return Outcome(**json.loads(answer))
+
+    def strike(self, number: signal.Signals) -> None:
+        """Send a signal to the child that was started; KILL to all that it started too."""
+        child = int((self.folder / "child").read_text())
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if number == signal.SIGKILL else os.kill)(child, number)
 
     def look(self, kind: str, path: Path) -> Found:
         """What a reader finds; a reader that dies of a signal gives that as its code."""
@@ -289,22 +296,25 @@ def _read(path: Path) -> str:
         return ""
 
 
-def serve(place: Path) -> None:
+def serve(folder: Path) -> None:
     """Answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
     _import_everything()
-    folder = Path(tempfile.mkdtemp(dir=place))
     gc.freeze()  # a collection in a child would copy every page
     for line in sys.stdin:
         request = json.loads(line)
-        for name in ("out", "err", "count", "struck"):
+        for name in ("out", "err", "count", "struck", "child"):
             (folder / name).unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
             os.setpgid(0, 0)
-            _leave(_child(request, folder), orderly=bool(request.get("fault")) and request["fault"]["action"] in (IO_ERROR, FULL))
+            _leave(
+                _child(request, folder),
+                orderly=bool(request.get("fault")) and request["fault"]["action"] in (IO_ERROR, FULL),
+            )
         with contextlib.suppress(OSError):
             os.setpgid(child, child)
+        (folder / "child").write_text(str(child))
         code = _wait(child, request["seconds"])
         with contextlib.suppress(ProcessLookupError):  # workers that outlive a killed child
             os.killpg(child, signal.SIGKILL)

@@ -18,8 +18,12 @@ import numpy as np
 from faults.server import Fault, Found, Outcome, Server
 from PIL import Image
 
-from conftest import NARROW
-
+NARROW = (
+    "architecture.kernels=[4,8,8,8,8]",
+    "architecture.conv6_kernels=8",
+    "architecture.hidden=16",
+)
+"""A whole AlexNet, only narrower: `--set` values."""
 NET = [word for option in NARROW for word in ("--set", option)]
 COLOURS = {"ant": (60, 190, 60), "bee": (190, 60, 60)}
 OUT = "{out}"
@@ -45,7 +49,9 @@ class Case:
         """The command of one mode."""
         added: Sequence[object] = {"new": self.resumes, "overwrite": ("--overwrite",), "update": ("--update",)}[mode]
         base = self.older if mode == "update" and self.more else self.words
-        return [out if word == OUT else word for word in [*base, *(self.more if mode == "update" else ())]] + list(added)
+        return [out if word == OUT else word for word in [*base, *(self.more if mode == "update" else ())]] + list(
+            added
+        )
 
     def older_command(self, out: Path) -> list[object]:
         """What makes the older artifact."""
@@ -72,7 +78,9 @@ def cases(base: Path) -> dict[str, Case]:
     joining = ["ensemble", base / "run-1", base / "scores-2.h5", "--crops", val, "--devices", "cpu", "--workers", "1"]
     joining += ["--quiet", "--out", OUT]
     made = [
-        Case(stage="preprocess", kind="crops", name="made.lmdb", words=cropping, older=[*cropping, "--filter", "nearest"]),
+        Case(
+            stage="preprocess", kind="crops", name="made.lmdb", words=cropping, older=[*cropping, "--filter", "nearest"]
+        ),
         Case(
             stage="pca",
             kind="statistics",

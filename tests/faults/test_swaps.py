@@ -49,9 +49,7 @@ def check(pipeline: Pipeline, watcher: Server, stages: list[str], swaps: int, tm
     assert not alarms, f"{len(alarms)} of {looks} looks during {done} replacements: " + "\n".join(alarms[:12])
 
 
-def test_readers_find_a_whole_artifact_during_replacements(
-    pipeline: Pipeline, watcher: Server, tmp_path: Path
-) -> None:
+def test_readers_find_a_whole_artifact_during_replacements(pipeline: Pipeline, watcher: Server, tmp_path: Path) -> None:
     check(pipeline, watcher, ["preprocess", "pca"], 50, tmp_path)
 
 
