@@ -1,4 +1,4 @@
-"""A command that is killed at any of its calls leaves the old artifact or the new one, whole; run again, it succeeds."""
+"""A command killed at any of its calls leaves the old artifact or the new one, whole; run again, it succeeds."""
 
 from __future__ import annotations
 
