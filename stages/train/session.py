@@ -356,7 +356,12 @@ class Session:
                 details=details,
             )
             self.folder.tidy()
+            if not self.folder.published:
+                self.journal.close()
+                self.folder.publish()
+                self.journal.reopen(self.progress.step)
         self.ranks.barrier(f"saving after step {self.progress.step}")
+        self.folder.path = self.folder.out  # of the other ranks too
         self._saved_at = time.monotonic()
 
     def _require_finite(self) -> None:

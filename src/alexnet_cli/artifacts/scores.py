@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import SCORES
 from alexnet_cli.class_list import ClassList
 
 KIND = "scores"
-SCHEMA = 1
+SCHEMA = 2
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
 _EXPLAINING = ("words", "ids")
 
@@ -114,7 +115,7 @@ def write_scores(
         explaining["words"] = np.array(classes.words, dtype=object)
     if classes.ids:
         explaining["ids"] = np.array(classes.ids, np.int64)
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite, explaining=explaining)
+    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining)
 
 
 def read_scores_manifest(path: Path) -> Manifest:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import STATISTICS
 from alexnet_cli.class_list import ClassList
 
 KIND = "statistics"
-SCHEMA = 1
+SCHEMA = 2
 
 Array = NDArray[np.float64]
 
@@ -89,7 +90,7 @@ def write_statistics(
         parents={"crops": crops.digest},
         details={"pictures": statistics.pictures, "class_digest": classes.digest},
     )
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite)
+    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite)
 
 
 def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
