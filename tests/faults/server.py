@@ -73,6 +73,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(dir=folder))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(HERE.parents[1])])}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
+        environment |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}  # no thread spins on a busy machine
         if shim is not None:
             environment |= {"LD_PRELOAD": str(shim), "FAULTS_SHIM": str(shim)}
         self.process = subprocess.Popen(

@@ -13,7 +13,9 @@ KINDS["EIO at a read"] = (IO_ERROR, READ)
 def wrong_after_error(pipeline: Pipeline, case: Case, kind: str, outcome: Outcome) -> str:
     """What is wrong after a call has failed. What does no harm (a note in a log) may be passed over, and read again."""
     expected = pipeline.undisturbed(case, "overwrite")
-    codes = (5, 4) if kind == "EIO at a read" else (5,)
+    codes = [5, 4] if kind == "EIO at a read" else [5]
+    if "/pictures/" in outcome.struck:
+        codes.append(3)  # that picture can't be read
     found = pipeline.look(case)
     if outcome.code == 0:
         good = found.get("digest") == expected.newer["digest"]
