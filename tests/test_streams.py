@@ -1,4 +1,4 @@
-"""Streams that are closed, full, or whose reader is gone; memory limits; and signals: the command in processes of its own."""
+"""Streams that are closed, full, or whose reader is gone; memory limits; signals: commands in their own processes."""
 
 from __future__ import annotations
 
