@@ -20,8 +20,12 @@ class Journal:
         self.folder, self.talk, self.writes = folder, talk, writes
         self.rows: list[dict[str, Any]] = [dict(row) for row in folder.metrics() if int(row["step"]) <= step]
         self._events: SummaryWriter | None = None
-        if writes:
-            self._events = SummaryWriter(str(folder.path / TENSORBOARD), purge_step=step + 1 if step else None)
+        self.reopen(step)
+
+    def reopen(self, step: int) -> None:
+        """Open the events in the run folder as it is called now."""
+        if self.writes:
+            self._events = SummaryWriter(str(self.folder.path / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def close(self) -> None:
         """Flush the events."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,12 +12,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.manifest import Manifest, digest_of
-from alexnet_cli.artifacts.publish import publishing_file
+from alexnet_cli.artifacts.manifest import ATTRIBUTE, Manifest, digest_of
+from alexnet_cli.artifacts.ownership import Kind
+from alexnet_cli.artifacts.publish import publish_file
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import require_regular
 
-ATTRIBUTE = "manifest"
 Arrays = dict[str, NDArray[Any]]
 _Shape = tuple[int | None, ...]
 _TEXTS_AT_ONCE = 256
@@ -29,6 +27,7 @@ def write_arrays(
     path: Path,
     arrays: Mapping[str, NDArray[Any]],
     manifest: Manifest,
+    kind: Kind,
     *,
     overwrite: bool,
     explaining: Mapping[str, NDArray[Any]] | None = None,
@@ -38,42 +37,24 @@ def write_arrays(
     explaining: arrays outside the digest, which only say for people what the others mean.
     """
     manifest = replace(manifest, digest=_digest(arrays))
-    everything = {**arrays, **(explaining or {})}
-    with publishing_file(path, overwrite=overwrite) as partial:
-        _require_room(partial, _bytes_at_most(everything) + len(manifest.to_json().encode()))
-        with h5py.File(partial, "w") as file:
-            for name, array in everything.items():
-                if array.dtype.kind in "UO":
-                    file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-                else:
-                    file.create_dataset(name, data=array)
-            file.attrs[ATTRIBUTE] = manifest.to_json()
+    publish_file(path, _image({**arrays, **(explaining or {})}, manifest), kind, overwrite=overwrite)
     return manifest
 
 
-def _bytes_at_most(arrays: Mapping[str, NDArray[Any]]) -> int:
-    """What a file of these arrays takes at most: HDF5 adds 48 bytes to a string, and some kilobytes to each array."""
-    total = 1 << 14
-    for array in arrays.values():
-        strings = array.dtype.kind in "UO"
-        total += sum(len(str(text).encode()) + 48 for text in array.ravel()) if strings else array.nbytes
-        total += 1 << 12
-    return total
+def _image(arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> bytes:
+    """The bytes of an HDF5 file.
 
-
-def _require_room(path: Path, count: int) -> None:
-    """OSError where the disk has no room for a file of so many bytes.
-
-    Asked beforehand, because HDF5 can't close a file on a full disk: it may take the whole process down.
+    Made in memory: HDF5 can't close a file on a disk that is full or failing, and may take the whole process down.
     """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, count)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # where a file system can't reserve
-                raise
+    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+        for name, array in arrays.items():
+            if array.dtype.kind in "UO":
+                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=array)
+        file.attrs[ATTRIBUTE] = manifest.to_json()
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
 def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:

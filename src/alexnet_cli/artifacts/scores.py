@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import SCORES
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 
 KIND = "scores"
-SCHEMA = 1
+SCHEMA = 2
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
 _EXPLAINING = ("words", "ids")
 _SUM_TOLERANCE = 1e-3
@@ -128,7 +129,7 @@ def write_scores(
         explaining["words"] = np.array(classes.words, dtype=object)
     if classes.ids:
         explaining["ids"] = np.array(classes.ids, np.int64)
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite, explaining=explaining)
+    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining)
 
 
 def read_scores_manifest(path: Path) -> Manifest:

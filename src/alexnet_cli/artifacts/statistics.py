@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import STATISTICS
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 
 KIND = "statistics"
-SCHEMA = 1
+SCHEMA = 2
 
 Array = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def write_statistics(
         parents={"crops": crops.digest},
         details={"pictures": statistics.pictures, "class_digest": classes.digest},
     )
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite)
+    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite)
 
 
 def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
