@@ -17,6 +17,7 @@ from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import SCORES
 from alexnet_cli.artifacts.run_folder import COLUMNS, RunFolder
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, PictureError
@@ -48,7 +49,7 @@ def scores_file(path: Path) -> Path:
         "names": np.array(["w", "x", "y", "z"], object),
         "classes": np.array(["a", "b", "c"], object),
     }
-    hdf5.write_arrays(path, arrays, Manifest(kind="scores", schema=1, digest=""), overwrite=False)
+    hdf5.write_arrays(path, arrays, Manifest(kind="scores", schema=2, digest=""), SCORES, overwrite=False)
     return path
 
 

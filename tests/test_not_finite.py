@@ -18,6 +18,7 @@ from torch import nn
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.manifest import Manifest, digest_of, digest_of_file
+from alexnet_cli.artifacts.ownership import SCORES, STATISTICS
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.artifacts.scores import Scores, read_scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
@@ -144,7 +145,7 @@ def write_absurd(path: Path, change: Callable[[dict[str, np.ndarray]], None]) ->
         "classes": np.array(["a", "b", "c"], object),
     }
     change(arrays)
-    hdf5.write_arrays(path, arrays, Manifest(kind="scores", schema=1, digest=""), overwrite=False)
+    hdf5.write_arrays(path, arrays, Manifest(kind="scores", schema=2, digest=""), SCORES, overwrite=False)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_absurd_statistics_are_refused_when_they_are_read(
         manifest = json.loads(file.attrs["manifest"])
     arrays[name] = value
     fields = {key: manifest[key] for key in ("kind", "schema", "parents", "details")}
-    hdf5.write_arrays(tmp_path / "s.h5", arrays, Manifest(digest="", **fields), overwrite=False)
+    hdf5.write_arrays(tmp_path / "s.h5", arrays, Manifest(digest="", **fields), STATISTICS, overwrite=False)
     with pytest.raises(ArtifactError) as caught:
         read_statistics(tmp_path / "s.h5")
     assert said in str(caught.value)
