@@ -139,7 +139,7 @@ def test_the_readmes_tree_names_files_that_exist() -> None:
 def recipes() -> set[str]:
     return {
         path.name.removesuffix(".toml")
-        for path in files("alexnet_stages.train.recipes").iterdir()
+        for path in files("alexnet_cli.recipes").iterdir()
         if path.name.endswith(".toml")
     }
 
