@@ -7,7 +7,6 @@ says why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -20,8 +19,9 @@ from torch import Tensor
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
 from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder, Saved, find_checkpoint
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.net.network import Network
+from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.layers import Linear
 from alexnet_cli.recipes.net import Layer, layers, shapes
 from alexnet_cli.recipes.recipe import Recipe
@@ -159,8 +159,8 @@ def _require_same_origin(config: TrainConfig, path: Path, folder: RunFolder, dig
 
 def _recorded(folder: RunFolder) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder.path / CONFIG).read_text(encoding="utf-8")).get("init_from")
-    except (OSError, ValueError):
+        found = read_json_object(folder.path / CONFIG).get("init_from")
+    except (OSError, AlexNetError):
         return None
     return found if isinstance(found, dict) else None
 

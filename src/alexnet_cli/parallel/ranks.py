@@ -106,8 +106,11 @@ class Ranks:
         return slice(0, pictures) if self.layout.mode == "hybrid" else self.share(pictures)
 
     def rounds(self, batches: Sequence[NDArray[np.int64]]) -> list[tuple[NDArray[np.int64], int]]:
-        """Of an evaluation's mini-batches, those whose results this rank is asked for, the same number on every rank
-        (the last may be empty), each with the number of pictures that all ranks do meanwhile."""
+        """Which mini-batches of an evaluation this rank computes, one for each round.
+
+        With each mini-batch comes the number of pictures that all ranks compute in its round. Every rank has the same
+        number of rounds, so that none waits for another; in the last one its mini-batch may be empty.
+        """
         if self.layout.mode == "hybrid":  # all ranks work on each
             return [(batch, len(batch)) for batch in batches]
         size, index = self.layout.data_size, self.layout.data_index(self.rank)

@@ -68,9 +68,7 @@ class _Plan:
         self.paper = self._recipe(config.recipe, config.epochs, "train")
 
     def _recipe(self, name: str, epochs: int | None, store: str) -> Recipe:
-        return load_recipe(name).with_options(
-            net={"classes": self.classes[store]}, training={"epochs": epochs}
-        )
+        return load_recipe(name).with_options(net={"classes": self.classes[store]}, training={"epochs": epochs})
 
     def stages(self) -> Iterator[Stage]:
         config = self.config
