@@ -217,7 +217,7 @@ def test_views_have_no_noise_and_are_not_divided_for_it(statistics: Statistics) 
 
 def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None:
     transform = input_transform(statistics, Input(normalisation="channel"))
-    again = InputTransform(**transform.tensors())
+    again = InputTransform(**transform.tensors(), mean_at="patch")
     crops, draws = some_crops(3), some_draws(3)
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
 
