@@ -103,7 +103,7 @@ VAL := $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || e
 SAMPLE := $(if $(DATA),,$(OUT)/sample/sample.json)
 STORE_SETTINGS = $(SOURCE) $(CODEC)
 RUN_SETTINGS := $(RECIPE) $(EPOCHS) $(PRECISION)
-RECIPE_FILE := $(wildcard stages/train/recipes/$(RECIPE).toml)
+RECIPE_FILE := $(wildcard src/alexnet_cli/recipes/$(RECIPE).toml)
 ENSEMBLE_SETTINGS := $(NUMBERS)
 
 ifneq ($(words $(OUT)),1)
