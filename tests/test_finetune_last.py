@@ -160,7 +160,7 @@ def test_the_net_and_its_input_are_the_origins_and_the_statistics_the_runs_own(s
     tuned, origin = shop.newest("tuned"), shop.newest("origin")
     assert tuned.recipe.input == origin.recipe.input
     assert tuned.recipe.input.divisor == 64
-    assert tuned.recipe.net.layers[0].kernels == 4
+    assert tuned.recipe.to_dict()["net"]["conv1"]["kernels"] == 4
     mean = read_statistics(shop.stats)[1].mean_image
     torch.testing.assert_close(tuned.transform.mean, torch.from_numpy(mean).float())
 
