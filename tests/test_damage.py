@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +209,7 @@ def test_an_artifact_that_was_replaced_meanwhile_is_read_again(tmp_path: Path) -
         attempts.append(1)
         if len(attempts) < 3:
             (tmp_path / "y").write_text("new")
-            os.replace(tmp_path / "y", path)
+            (tmp_path / "y").replace(path)
             raise ArtifactError("half of each")
         return path.read_text()
 

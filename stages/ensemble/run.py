@@ -19,7 +19,7 @@ from alexnet_cli.artifacts.publish import publish_file, publish_folder, write_ve
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
 from alexnet_cli.artifacts.working import begin_work, only_writer, prepare_parent
-from alexnet_cli.console import Talk, percent
+from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.evaluation import Scoring, score_to_file
@@ -146,7 +146,7 @@ def _publish(
     options: dict[str, Any] = {"weights": [member.weight for member in members]}
     written = write_scores(work / SCORES, average, parents=parents, options=options, overwrite=True)
     _write_json(work / "members.json", [member.as_json() for member in members])
-    write_verified(work / "table.txt", table.encode())
+    write_verified(work / "table.txt", printable_lines(table).encode())
     if fit is not None:
         _write_json(work / FIT, fit.as_json())
     else:
@@ -311,7 +311,7 @@ def _table(members: list[Member], average: Scores, equal: Scores | None, fit: Fi
     averages = [(f"{count}, averaged", average)]
     if equal is not None:
         averages = [(f"{count}, equal weights", equal), (f"{count}, fitted weights", average)]
-    named = [(f"1 CNN ({member.name})", member.scores) for member in members] + averages
+    named = [(f"1 CNN ({printable(member.name)})", member.scores) for member in members] + averages
     rows = [heads] + [(name, *_errors_in_words(scores)) for name, scores in named]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = [f"Error rates on {len(average.names):,} pictures of {len(average.classes):,} classes", ""]

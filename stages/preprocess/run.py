@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -42,6 +41,7 @@ from alexnet_cli.errors import (
 )
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.pictures import active_pillow
+from alexnet_cli.signals import ending_on_signals
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
@@ -67,7 +67,7 @@ def run(config: PreprocessConfig) -> Result:
     started = time.perf_counter()
     shard = parse_shard(config.shard) if config.shard else None
     out = shard_folder(config.out, shard.number, shard.of) if shard else config.out
-    with _errors_in_one_line(out), _stopping_on_sigterm():
+    with _errors_in_one_line(out), ending_on_signals(_stopped):
         _refuse_output(config, out, shard)
         with only_writer(out):
             everything = find_sources(config, talk)
@@ -290,18 +290,6 @@ def _errors_in_one_line(out: Path) -> Iterator[None]:
         raise ResourceError(describe_os_error(error, error.filename or out)) from error
 
 
-@contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the work in order. What is committed stays; signals can be caught in the main thread only."""
-
-    def stop(*_: object) -> None:
-        raise StoppedBySignalError("stopped by SIGTERM: the same command goes on where it stopped")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _stopped(number: signal.Signals) -> StoppedBySignalError:
+    """What SIGTERM and SIGHUP end the work with: what is committed stays."""
+    return StoppedBySignalError(f"stopped by {number.name}: the same command goes on where it stopped")

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_cli.artifacts.run_folder import LOG, TENSORBOARD, RunFolder
-from alexnet_cli.console import Talk
+from alexnet_cli.console import Talk, printable
 
 
 class Journal:
@@ -63,4 +63,4 @@ class Journal:
             return
         moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with (self.folder.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{moment} {message}\n")
+            file.write(f"{moment} {printable(message)}\n")

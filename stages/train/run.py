@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,16 +21,17 @@ from alexnet_cli.artifacts.working import end_work, marked_kind, only_writer, re
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.input.patches import input_transform
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
-from alexnet_cli.patches import input_transform
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe, differing
+from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import stop_requests
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def run(config: TrainConfig) -> Result:
     _refuse_output(config)
     inputs = check(config)
     devices, world = devices_of_ranks(choose_devices(config.devices))
-    net, pictures = inputs.recipe.architecture, min(inputs.recipe.training.batch_size, len(inputs.store))
+    net, pictures = inputs.recipe.net, min(inputs.recipe.training.batch_size, len(inputs.store))
     layout, _ = choose_layout(config.parallel, world, net)
     if world > 1 and inputs.recipe.training.cached_features:
         raise UsageError(
@@ -186,36 +185,15 @@ def _place_together(
 def resolve_recipe(config: TrainConfig, classes: int, origin: Origin | None = None) -> Recipe:
     """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
 
-    Where the recipe keeps the origin's net (`keep_net`), architecture and input are the origin's, and options override
-    those.
+    Where the recipe keeps the origin's net (`keep_net`), net and input are the origin's, and options override those.
     """
-    values = load_recipe(config.recipe).to_dict()
-    _override(values, config.set)
-    if values["training"]["keep_net"] and origin is not None and origin.recipe is not None:
-        kept = origin.recipe.to_dict()
-        values |= {"architecture": kept["architecture"], "input": kept["input"]}
-        _override(values, config.set)
-    try:
-        recipe = Recipe.from_dict(values)
-    except TypeError as error:
-        raise UsageError(f"--set: a value has the wrong type ({error})") from None
+    recipe = load_recipe(config.recipe, config.set)
+    if recipe.training.keep_net and origin is not None and origin.recipe is not None:
+        recipe = load_recipe(config.recipe, config.set, kept=origin.recipe)
     return recipe.with_options(
-        architecture={"classes": classes},
+        net={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
     )
-
-
-def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
-    """Put `--set`'s values into a recipe's."""
-    for text in texts:
-        name, _, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
-        try:
-            values[section][field] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[section][field] = value.strip()
 
 
 def _labelled(store: CropStore) -> CropStore:
@@ -290,14 +268,12 @@ def _require_same_work(config: TrainConfig, recipe: Recipe, parents: dict[str, s
     """Refuse to continue a run under other options; only the number of epochs may change."""
     before = checkpoint.recipe.with_options(training={"epochs": recipe.training.epochs})
     was, now = before.to_dict(), recipe.to_dict()
-    for section in ("architecture", "input", "training"):
-        for field, value in now[section].items():
-            # A JSON round trip makes lists of tuples.
-            if _plain(was[section][field]) != _plain(value):
-                raise ArtifactError(
-                    f"{config.out}: was trained with {section}.{field} = {was[section][field]}, not {value}: "
-                    "give the same options, or --overwrite in place of --resume"
-                )
+    for path, before_, now_ in differing(was, now):
+        if path.startswith(("net.", "input.", "training.")):
+            raise ArtifactError(
+                f"{config.out}: was trained with {path} = {before_}, not {now_}: "
+                "give the same options, or --overwrite in place of --resume"
+            )
     if checkpoint.state["seed"] != config.seed:
         raise ArtifactError(f"{config.out}: was started with --seed {checkpoint.state['seed']}, not {config.seed}")
     for role, digest in parents.items():
@@ -312,10 +288,6 @@ def _has_more_to_do(recipe: Recipe, checkpoint: Checkpoint) -> bool:
     )
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
     training = setting.recipe.training
     talk.say(
@@ -324,7 +296,7 @@ def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
         f"{config.precision}, seed {config.seed}"
     )
     if setting.ranks.world > 1:
-        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.architecture)
+        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)
         talk.say(what)
 
 
@@ -332,7 +304,7 @@ def _finish(config: TrainConfig, folder: RunFolder, session: Session, parents: d
     best, newest = folder.best(), folder.newest()
     assert newest is not None, "a training saves at the end of each epoch"
     chosen = best or newest
-    images = session.progress.step * session.batch_size
+    images = session.progress.step * session.epoch_pictures / session.batches
     result = Result(
         run=config.out,
         steps=session.progress.step,

@@ -22,8 +22,10 @@ from alexnet_cli.artifacts.reading import steadily
 from alexnet_cli.artifacts.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
-from alexnet_cli.patches import InputTransform
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.finite import not_finite
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.reading import read_json_object
+from alexnet_cli.recipes.recipe import Recipe
 
 KIND = "checkpoint"
 SCHEMA = 2
@@ -109,22 +111,40 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
             file = path / name
             if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
                 raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        return Checkpoint(
+        config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        recipe = Recipe.from_dict(config["recipe"])
+        checkpoint = Checkpoint(
             path=path,
             manifest=manifest,
-            recipe=Recipe.from_dict(config["recipe"]),
+            recipe=recipe,
             classes=ClassList(
                 tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
             ),
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT)),
+            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at),
             momentum=load_file(path / MOMENTUM) if to_train else {},
-            state=json.loads((path / STATE).read_text(encoding="utf-8")),
+            state=state,
         )
     except FileNotFoundError as error:
         raise ArtifactError(f"{error.filename}: is missing: use another checkpoint of the run") from None
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
-    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError, UsageError) as error:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
+    _require_numbers(checkpoint)
+    return checkpoint
+
+
+def _require_numbers(checkpoint: Checkpoint) -> None:
+    """ArtifactError where a tensor is of no floating type, the input's of another shape, or a number is not finite."""
+    path, transform = checkpoint.path, checkpoint.transform.tensors()
+    mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
+    if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
+        raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
+    for tensors in (checkpoint.model, transform, checkpoint.momentum):
+        odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
+        if odd is not None:
+            raise ArtifactError(f"{path}: its {odd} is {tensors[odd].dtype}, it is damaged: use another")
+        if (name := not_finite(tensors)) is not None:
+            what = f"the momentum of {name}" if tensors is checkpoint.momentum else f"its {name}"
+            raise ArtifactError(f"{path}: {what} is not finite: the training failed; use an earlier checkpoint")

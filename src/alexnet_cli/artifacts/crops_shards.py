@@ -25,7 +25,8 @@ import numpy as np
 from alexnet_cli.artifacts.crops import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.working import WORK
-from alexnet_cli.errors import ArtifactError
+from alexnet_cli.errors import AlexNetError, ArtifactError
+from alexnet_cli.reading import read_json_object
 
 _FOLDER = re.compile(rf"\.?shard-(\d{{5}})-of-(\d{{5}})({re.escape(WORK)})?")
 SHARDED = re.compile(
@@ -184,10 +185,10 @@ def _manifest(path: Path, shards: Sequence[CropStore]) -> Manifest:
 def _report(path: Path, digest: str) -> Any:
     """The summary in the report on all shards, where there is one and it is about these."""
     try:
-        report = json.loads((path / REPORT_FILE).read_bytes())
-        return report["summary"] if report.get("store") == digest else None
-    except (OSError, ValueError, KeyError, AttributeError):
+        report = read_json_object(path / REPORT_FILE)
+    except (OSError, AlexNetError):
         return None
+    return report.get("summary") if report.get("store") == digest else None
 
 
 def _joined(parts: Sequence[Crop | None]) -> Crop | None:

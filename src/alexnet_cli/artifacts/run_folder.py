@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from alexnet_cli.artifacts.publish import publish_folder, write_text
 from alexnet_cli.artifacts.reading import steadily
 from alexnet_cli.artifacts.working import MARK, OLD, WORK, begin_work, beside, end_work, mark, remove_tree
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reading import read_regular
 
 KIND = "run"
 SCHEMA = 2
@@ -54,12 +56,17 @@ class Saved:
     @property
     def step(self) -> int:
         """Steps done when it was saved."""
-        return int(self.manifest.details["step"])
+        step = self.manifest.details.get("step")
+        if not isinstance(step, int):
+            raise ArtifactError(f"{self.path}: does not say after which step it was saved, it is damaged: remove it")
+        return step
 
     @property
     def error(self) -> float | None:
         """The validation top-1 error, where the checkpoint ends an epoch."""
         value = self.manifest.details.get("validation_top1_error")
+        if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+            raise ArtifactError(f"{self.path}: its validation error is {value!r}, it is damaged: remove it")
         return None if value is None else float(value)
 
 
@@ -165,12 +172,19 @@ class RunFolder:
                 remove_tree(left)
 
     def metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv."""
+        """The rows of metrics.csv; ArtifactError where it is none of ours."""
         path = self.path / METRICS
-        if not path.is_file():
+        if not path.exists():
             return []
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_regular(path).decode(), newline=""), strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
+        for line, row in enumerate(rows, 2):
+            whole = not set(row) ^ set(COLUMNS) and None not in row.values()
+            if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
+                raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
+        return rows
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
         """Replace metrics.csv."""

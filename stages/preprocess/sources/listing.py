@@ -40,7 +40,7 @@ def read_located(picture: Located) -> bytes:
     if picture.size > MAX_FILE_BYTES:
         raise BadPictureError(f"has {picture.size:,} bytes, more than {MAX_FILE_BYTES:,}")
     try:
-        descriptor = os.open(picture.path, os.O_RDONLY)
+        descriptor = os.open(picture.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             data = os.pread(descriptor, picture.size, picture.offset)
         finally:
@@ -172,6 +172,8 @@ class Found:
     folders: dict[str, str] = field(default_factory=dict)
     """Each class folder or class archive -> where it lies: it may hold no pictures."""
     archives: list[Path] = field(default_factory=list)
+    loose: set[str] = field(default_factory=set)
+    """Class archives that hold files outside of a folder of their name."""
     labels: list[str] | None = None
     """The class of each picture, where the source itself tells; in the listing's order."""
 
