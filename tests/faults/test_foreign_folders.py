@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from faults.small_pipeline import STAGES, Pipeline, figure, snapshot
 
 Make = Callable[[Path, Pipeline], None]
