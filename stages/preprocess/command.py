@@ -13,15 +13,20 @@ def command(config: PreprocessConfig) -> None:
     """Pictures -> crop store: shorter side scaled to 256, central 256×256 cut out.
 
     What SOURCE is, is seen by looking; archives are read in place:
-      class folders      their names, sorted, are the classes 0, 1, …
+      class folders      their names, sorted, are the classes 0, 1, …; in numeric
+                         order where all are numbers
       pictures           a folder of them, with --labels or --unlabelled
       ILSVRC2012_*.tar   train, val or test, or the folder that holds them
                          (--split); labels from the devkit beside, or --labels
       Kaggle's CLS-LOC   any folder of it, with --split
       class tars         a folder of one tar for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
-    Read are JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF; other
-    files are ignored and counted.
+    Read are JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and HEIC
+    with the extra "heif"; alexnet doctor says who reads which. Other files, hidden
+    ones and the folders of file servers (@eaDir, $RECYCLE.BIN …) are ignored and
+    counted. Transparent pictures lie on white, colour profiles are not applied,
+    of an animation the first frame counts, 16 bits are scaled to 8 and 32-bit
+    pixels rejected.
 
     Stopped or killed, the same command goes on where it was; the store is the
     same as if never stopped, and the same for any number of workers.

@@ -23,6 +23,7 @@ from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing
 from alexnet_cli.console import Talk
+from alexnet_cli.decoders import active_pillow, decoding, readers
 from alexnet_cli.errors import (
     ArtifactError,
     PictureError,
@@ -32,7 +33,6 @@ from alexnet_cli.errors import (
     describe_os_error,
 )
 from alexnet_cli.imagenet import is_devkit
-from alexnet_cli.pictures import active_pillow
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
@@ -102,7 +102,7 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
         "pictures": everything.fingerprint,
         "classes": everything.classes.digest,
         "step": STEP,
-        "pillow": active_pillow(),
+        "decoding": decoding(),
         **({"shard": str(shard)} if shard else {}),
     }
 
@@ -229,6 +229,7 @@ def _finish(
         **count_facts(arrays.facts),
         "source": str(sources.root),
         "pillow": active_pillow(),
+        "readers": readers(),
         "report": report["summary"],
     }
     if shard:
@@ -239,7 +240,7 @@ def _finish(
 def _common_plan(config: PreprocessConfig, everything: Sources) -> str:
     """What all shards of a store have in common. Not when files were changed: machines may have copies of their own."""
     listed = digest_of(f"{name}\0{label}" for name, label in zip(everything.names, everything.labels, strict=True))
-    return digest_of([json.dumps(_options(config)), active_pillow(), everything.classes.digest, listed])
+    return digest_of([json.dumps(_options(config)), decoding(), everything.classes.digest, listed])
 
 
 def _about_shards(
