@@ -13,7 +13,7 @@ log=$work/build.log
 
 keep_pillow() {
     # Installing the project may have laid Pillow's files over pillow-simd's: then only a fresh copy is whole.
-    "$python" -m pip uninstall --quiet --yes pillow-simd >/dev/null 2>&1 || true
+    "$python" -m pip uninstall --quiet --yes pillow pillow-simd >/dev/null 2>&1 || true
     "$python" -m pip install --quiet --force-reinstall --no-deps 'pillow>=11'
     echo "pillow: plain Pillow stays, $1"
     exit 0
@@ -33,6 +33,24 @@ file = io.BytesIO()
 Image.new("RGB", (500, 375), (200, 100, 50)).save(file, "JPEG")
 crop = Image.open(file).convert("RGB").resize((256, 256), Image.Resampling.BILINEAR, box=(62, 0, 437, 375))
 assert all(abs(a - b) <= 4 for a, b in zip(crop.getpixel((128, 128)), (200, 100, 50))), crop.getpixel((128, 128))
+PYTHON
+}
+
+# Tells pip that Pillow is there: other packages need it under this name, and `pip install matplotlib`, for one, would
+# lay plain Pillow's files over pillow-simd's.
+stand_in() {
+    "$python" - <<'PYTHON'
+from importlib.metadata import distribution
+simd = distribution("pillow-simd")
+version = simd.version.partition(".post")[0]
+folder = simd.locate_file(f"pillow-{version}.dist-info")
+folder.mkdir()
+(folder / "METADATA").write_text(
+    f"Metadata-Version: 2.1\nName: pillow\nVersion: {version}\nSummary: pillow-simd {simd.version} in Pillow's place\n"
+)
+(folder / "INSTALLER").write_text("alexnet\n")
+names = ("METADATA", "INSTALLER", "RECORD")
+(folder / "RECORD").write_text("".join(f"{folder.name}/{name},,\n" for name in names))
 PYTHON
 }
 
@@ -64,5 +82,6 @@ reads_all() {
 
 "$python" -m pip uninstall --quiet --yes pillow pillow-simd >/dev/null 2>&1 || true
 "$python" -m pip install --quiet --no-deps "$wheel"
+stand_in
 reads_all >>"$log" 2>&1 || keep_pillow "pillow-simd and stock Pillow together do not read every format (see $log)"
 echo "pillow: $(basename "$wheel" | cut -d- -f1,2 | tr _ -) is in Pillow's place, stock Pillow beside it reads what it can't"

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from stand_in import run_make, write_stand_in
 
-from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.commands.contest.rates import pictures_in
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.run import run as ensemble
 
@@ -179,7 +179,7 @@ def test_without_fall_2011_and_test_pictures_there_are_the_five_nets_alone(proje
 
 @needs_make
 def test_the_variables_of_contest_reach_the_commands(project: Project) -> None:
-    options = "--set architecture.hidden=16 --set architecture.kernels=[4,8,8,8,8]"
+    options = "--set net.fc6.neurons=16 --set net.conv1.kernels=4"
     words = (
         *("RECIPE=source-2012", "EPOCHS=3", "PRETRAIN_EPOCHS=1", f"TRAIN_OPTIONS={options}", "EXPECT=", "OUT=small"),
         "DEVICES=cuda:0,1",
@@ -282,6 +282,7 @@ def write_net(out: Path, name: str, ranks: list[int], split: str = "val") -> Pat
         row[:] = 0.01
         row[: rank - 1] = 0.1
         row[7] = 0.05
+        row /= row.sum()
     labels = np.full(len(ranks), 7 if split == "val" else -1, np.int64)
     scores = Scores(probabilities, probabilities, labels, [f"{index}.JPEG" for index in range(len(ranks))], CLASSES)
     path = out / "scores" / split / f"{name}.h5"
@@ -381,9 +382,9 @@ def test_the_plan_has_the_conv6_nets_with_their_own_classes_and_cost(
     result = planned(capsys, tmp_path / "contest", *words)
     steps = {step["name"]: step for step in result["stages"]}
     assert steps["preprocess fall2011"]["bytes"] == 14_197_122 * 200_704
-    recipe = load_recipe("conv6-pretrain").with_options(architecture={"classes": 21_841})
-    paper = load_recipe("paper").with_options(architecture={"classes": 1000})
-    work = [sum(layer.multiply_adds for layer in layers(each.architecture)) for each in (recipe, paper)]
+    recipe = load_recipe("conv6-pretrain").with_options(net={"classes": 21_841})
+    paper = load_recipe("paper").with_options(net={"classes": 1000})
+    work = [sum(layer.multiply_adds for layer in layers(each.net)) for each in (recipe, paper)]
     pretraining = steps["train pretrained-2"]
     assert pretraining["per_second"] == pytest.approx(1000 * work[1] / work[0])
     assert pretraining["passes"] == recipe.training.epochs

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops import Crop, CropStore
 from alexnet_cli.artifacts.run_folder import RunFolder, Saved
+from alexnet_cli.artifacts.working import mark
 from alexnet_cli.cli import main
 
 MakeStore = Callable[..., CropStore]
@@ -238,7 +239,8 @@ def test_resuming_where_there_is_nothing_starts_at_the_beginning(runs: Runs, cap
     assert runs.same("whole", "new")
     folder = runs.folder / "empty" / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / "step-00000003.partial").mkdir()
+    mark(folder.parent, "run", folder.parent)
+    (folder / ".step-00000003.alexnet-work").mkdir()
     assert runs("empty", "--resume") == 0
     assert "has no checkpoint: starting at the beginning" in capsys.readouterr().err
     assert runs.same("whole", "empty")
@@ -261,7 +263,7 @@ def test_a_finished_run_has_nothing_to_do(runs: Runs, capsys: Capture) -> None:
         (["--seed", "8"], ["--seed 7, not 8"]),
         (["--rate", "0.002"], ["training.rate = 0.001, not 0.002"]),
         (["--batch-size", "6"], ["training.batch_size = 4, not 6"]),
-        (["--set", "architecture.hidden=17"], ["architecture.hidden = 16, not 17"]),
+        (["--set", "net.fc7.neurons=17"], ["net.fc7.neurons = 16, not 17"]),
         (["--set", "input.divisor=1"], ["input.divisor = 64.0, not 1.0"]),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "",

@@ -14,10 +14,12 @@ import numpy as np
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.publish import only_writer, partial_of, publish_folder, refuse_existing, write_text
+from alexnet_cli.artifacts.ownership import ENSEMBLE, SUBMISSION, require_apart, require_output
+from alexnet_cli.artifacts.publish import publish_file, publish_folder, write_verified
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
-from alexnet_cli.console import Talk, percent
+from alexnet_cli.artifacts.working import begin_work, only_writer, prepare_parent
+from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.evaluation import Scoring, score_to_file
@@ -29,7 +31,7 @@ from alexnet_stages.ensemble.fit import Fit, fit_weights
 from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
 
 KIND = "ensemble"
-SCHEMA = 1
+SCHEMA = 2
 SCORES = "scores.h5"
 MEMBERS = "members"
 HOLDOUT = "holdout"
@@ -92,20 +94,18 @@ class Result:
 def run(config: EnsembleConfig) -> Result:
     """Average and publish; raises ArtifactError where members don't belong together."""
     talk = Talk(quiet=config.quiet)
-    refuse_existing(config.out, overwrite=config.overwrite)
+    _refuse_outputs(config)
     store = None if config.crops is None else open_crops(config.crops)
     holdout = None if config.fit_weights is None else _holdout(config, store)
-    if config.submission is not None:
-        refuse_existing(config.submission, overwrite=config.overwrite)
-        if store is not None:  # before hours of evaluation
-            file_order(store.names)
-            if len(store.classes):
-                devkit_ids(store.classes, config.devkit, str(store.path))
+    if config.submission is not None and store is not None:  # before hours of evaluation
+        file_order(store.names)
+        if len(store.classes):
+            devkit_ids(store.classes, config.devkit, str(store.path))
     with only_writer(config.out):
-        partial = partial_of(config.out)
-        (partial / MEMBERS).mkdir(parents=True, exist_ok=True)
-        fit = None if holdout is None else _fit(config, holdout, partial, talk)
-        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, partial, talk)
+        work = begin_work(config.out, KIND, keep=True)
+        (work / MEMBERS).mkdir(exist_ok=True)
+        fit = None if holdout is None else _fit(config, holdout, work, talk)
+        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, work, talk)
         average = _average(members, [member.weight for member in members])
         equal = _average(members, [1 / len(members)] * len(members)) if fit else None
         lines = None
@@ -114,9 +114,9 @@ def run(config: EnsembleConfig) -> Result:
             ids = devkit_ids(known, config.devkit, str(config.crops or config.members[0]))
             lines = submission_text(average, ids)
         table = _table(members, average, equal, fit)
-        _publish(config, partial, members, average, table, fit)
+        _publish(config, work, members, average, table, fit)
         if config.submission is not None and lines is not None:
-            write_text(config.submission, lines)
+            publish_file(config.submission, lines.encode(), SUBMISSION, overwrite=config.overwrite)
             talk.say(f"{config.submission}: {len(average.names):,} lines, five devkit IDs each")
     listed = [member.as_json() for member in members]
     equal_errors = equal.errors() if equal else None
@@ -124,8 +124,19 @@ def run(config: EnsembleConfig) -> Result:
     return Result(config.out, len(average.names), listed, errors, table, fit, equal_errors, config.submission)
 
 
+def _refuse_outputs(config: EnsembleConfig) -> None:
+    """UsageError where an output may not be written."""
+    inputs: dict[str, Path | None] = {f"member {number}": path for number, path in enumerate(config.members, 1)}
+    inputs |= {"--crops": config.crops, "--fit-weights": config.fit_weights, "--devkit": config.devkit}
+    require_output(config.out, ENSEMBLE, overwrite=config.overwrite, inputs=inputs)
+    if config.submission is not None:
+        require_output(config.submission, SUBMISSION, overwrite=config.overwrite, inputs=inputs)
+        require_apart(config.submission, {"the ensemble": config.out})
+        prepare_parent(config.submission)
+
+
 def _publish(
-    config: EnsembleConfig, partial: Path, members: list[Member], average: Scores, table: str, fit: Fit | None
+    config: EnsembleConfig, work: Path, members: list[Member], average: Scores, table: str, fit: Fit | None
 ) -> None:
     """Write the ensemble's files, its manifest last, and give the folder its name."""
     parents = {f"member {number}": member.manifest.digest for number, member in enumerate(members, 1)}
@@ -133,14 +144,14 @@ def _publish(
     if crops:
         parents["crops"] = crops
     options: dict[str, Any] = {"weights": [member.weight for member in members]}
-    written = write_scores(partial / SCORES, average, parents=parents, options=options, overwrite=True)
-    _write_json(partial / "members.json", [member.as_json() for member in members])
-    (partial / "table.txt").write_text(table, encoding="utf-8")
+    written = write_scores(work / SCORES, average, parents=parents, options=options, overwrite=True)
+    _write_json(work / "members.json", [member.as_json() for member in members])
+    write_verified(work / "table.txt", printable_lines(table).encode())
     if fit is not None:
-        _write_json(partial / FIT, fit.as_json())
+        _write_json(work / FIT, fit.as_json())
     else:
-        (partial / FIT).unlink(missing_ok=True)
-        shutil.rmtree(partial / HOLDOUT, ignore_errors=True)
+        (work / FIT).unlink(missing_ok=True)
+        shutil.rmtree(work / HOLDOUT, ignore_errors=True)
     manifest = Manifest(
         kind=KIND,
         schema=SCHEMA,
@@ -149,12 +160,12 @@ def _publish(
         parents=parents,
         details={"pictures": len(average.names), **average.errors()},
     )
-    (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    publish_folder(partial, config.out)
+    write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
+    publish_folder(work, config.out, ENSEMBLE)
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_verified(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
@@ -177,11 +188,11 @@ def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
     return holdout
 
 
-def _fit(config: EnsembleConfig, holdout: CropStore, partial: Path, talk: Talk) -> Fit:
+def _fit(config: EnsembleConfig, holdout: CropStore, work: Path, talk: Talk) -> Fit:
     """Weights that are best on the held-out pictures."""
-    (partial / HOLDOUT).mkdir(exist_ok=True)
+    (work / HOLDOUT).mkdir(exist_ok=True)
     scores = [
-        _scores_of(config, path, holdout, partial / HOLDOUT / f"{number}.h5", talk)[1]
+        _scores_of(config, path, holdout, work / HOLDOUT / f"{number}.h5", talk)[1]
         for number, path in enumerate(config.members, 1)
     ]
     fit = fit_weights(scores)
@@ -191,7 +202,7 @@ def _fit(config: EnsembleConfig, holdout: CropStore, partial: Path, talk: Talk) 
 
 
 def _gather(
-    config: EnsembleConfig, weights: Sequence[float], store: CropStore | None, partial: Path, talk: Talk
+    config: EnsembleConfig, weights: Sequence[float], store: CropStore | None, work: Path, talk: Talk
 ) -> list[Member]:
     """Every member's scores, checked against one another."""
     members: list[Member] = []
@@ -200,7 +211,7 @@ def _gather(
             manifest, scores = read_scores(path)
             name = path.stem
         else:
-            manifest, scores = _scores_of(config, path, store, partial / MEMBERS / f"{number}.h5", talk)
+            manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
             name = path.name
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
@@ -300,7 +311,7 @@ def _table(members: list[Member], average: Scores, equal: Scores | None, fit: Fi
     averages = [(f"{count}, averaged", average)]
     if equal is not None:
         averages = [(f"{count}, equal weights", equal), (f"{count}, fitted weights", average)]
-    named = [(f"1 CNN ({member.name})", member.scores) for member in members] + averages
+    named = [(f"1 CNN ({printable(member.name)})", member.scores) for member in members] + averages
     rows = [heads] + [(name, *_errors_in_words(scores)) for name, scores in named]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = [f"Error rates on {len(average.names):,} pictures of {len(average.classes):,} classes", ""]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.crops import open_crops
-from alexnet_cli.artifacts.publish import refuse_existing
+from alexnet_cli.artifacts.ownership import SCORES, require_output
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import read_scores
+from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices
@@ -50,7 +51,9 @@ class Result:
 def run(config: EvalConfig) -> Result:
     """Evaluate and write the scores; raises ArtifactError, ResourceError or UsageError."""
     talk = Talk(quiet=config.quiet)
-    refuse_existing(config.out, overwrite=config.overwrite)
+    inputs = {"RUN": config.run, "CROPS": config.crops}
+    require_output(config.out, SCORES, overwrite=config.overwrite, inputs=inputs)
+    prepare_parent(config.out)
     path, which = find_checkpoint(config.run)
     store = open_crops(config.crops)
     devices, world = devices_of_ranks(choose_devices(config.devices))

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop, CropStore, open_crops
-from alexnet_cli.artifacts.publish import prepare_parent, refuse_existing
+from alexnet_cli.artifacts.ownership import STATISTICS, require_output
 from alexnet_cli.artifacts.statistics import Statistics, write_statistics
+from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
 from alexnet_stages.pca.config import PcaConfig
@@ -121,7 +122,7 @@ def run(config: PcaConfig) -> Result:
     UsageError: the output exists. ArtifactError: the store is unfinished, damaged or empty. ResourceError: the output
     can't be written.
     """
-    refuse_existing(config.out, overwrite=config.overwrite)
+    require_output(config.out, STATISTICS, overwrite=config.overwrite, inputs={"CROPS": config.crops})
     store = open_crops(config.crops)
     if len(store) == 0:
         raise ArtifactError(f"{config.crops}: has no pictures: preprocess a folder that has some")

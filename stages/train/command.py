@@ -11,7 +11,7 @@ from alexnet_stages.train.config import TrainConfig
 def command(config: TrainConfig) -> None:
     """Train a net: crop stores and statistics to a run folder.
 
-    The recipe names architecture, input and schedule; options override it, and the run folder records the result.
+    The recipe names net, input and schedule; options override it, and the run folder records the result.
     SIGTERM saves and ends with code 75, Ctrl-C once saves and ends, twice ends at once; `--resume` goes on.
 
     Example: alexnet train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe paper --out out/runs/1

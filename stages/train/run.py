@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import tomllib
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,22 +13,25 @@ from typing import Any
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.publish import only_writer, refuse_existing, write_text
-from alexnet_cli.artifacts.run_folder import CHECKPOINTS, CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
+from alexnet_cli.artifacts.ownership import RUN, is_free, require_output
+from alexnet_cli.artifacts.publish import write_text
+from alexnet_cli.artifacts.run_folder import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
+from alexnet_cli.artifacts.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.input.patches import input_transform
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
-from alexnet_cli.patches import input_transform
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe, differing
+from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import stop_requests
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ def run(config: TrainConfig) -> Result:
     Raises UsageError, ArtifactError, ResourceError, TrainingError; StoppedBySignalError or InterruptedBySaveError
     after a signal, when all is saved.
     """
+    _refuse_output(config)
     inputs = check(config)
     devices, world = devices_of_ranks(choose_devices(config.devices))
-    net, pictures = inputs.recipe.architecture, min(inputs.recipe.training.batch_size, len(inputs.store))
+    net, pictures = inputs.recipe.net, min(inputs.recipe.training.batch_size, len(inputs.store))
     layout, _ = choose_layout(config.parallel, world, net)
     if world > 1 and inputs.recipe.training.cached_features:
         raise UsageError(
@@ -87,12 +88,17 @@ def run(config: TrainConfig) -> Result:
         )
     if world == 1:
         return train(config, Ranks.alone(devices[0]), inputs)
-    if not config.resume and rank_of_environment() is None:
-        refuse_existing(config.out, overwrite=config.overwrite)
     # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
     work = partial(train, inputs=inputs) if rank_of_environment() else train
     result: Result = run_ranks(work, config, devices, layout, timeout=config.timeout)
     return result
+
+
+def _refuse_output(config: TrainConfig) -> None:
+    """UsageError where the run may not be written. Ranks that a launcher starts again go on with what is there."""
+    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats, "--init-from": config.init_from}
+    goes_on = config.resume or restarted()
+    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=goes_on)
 
 
 def check(config: TrainConfig) -> Inputs:
@@ -117,7 +123,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
     """What each rank does. The first alone talks, writes and holds the lock on the run folder."""
     inputs = inputs or check(config)
     if restarted():  # by a launcher such as torchrun, after a rank was lost
-        config = dataclasses.replace(config, resume=True, overwrite=False)
+        anew = config.overwrite and marked_kind(work_of(config.out)) == KIND  # it had not replaced the old run yet
+        config = dataclasses.replace(config, resume=not anew, overwrite=anew)
     talk = Talk(quiet=config.quiet or not ranks.first)
     prepare(ranks.device, config.precision, processes=ranks.local_world)
     folder = RunFolder(config.out)
@@ -142,15 +149,20 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
         )
         _announce(talk, config, setting)
         ranks.tick("initial values")
-        with stop_requests(talk) as stop:
-            kind = CachedSession if inputs.recipe.training.cached_features else Session
-            session = kind(setting, folder, talk, stop)
-            session.begin(checkpoint)
-            try:
-                session.train()
-            finally:
-                session.journal.close()
-        return _finish(config, folder, session, inputs.parents)
+        try:
+            with stop_requests(talk) as stop:
+                kind = CachedSession if inputs.recipe.training.cached_features else Session
+                session = kind(setting, folder, talk, stop)
+                session.begin(checkpoint)
+                try:
+                    session.train()
+                finally:
+                    session.journal.close()
+            return _finish(config, folder, session, inputs.parents)
+        finally:
+            # A launcher's next start has to see that the new run had not replaced the old one.
+            if ranks.first and not folder.published and rank_of_environment() is None:
+                end_work(config.out)
 
 
 def _place_together(
@@ -159,8 +171,11 @@ def _place_together(
     """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
     ranks.tick("opening the run folder")
     checkpoint = _place(config, folder, inputs, talk) if ranks.first else None
-    step = ranks.sum([int(checkpoint.manifest.details["step"]) if checkpoint else -1 if ranks.first else 0])[0]
+    own = int(checkpoint.manifest.details["step"]) if checkpoint else -1
+    step, beside = ranks.sum([own, not folder.published] if ranks.first else [0, 0])
     if not ranks.first:
+        if beside:
+            folder.path = work_of(config.out)
         log_to(folder.path / RANK_LOGS / f"rank-{ranks.rank}.log")
         if step >= 0 and not folder.finished:
             checkpoint = read_checkpoint(folder.checkpoint_path(int(step)), to_train=True)
@@ -170,36 +185,15 @@ def _place_together(
 def resolve_recipe(config: TrainConfig, classes: int, origin: Origin | None = None) -> Recipe:
     """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
 
-    Where the recipe keeps the origin's net (`keep_net`), architecture and input are the origin's, and options override
-    those.
+    Where the recipe keeps the origin's net (`keep_net`), net and input are the origin's, and options override those.
     """
-    values = load_recipe(config.recipe).to_dict()
-    _override(values, config.set)
-    if values["training"]["keep_net"] and origin is not None and origin.recipe is not None:
-        kept = origin.recipe.to_dict()
-        values |= {"architecture": kept["architecture"], "input": kept["input"]}
-        _override(values, config.set)
-    try:
-        recipe = Recipe.from_dict(values)
-    except TypeError as error:
-        raise UsageError(f"--set: a value has the wrong type ({error})") from None
+    recipe = load_recipe(config.recipe, config.set)
+    if recipe.training.keep_net and origin is not None and origin.recipe is not None:
+        recipe = load_recipe(config.recipe, config.set, kept=origin.recipe)
     return recipe.with_options(
-        architecture={"classes": classes},
+        net={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
     )
-
-
-def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
-    """Put `--set`'s values into a recipe's."""
-    for text in texts:
-        name, _, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
-        try:
-            values[section][field] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[section][field] = value.strip()
 
 
 def _labelled(store: CropStore) -> CropStore:
@@ -247,27 +241,26 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
     }
     if origin is not None and origin.checkpoint is not None:
         record["init_from"] = origin.record()
-    if folder.path.exists() and config.resume:
+    recover(config.out)
+    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats, "--init-from": config.init_from}
+    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=config.resume)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    if not is_free(config.out) and config.resume:
+        end_work(config.out)
+        folder.sweep()
         newest = folder.newest()
         if newest is not None:
             checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
             _require_same_work(config, recipe, parents, checkpoint)
             if folder.finished and _has_more_to_do(recipe, checkpoint):
                 folder.reopen()
-                write_text(folder.path / CONFIG, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+                write_text(folder.path / CONFIG, text)
                 checkpoint = read_checkpoint(newest.path, to_train=True)
             if not folder.finished:
                 talk.say(f"going on from {newest.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
-    else:
-        refuse_existing(config.out, overwrite=config.overwrite)
-    if folder.path.exists():
-        if not (folder.path / CHECKPOINTS).is_dir():
-            raise UsageError(f"{config.out}: is no run folder, so it is not replaced: choose another --out")
-        shutil.rmtree(folder.path)
-    (folder.path / CHECKPOINTS).mkdir(parents=True)
-    write_text(folder.path / CONFIG, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    folder.begin(text, replaces=config.overwrite and not is_free(config.out))
     return None
 
 
@@ -275,14 +268,12 @@ def _require_same_work(config: TrainConfig, recipe: Recipe, parents: dict[str, s
     """Refuse to continue a run under other options; only the number of epochs may change."""
     before = checkpoint.recipe.with_options(training={"epochs": recipe.training.epochs})
     was, now = before.to_dict(), recipe.to_dict()
-    for section in ("architecture", "input", "training"):
-        for field, value in now[section].items():
-            # A JSON round trip makes lists of tuples.
-            if _plain(was[section][field]) != _plain(value):
-                raise ArtifactError(
-                    f"{config.out}: was trained with {section}.{field} = {was[section][field]}, not {value}: "
-                    "give the same options, or --overwrite in place of --resume"
-                )
+    for path, before_, now_ in differing(was, now):
+        if path.startswith(("net.", "input.", "training.")):
+            raise ArtifactError(
+                f"{config.out}: was trained with {path} = {before_}, not {now_}: "
+                "give the same options, or --overwrite in place of --resume"
+            )
     if checkpoint.state["seed"] != config.seed:
         raise ArtifactError(f"{config.out}: was started with --seed {checkpoint.state['seed']}, not {config.seed}")
     for role, digest in parents.items():
@@ -297,10 +288,6 @@ def _has_more_to_do(recipe: Recipe, checkpoint: Checkpoint) -> bool:
     )
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
     training = setting.recipe.training
     talk.say(
@@ -309,7 +296,7 @@ def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
         f"{config.precision}, seed {config.seed}"
     )
     if setting.ranks.world > 1:
-        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.architecture)
+        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)
         talk.say(what)
 
 
@@ -317,7 +304,7 @@ def _finish(config: TrainConfig, folder: RunFolder, session: Session, parents: d
     best, newest = folder.best(), folder.newest()
     assert newest is not None, "a training saves at the end of each epoch"
     chosen = best or newest
-    images = session.progress.step * session.batch_size
+    images = session.progress.step * session.epoch_pictures / session.batches
     result = Result(
         run=config.out,
         steps=session.progress.step,

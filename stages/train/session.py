@@ -26,18 +26,20 @@ from alexnet_cli.console import Advance, Talk, percent
 from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
-from alexnet_cli.initial_values import initialise
+from alexnet_cli.finite import not_finite, not_finite_layer
+from alexnet_cli.input.patches import InputTransform, training_patches
 from alexnet_cli.loader import Batch, CropLoader, batches_of
-from alexnet_cli.network import Network, column_rows, load_whole, own_rows
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Masks, load_whole, own_rows
+from alexnet_cli.net.update import UpdateRule
+from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
-from alexnet_cli.recipe import Recipe
-from alexnet_cli.update_rule import UpdateRule
+from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.init_from import Origin
 from alexnet_stages.train.journal import Journal
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.signals import StopRequest
 
 _LOOK_EVERY = 20
 """Steps between looks at the loss on a CUDA device: each look waits for the device."""
@@ -99,15 +101,17 @@ class Session:
         self.transform = setting.transform.to(setting.device)
         self.labels = torch.from_numpy(setting.store.labels).to(setting.device)
         self.ranks = setting.ranks
-        self.network = Network(self.recipe.architecture, self.ranks.placement(self.recipe.architecture))
+        self.network = self.ranks.network(self.recipe.net)
         self.forward: Callable[..., Tensor] = self.network
         self._compiled: Callable[..., Tensor] = self.network
         self.progress = Progress()
         self.schedule = Schedule.start(self.training, self.recipe.input)
         pictures = len(setting.store)
         self.batch_size = min(self.training.batch_size, pictures)
-        self.batches = pictures // self.batch_size
-        """Whole mini-batches in an epoch; the pictures left over are others in every epoch."""
+        partial = self.training.partial_batch and pictures % self.batch_size > 0
+        self.batches = pictures // self.batch_size + partial
+        """Mini-batches in an epoch. Without `partial_batch` the pictures left over are others in every epoch."""
+        self.epoch_pictures = pictures if partial else self.batches * self.batch_size
         self.journal: Journal
         self._pending = torch.zeros((), dtype=torch.float64, device=setting.device)
         self._unseen = 0
@@ -156,7 +160,7 @@ class Session:
         )
         batches = batches_of(order, self.batch_size)[progress.batch : self.batches]
         label = f"epoch {progress.epoch}/{self.training.epochs}"
-        total, done = self.batches * self.batch_size, progress.batch * self.batch_size
+        total, done = self.epoch_pictures, progress.batch * self.batch_size
         with (
             self.talk.progress(label, total, unit="images", done=done) as advance,
             self._loader(batches) as loader,
@@ -171,8 +175,8 @@ class Session:
 
     def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
         """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
-        setting, share = self.setting, self.ranks.share(self.batch_size)
-        own = [batch[share] for batch in batches]
+        setting = self.setting
+        own = [batch[self.ranks.share(len(batch))] for batch in batches]
         return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
 
     def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
@@ -211,12 +215,14 @@ class Session:
         logits = self._logits(batch, self._masks(len(whole), rows))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.cross_entropy(logits, labels, reduction="sum") / len(whole)
+        if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
+            raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None))
         loss.backward()  # type: ignore[no-untyped-call]
         self.update.step()
         self.update.clear()
         return loss.detach()
 
-    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
+    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
         """What the net says of a mini-batch's training patches."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
@@ -229,16 +235,17 @@ class Session:
         with autocast(setting.device, setting.precision):
             return self.forward(patches, masks)
 
-    def _masks(self, pictures: int, rows: slice) -> list[Tensor] | None:
+    def _masks(self, pictures: int, rows: slice) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
-        net, setting = self.recipe.architecture, self.setting
-        masks = dropout_masks(net, self.network.held, setting.seed, self.progress.step, pictures, self.setting.device)
-        if masks is None:
-            return None
-        here, dtype = self.network.placement, float_type(setting.precision)
-        if not here.splits_pictures:  # a column's masks are drawn for its own neurons already
-            return [mask[rows].to(dtype) for mask in masks]
-        return [mask[:, column_rows(mask.shape[1], here.parts, here.part)].to(dtype) for mask in masks]
+        setting, network, hybrid = self.setting, self.network, self.ranks.layout.mode == "hybrid"
+        masks = dropout_masks(
+            self.recipe.net, network.held, setting.seed, self.progress.step, pictures, self.setting.device
+        )
+        dtype, here = float_type(setting.precision), network.here
+        if hybrid:  # a column's masks are drawn for its own neurons already
+            parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
+            return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
+        return {name: mask[rows].to(dtype) for name, mask in masks.items()}
 
     def _look(self) -> float:
         """Gather the losses since the last look; the epoch's mean. A sum that is not finite ends the training."""
@@ -247,15 +254,38 @@ class Session:
         if self.training.stuck_after - _STUCK_WINDOW < progress.step <= self.training.stuck_after:
             progress.stuck_sum += gathered
         if not math.isfinite(progress.loss_sum):
-            newest = self.folder.newest()
-            where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
-            raise TrainingError(
-                f"the loss is not finite at step {progress.step} (epoch {progress.epoch}); {where}: "
-                f"try a lower --rate than {self.training.rate:g}"
-            )
+            raise self._not_finite(progress.step)
         if progress.step % _LOOK_EVERY == 0:
             self.journal.loss(progress.step, gathered / max(steps, 1))
         return progress.loss_sum / progress.batch
+
+    def _not_finite(self, step: int, forward: Callable[[], object] | None = None) -> TrainingError:
+        """What to end with where the loss is not finite, with the parameter or layer where that can be told.
+
+        forward: gives the numbers once more, where their parameters are still those of the step.
+        """
+        name = not_finite(self.parameters)
+        if name is None and forward is not None:
+            compiled, self.forward = self.forward, self.network
+            name = not_finite_layer(self.parameters.items(), forward)
+            self.forward = compiled
+        newest = self.folder.newest()
+        where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
+        first = f"; the first to be so is {name}" if name is not None else ""
+        return TrainingError(
+            f"the loss is not finite at step {step} (epoch {self.progress.epoch}){first}; {where}: "
+            f"try a lower --rate than {self.training.rate:g}"
+        )
+
+    def _require_finite_scores(self, name: str | None) -> None:
+        """TrainingError where the net says of a validation picture, of this name, what is not finite."""
+        if name is None:
+            return
+        parameter = not_finite(self.parameters)
+        first = f"; the first weight to be so is {parameter}" if parameter is not None else ""
+        raise TrainingError(
+            f"what the net says of {name} is not finite after step {self.progress.step}{first}: try a lower --rate"
+        )
 
     def _gather_loss(self) -> tuple[float, int]:
         """Bring the sum of the losses since the last call over from the devices; and of how many steps it is."""
@@ -267,7 +297,7 @@ class Session:
 
     def _warn_if_stuck(self) -> None:
         window = min(_STUCK_WINDOW, self.training.stuck_after)
-        loss, guess = self.progress.stuck_sum / window, math.log(self.recipe.architecture.classes)
+        loss, guess = self.progress.stuck_sum / window, math.log(self.recipe.net.classes)
         if loss < 0.98 * guess:
             return
         self.journal.warn(
@@ -283,7 +313,7 @@ class Session:
             error, error5 = self._validate(self.setting.val)
             if error is None:
                 self._stop()
-        images = self.batches * self.batch_size
+        images = self.epoch_pictures
         rate = images / max(progress.epoch_seconds, 1e-9)
         row: dict[str, Any] = {
             "epoch": progress.epoch,
@@ -324,6 +354,7 @@ class Session:
                 scores = evaluate(net, store, views=1, threads=self.setting.threads, ranks=self.ranks, advance=move)
             except _StopValidationError:
                 return None, None
+        self._require_finite_scores(scores.first_not_finite())
         return scores.error(1, centre=True), scores.error(5, centre=True)
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
@@ -356,13 +387,18 @@ class Session:
                 details=details,
             )
             self.folder.tidy()
+            if not self.folder.published:
+                self.journal.close()
+                self.folder.publish()
+                self.journal.reopen(self.progress.step)
         self.ranks.barrier(f"saving after step {self.progress.step}")
+        self.folder.path = self.folder.out  # of the other ranks too
         self._saved_at = time.monotonic()
 
     def _require_finite(self) -> None:
-        bad = [name for name, parameter in self.parameters.items() if not bool(torch.isfinite(parameter).all())]
-        if self.ranks.sum([len(bad)])[0]:
-            name = bad[0] if bad else "a weight of another rank"
+        bad = not_finite(self.parameters)
+        if self.ranks.sum([bad is not None])[0]:
+            name = bad or "a weight of another rank"
             raise TrainingError(f"{name} is not finite after step {self.progress.step}: try a lower --rate")
 
     def _stop(self, *, saved: bool = False) -> None:
