@@ -67,8 +67,10 @@ _CMYK = """
 DEFECTIVE: Mapping[str, str] = {"n02105855_2933": "PNG named .JPEG", **dict.fromkeys(_CMYK.split(), "CMYK")}
 """Name without folder and extension -> what is wrong with the file."""
 
-DEVKIT_NAME = re.compile(r"ILSVRC20\d\d_devkit.*?(\.tar\.gz|\.tgz|\.tar)?", re.IGNORECASE)
-"""What a devkit, or the folder made of it, is called."""
+DEVKIT_NAME = re.compile(
+    r"ILSVRC20\d\d_devkit(?!.*\.(md5|sha\d*|asc|sig|torrent|part|crdownload|aria2)$).*", re.IGNORECASE
+)
+"""What a devkit, or the folder made of it, is called; not its checksum, or half of its download."""
 
 _META = "meta.mat"
 _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")

@@ -48,6 +48,8 @@ class Result:
     """Installed versions by package name."""
     pillow: str
     """Which Pillow is active: 'pillow-simd 12.1.1' or 'Pillow 13.0.0'."""
+    readers: dict[str, str | None]
+    """Picture format -> who reads it; None where nobody does."""
     cores: int
     """Cores that this process may use."""
     memory: int | None
@@ -72,6 +74,7 @@ class Result:
             "platform": self.platform,
             **{name: found or "not installed" for name, found in self.packages.items()},
             "pillow": self.pillow,
+            **{f"reads {kind}": name or _how_to_read(kind) for kind, name in self.readers.items()},
             "cores": str(self.cores),
             "memory": "unknown" if self.memory is None else size(self.memory),
             "CUDA": devices or f"no device (torch built {f'for CUDA {self.cuda}' if self.cuda else 'without CUDA'})",
@@ -80,9 +83,15 @@ class Result:
         }
 
 
+def _how_to_read(kind: str) -> str:
+    """What to do where nobody reads a format."""
+    what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup lays stock Pillow beside the other"
+    return f"nobody: {what}"
+
+
 def run(config: DoctorConfig) -> Result:
     """Look around. UsageError where `config.path` doesn't exist."""
-    from alexnet_cli.pictures import active_pillow
+    from alexnet_cli.decoders import active_pillow, readers
 
     if not config.path.exists():
         raise UsageError(f"{config.path}: there is no such folder: check --path")
@@ -92,6 +101,7 @@ def run(config: DoctorConfig) -> Result:
         platform=platform.platform(),
         packages={name: _version(name) for name in PACKAGES},
         pillow=active_pillow(),
+        readers=readers(),
         cores=_cores(),
         memory=_memory(),
         cuda=_cuda_of_torch(),
