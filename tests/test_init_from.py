@@ -169,7 +169,7 @@ def test_a_recipe_says_which_layers_are_taken_and_which_are_new_all_the_same(sho
             "[training] fresh names 'conv9', and this net's layers with weights are conv1, conv2",
         ),
         (("training.layer_rates={conv6=0.1}",), True, 2, "[training] layer_rates names 'conv6'"),
-        (("training.layer_rates={conv1=-0.1}",), True, 2, "[training] layer_rates.conv1 is -0.1: it must not be negative"),
+        (("training.layer_rates={conv1=-0.1}",), True, 2, "layer_rates.conv1 is -0.1: it must not be negative"),
         (
             ("training.take=['fc8']", "net.fc7.neurons=8"),
             True,
