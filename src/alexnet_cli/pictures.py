@@ -24,7 +24,7 @@ from PIL import Image
 
 from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
-from alexnet_cli.errors import PictureError
+from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
 from alexnet_cli.untrusted import damage_of
 
 FILTERS = {
@@ -96,7 +96,10 @@ class BadPictureError(PictureError):
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """A picture file's bytes; BadPictureError where it is no regular file, too large or unreadable."""
+    """A picture file's bytes; BadPictureError where it is no regular file, too large or unreadable.
+
+    ResourceError where the disk fails: that is not the picture's fault, and the next try may succeed.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names costs more than reading some of them)
         if not stat.S_ISREG(status.st_mode):
@@ -106,6 +109,8 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         with open(path, "rb") as file:  # noqa: PTH123
             return file.read()
     except OSError as error:
+        if error.errno in THE_MACHINES:
+            raise ResourceError(describe_os_error(error, os.fspath(path))) from None
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
 
 
