@@ -77,6 +77,7 @@ _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
 _ID_FIELD = re.compile(r"ILSVRC20\d\d_ID")
 _MOST_BYTES = 1 << 26
 _MOST_ARCHIVE_BYTES = 1 << 30
+_MOST_DIGITS = 9
 """Of one of the devkit's files, unpacked: the real ones have under 1 MB."""
 
 
@@ -175,7 +176,7 @@ def parse_ids(path: Path, text: str, known: Mapping[int, int]) -> list[int]:
         word = line.strip()
         if not word:
             continue
-        if not word.isdecimal() or int(word) not in known:
+        if not word.isdecimal() or len(word) > _MOST_DIGITS or int(word) not in known:
             raise PictureError(
                 f"{path}, line {number}: expected a devkit ID, one of {len(known):,} from {min(known)} to "
                 f"{max(known)}, found {word[:40]!r}"

@@ -21,11 +21,12 @@ def command(config: PreprocessConfig) -> None:
       Kaggle's CLS-LOC   any folder of it, with --split
       class tars         a folder of one tar for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
-    It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and with the
-    extra "heif" HEIC; alexnet doctor says what reads each. It counts and ignores
-    other files, hidden ones, and folders of file servers (@eaDir, $RECYCLE.BIN …).
-    Transparent pictures lie on white, colour profiles are not applied, the first
-    frame of an animation counts, 16 bits are scaled to 8, 32 bits are rejected.
+    It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and HEIC
+    with the extra "heif"; `alexnet doctor` says what reads each format. It counts
+    and ignores other files, hidden ones, and the folders of file servers (@eaDir,
+    $RECYCLE.BIN …). It puts transparent pictures on white, takes the first frame
+    of an animation, scales 16 bits to 8, and ignores colour profiles. It rejects
+    32-bit pixels.
 
     If the command is stopped or killed, run it again: it goes on where it was.
     The store's bytes depend neither on that nor on the number of workers.

@@ -5,8 +5,11 @@ run(DoctorConfig())
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import platform
+import runpy
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -88,8 +91,6 @@ def _how_to_read(kind: str) -> str:
 
 def run(config: DoctorConfig) -> Result:
     """Look around. UsageError where `config.path` doesn't exist."""
-    import torch
-
     from alexnet_cli.decoders import active_pillow, readers
 
     if not config.path.exists():
@@ -103,7 +104,7 @@ def run(config: DoctorConfig) -> Result:
         readers=readers(),
         cores=_cores(),
         memory=_memory(),
-        cuda=torch.version.cuda,
+        cuda=_cuda_of_torch(),
         devices=_cuda_devices(),
         compiler=_compiler(),
         path=str(config.path.resolve()),
@@ -136,7 +137,19 @@ def _memory() -> int | None:
     return memory
 
 
+def _cuda_of_torch() -> str | None:
+    """The CUDA version that torch was built for, read from its own file: importing torch takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    return runpy.run_path(str(file)).get("cuda") if file and file.is_file() else None
+
+
 def _cuda_devices() -> list[CudaDevice]:
+    """The devices that torch sees; without NVIDIA's driver there are none, and torch is not asked."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return []
     import torch
 
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
