@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,14 @@ def test_class_archives_stay_class_archives(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / "numbers" / f"{number}.tar", tar_of([(f"{number}/1.jpg", jpeg(number))]))
     assert sources_of(tmp_path / "numbers").classes.names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("name", ["emu", "cat/b.jpg"])
+def test_links_in_archives_are_never_left_out_silently(kind: bytes, name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", tar_of([("cat/a.jpg", jpeg(1)), ("dog/b.jpg", jpeg(2))]))
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = kind, "cat/a.jpg"
+        tar.addfile(link)
+    assert refused(path).startswith(f"{path}: {name} is a link to cat/a.jpg")

@@ -129,6 +129,8 @@ def _members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
                         f"{archive}: {entry.name} is stored sparse, so it can't be read in place: make the archive "
                         "again without --sparse"
                     )
+                if (entry.issym() or entry.islnk()) and extension_of(entry.name) in {"", *PICTURE_EXTENSIONS}:
+                    _refuse_link(archive, entry)
                 if entry.isreg():
                     if entry.offset_data + entry.size > size:
                         window.cut_off = True
@@ -146,6 +148,15 @@ def _members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
         raise PictureError(f"{archive}: is cut off: download it again")
     if any(block):
         raise PictureError(f"{archive}: is damaged at byte {archive.offset + end:,}: download it again")
+
+
+def _refuse_link(archive: Archive, entry: tarfile.TarInfo) -> None:
+    """PictureError for a link in place of a picture or class folder: what it stands for would be missing."""
+    if not is_hidden_path(entry.name.removeprefix("./")):
+        raise PictureError(
+            f"{archive}: {entry.name} is a link to {entry.linkname}, which is not read in an archive: make the archive "
+            "with tar --dereference --hard-dereference"
+        )
 
 
 def _is_count(text: str) -> bool:
