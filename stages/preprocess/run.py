@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import KIND, SCHEMA, CropStore, open_crops, open_piece
 from alexnet_cli.artifacts.crops_shards import divisions, missing_shards, require_plan, shard_folder, shard_range
 from alexnet_cli.artifacts.crops_writer import CropWriter
+from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing
 from alexnet_cli.console import Talk
@@ -63,16 +65,20 @@ def run(config: PreprocessConfig) -> Result:
         with only_writer(out):
             everything = find_sources(config, talk)
             _refuse_output(config, out, shard)
-            if shard and not config.overwrite:
-                require_plan(config.out, _common_plan(config, everything), but=shard.number)
             elsewhere = _stores_to_compare(config)
+            request = _request(config, everything, elsewhere)
+            if config.update and (earlier := _up_to_date(config, out, everything, request, talk)):
+                about = _about_shards(config, shard, everything, elsewhere, talk) if shard else {}
+                return replace(earlier, shards=about)
+            if shard and not config.replaces:
+                require_plan(config.out, _common_plan(config, everything), but=shard.number)
             sources = _part(everything, shard, config)
             writer = CropWriter(out, _plan(config, everything, shard))
             with closing(writer):
                 continued = _announce(writer, sources, config, talk)
                 write_crops(writer, sources, _job(config), _workers(config), talk)
                 rejects = _require_good(writer, sources, config)
-                manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere)
+                manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere, request)
     seconds = time.perf_counter() - started
     if rejects:
         talk.warn(f"{out / REJECTS_FILE} lists {len(rejects):,} pictures that were left out")
@@ -91,6 +97,54 @@ def run(config: PreprocessConfig) -> Result:
         digest=manifest.digest,
         report=manifest.details["report"],
         shards=_about_shards(config, shard, everything, elsewhere, talk) if shard else {},
+    )
+
+
+def _request(config: PreprocessConfig, everything: Sources, elsewhere: Sequence[CropStore]) -> Request:
+    """What `--update` compares: the options, the pictures' listing, the classes, the stores that are compared with.
+
+    The listing holds names, sizes and times of change: no picture is read. Whether pictures were left out counts
+    elsewhere: more than --allow-bad are an error.
+    """
+    return Request(
+        kind=KIND,
+        schema=SCHEMA,
+        options=_options(config),
+        parents={
+            "pictures": everything.fingerprint,
+            "classes": everything.classes.digest,
+            **{f"compared {number}": store.digest for number, store in enumerate(elsewhere, 1)},
+        },
+        details={"pillow": active_pillow()},
+    )
+
+
+def _up_to_date(
+    config: PreprocessConfig, out: Path, everything: Sources, request: Request, talk: Talk
+) -> Result | None:
+    """What is there already, where it was made from these pictures with these options; else None."""
+    manifest = is_current(out, request, talk, verify=open_piece)
+    if manifest is None:
+        return None
+    rejected = int(manifest.details["rejected"])
+    if rejected > config.allow_bad:
+        talk.say(f"{out}: is made anew ({rejected:,} pictures were left out, and --allow-bad is {config.allow_bad})")
+        return None
+    return Result(
+        store=out,
+        pictures=manifest.details["pictures"],
+        classes=manifest.details["classes"],
+        facts=manifest.details["report"]["facts"],
+        ignored=everything.ignored,
+        rejected=rejected,
+        bytes=sum(file.stat().st_size for file in out.iterdir()),
+        continued=0,
+        seconds=0.0,
+        pictures_per_second=0.0,
+        pillow=active_pillow(),
+        digest=manifest.digest,
+        report=manifest.details["report"],
+        up_to_date=True,
     )
 
 
@@ -137,7 +191,7 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
             f"{config.out}: holds shards of {min(divided - {shard.of})}, not of {shard.of}: "
             "remove them, or choose another --out"
         )
-    refuse_existing(out, overwrite=config.overwrite)
+    refuse_existing(out, overwrite=config.replaces)
     if out.exists():
         ours = out.is_dir() and ((out / "data.mdb").is_file() or not any(out.iterdir()))
         if not ours:
@@ -208,6 +262,7 @@ def _finish(
     shard: Shard | None,
     rejects: Rejects,
     elsewhere: Sequence[CropStore],
+    request: Request,
 ) -> Manifest:
     """Write the report, then the arrays and the manifest."""
     arrays = writer.arrays()
@@ -227,13 +282,20 @@ def _finish(
     details = {
         "rejected": len(rejects),
         **count_facts(arrays.facts),
+        **request.details,
         "source": str(sources.root),
-        "pillow": active_pillow(),
         "report": report["summary"],
     }
     if shard:
         details["shard"] = {"number": shard.number, "of": shard.of, "plan": _common_plan(config, everything)}
-    return writer.finish(sources.classes, codec=config.codec, options=_options(config), details=details, arrays=arrays)
+    return writer.finish(
+        sources.classes,
+        codec=config.codec,
+        options=_options(config),
+        parents=request.parents,
+        details=details,
+        arrays=arrays,
+    )
 
 
 def _common_plan(config: PreprocessConfig, everything: Sources) -> str:

@@ -90,6 +90,7 @@ class TrainConfig(CommonOptions):
     """Accept statistics that were not made from `crops`."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rate is not None and self.rate <= 0:
             raise UsageError(f"--rate {self.rate}: must be positive")
         if self.resume and self.overwrite:

@@ -10,18 +10,20 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, digest_of_file, read_folder_manifest
 from alexnet_cli.artifacts.publish import partial_of, publish_folder
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
-from alexnet_cli.patches import InputTransform
 from alexnet_cli.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alexnet_cli.patches import InputTransform
 
 KIND = "checkpoint"
 SCHEMA = 1
@@ -31,6 +33,16 @@ INPUT = "input.safetensors"
 CONFIG = "config.json"
 STATE = "state.json"
 _DIGESTED = (MODEL, MOMENTUM, INPUT, CONFIG, STATE)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointRecord:
+    """What a checkpoint says of itself, read without its tensors and without torch."""
+
+    path: Path
+    manifest: Manifest
+    recipe: Recipe
+    state: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +74,8 @@ def write_checkpoint(
     details: Mapping[str, Any],
 ) -> Manifest:
     """Publish a checkpoint folder; ResourceError where the disk won't have it."""
+    from safetensors.torch import save_file
+
     partial = partial_of(path)
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -100,6 +114,10 @@ def read_checkpoint_manifest(path: Path) -> Manifest:
 
 def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
     """Read a checkpoint, verified by its files' digests; ArtifactError where it is unfinished, foreign or damaged."""
+    from safetensors.torch import load_file
+
+    from alexnet_cli.patches import InputTransform
+
     manifest = read_checkpoint_manifest(path)
     wanted = [name for name in _DIGESTED if to_train or name != MOMENTUM]
     try:
@@ -121,4 +139,20 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
             state=json.loads((path / STATE).read_text(encoding="utf-8")),
         )
     except (KeyError, TypeError, ValueError, SafetensorError, UsageError) as error:
+        raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
+
+
+def read_checkpoint_record(path: Path) -> CheckpointRecord:
+    """Recipe and state without the tensors; ArtifactError where the checkpoint is unfinished, foreign or damaged."""
+    manifest = read_checkpoint_manifest(path)
+    try:
+        for name in (CONFIG, STATE):
+            if digest_of_file(path / name) != manifest.details["files"][name]:
+                raise ArtifactError(f"{path / name}: is damaged: use another checkpoint of the run")
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        return CheckpointRecord(path, manifest, Recipe.from_dict(config["recipe"]), state)
+    except OSError as error:
+        raise ArtifactError(f"{path}: is damaged ({error.strerror}): use another checkpoint of the run") from None
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
