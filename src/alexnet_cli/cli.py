@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from alexnet_cli import __version__
+from alexnet_cli.commands.check.command import command as check
 from alexnet_cli.commands.contest.command import command as contest
 from alexnet_cli.commands.doctor.command import command as doctor
 from alexnet_cli.commands.sample.command import command as sample
@@ -58,7 +59,8 @@ def build() -> typer.Typer:
             print(f"warning: the stage '{name}' can't be loaded: {error}", file=sys.stderr)
             continue
         app.command(name)(command)
-    for name, command in (("sample", sample), ("summary", summary), ("contest", contest), ("doctor", doctor)):
+    more = {"sample": sample, "summary": summary, "contest": contest, "check": check, "doctor": doctor}
+    for name, command in more.items():
         app.command(name, rich_help_panel="More")(command)
     return app
 

@@ -10,6 +10,9 @@ from typer import Option
 
 from alexnet_cli.errors import UsageError
 
+PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+"""fp64 is for checks: sums in another order agree to 1e-12 in it."""
+
 Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
 Devices = Annotated[
     str,

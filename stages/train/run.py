@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import tomllib
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_record
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.publish import only_writer, refuse_existing, write_text
 from alexnet_cli.artifacts.run_folder import CHECKPOINTS, CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
-from alexnet_cli.artifacts.statistics import Statistics, read_statistics
+from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
@@ -26,7 +22,7 @@ from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
 from alexnet_cli.patches import input_transform
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipe import Recipe
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan

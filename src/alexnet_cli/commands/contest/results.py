@@ -1,4 +1,4 @@
-"""What a contest folder came to, row by row beside the paper's table 2. The folder's layout is contest.mk's."""
+"""What a contest folder came to, row by row beside the paper's table 2. The folder's layout is graph.py's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.scores import read_scores_manifest
+from alexnet_cli.commands.contest.graph import CNN, FINETUNED, FINETUNED_NETS
 from alexnet_cli.console import percent
 from alexnet_cli.errors import ArtifactError
 
-CNN = "cnn"
-FINETUNED = "finetuned"
-FINETUNED_NETS = 2
 ENSEMBLE_KIND = "ensemble"
 ENSEMBLE_SCHEMA = 1
 
