@@ -60,7 +60,7 @@ def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
             values[section][field] = value.strip()
 
 
-def requirerequire_labelled(store: CropStore) -> CropStore:
+def require_labelled(store: CropStore) -> CropStore:
     if not store.labelled:
         raise ArtifactError(f"{store.path}: has no labels (or no pictures), and training needs them")
     return store

@@ -6,7 +6,7 @@
         case Differs(what): ...            # made from something else: `what` says from what, in words
         case Absent(): ...
 
-A request holds all that can change the artifact's content, and nothing else: not the number of workers, not the devices.
+A request holds all that can change the artifact's content, and nothing else: no workers, no devices.
 No torch here: `--update` answers without it.
 """
 
@@ -92,7 +92,7 @@ def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
 
 
 def first_difference(manifest: Manifest, request: Request) -> str | None:
-    """The first thing that the artifact was made from and that is asked for otherwise, in words; None where all agree."""
+    """What the artifact was made from that is asked for otherwise now, the first in words; None where all agree."""
     own_details = {name: manifest.details.get(name) for name in request.details}
     for was, asked, what in (
         (manifest.options, request.options, ""),
