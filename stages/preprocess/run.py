@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,15 @@ def run(config: PreprocessConfig) -> Result:
     out = shard_folder(config.out, shard.number, shard.of) if shard else config.out
     with _errors_in_one_line(out), _stopping_on_sigterm():
         _refuse_output(config, out, shard)
+        found = _found(config, talk) if config.update else None
+        # Before the lock is taken: where there is nothing to do, many may ask at once.
+        if found and (earlier := _up_to_date(config, out, found, talk)):
+            about = _about_shards(config, shard, found.sources, found.elsewhere, talk) if shard else {}
+            return replace(earlier, shards=about)
         with only_writer(out):
-            everything = find_sources(config, talk)
+            found = found or _found(config, talk)
+            everything, elsewhere = found.sources, found.elsewhere
             _refuse_output(config, out, shard)
-            elsewhere = _stores_to_compare(config)
-            request = _request(config, everything, elsewhere)
-            if config.update and (earlier := _up_to_date(config, out, everything, request, talk)):
-                about = _about_shards(config, shard, everything, elsewhere, talk) if shard else {}
-                return replace(earlier, shards=about)
             if shard and not config.replaces:
                 require_plan(config.out, _common_plan(config, everything), but=shard.number)
             sources = _part(everything, shard, config)
@@ -78,7 +79,7 @@ def run(config: PreprocessConfig) -> Result:
                 continued = _announce(writer, sources, config, talk)
                 write_crops(writer, sources, _job(config), _workers(config), talk)
                 rejects = _require_good(writer, sources, config)
-                manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere, request)
+                manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere, found.request)
     seconds = time.perf_counter() - started
     if rejects:
         talk.warn(f"{out / REJECTS_FILE} lists {len(rejects):,} pictures that were left out")
@@ -100,30 +101,39 @@ def run(config: PreprocessConfig) -> Result:
     )
 
 
-def _request(config: PreprocessConfig, everything: Sources, elsewhere: Sequence[CropStore]) -> Request:
-    """What `--update` compares: the options, the pictures' listing, the classes, the stores that are compared with.
+@dataclass(frozen=True)
+class _Found:
+    """The source's pictures, the stores to compare with, and what `--update` compares."""
 
-    The listing holds names, sizes and times of change: no picture is read. Whether pictures were left out counts
-    elsewhere: more than --allow-bad are an error.
+    sources: Sources
+    elsewhere: list[CropStore]
+    request: Request
+
+
+def _found(config: PreprocessConfig, talk: Talk) -> _Found:
+    """Index the source. The request: the options, the pictures' listing, the classes, the stores compared with.
+
+    The listing holds names, sizes and times of change: no picture is read. --allow-bad is no part of it: where more
+    pictures were left out than it allows, the store is made anew all the same.
     """
-    return Request(
+    sources, elsewhere = find_sources(config, talk), _stores_to_compare(config)
+    request = Request(
         kind=KIND,
         schema=SCHEMA,
         options=_options(config),
         parents={
-            "pictures": everything.fingerprint,
-            "classes": everything.classes.digest,
+            "pictures": sources.fingerprint,
+            "classes": sources.classes.digest,
             **{f"compared {number}": store.digest for number, store in enumerate(elsewhere, 1)},
         },
         details={"pillow": active_pillow()},
     )
+    return _Found(sources, elsewhere, request)
 
 
-def _up_to_date(
-    config: PreprocessConfig, out: Path, everything: Sources, request: Request, talk: Talk
-) -> Result | None:
+def _up_to_date(config: PreprocessConfig, out: Path, found: _Found, talk: Talk) -> Result | None:
     """What is there already, where it was made from these pictures with these options; else None."""
-    manifest = is_current(out, request, talk, verify=open_piece)
+    manifest = is_current(out, found.request, talk, verify=open_piece)
     if manifest is None:
         return None
     rejected = int(manifest.details["rejected"])
@@ -135,7 +145,7 @@ def _up_to_date(
         pictures=manifest.details["pictures"],
         classes=manifest.details["classes"],
         facts=manifest.details["report"]["facts"],
-        ignored=everything.ignored,
+        ignored=found.sources.ignored,
         rejected=rejected,
         bytes=sum(file.stat().st_size for file in out.iterdir()),
         continued=0,
