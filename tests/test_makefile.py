@@ -144,8 +144,8 @@ def real(project: Project) -> Project:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("EPOCHS=abc",), "Invalid value for '--epochs': 'abc' is not a valid int"),
-        (("MEMBERS=none",), "Invalid value for '--members': 'none' is not a valid int"),
+        (("EPOCHS=abc",), "Invalid value for '--epochs'"),
+        (("MEMBERS=none",), "Invalid value for '--members'"),
         (("MEMBERS=0",), "Invalid value for '--members'"),
         (("PRECISION=fp16",), "--precision fp16: unknown"),
         (("RECIPE=papre",), "there is no recipe 'papre'"),
