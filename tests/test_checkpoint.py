@@ -24,6 +24,7 @@ from alexnet_cli.artifacts.checkpoint import (
     write_checkpoint,
 )
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.working import mark
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, ResourceError
 from alexnet_cli.initial_values import initialise
@@ -153,7 +154,9 @@ def test_a_damaged_file_is_told_by_its_name(saved: Path, name: str, how: str) ->
 
 def rewritten(path: Path, **values: Any) -> None:
     file = path / "manifest.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    before = json.loads(file.read_text())
+    del before["checksum"]
+    file.write_text(Manifest(**{**before, **values}).to_json())
 
 
 def test_an_unfinished_checkpoint_is_refused(saved: Path) -> None:
@@ -174,7 +177,7 @@ def test_an_artifact_of_another_kind_is_refused(saved: Path) -> None:
 
 
 def test_one_of_a_newer_program_is_refused(saved: Path) -> None:
-    rewritten(saved, schema=2, tool="alexnet 9.0")
+    rewritten(saved, schema=3, tool="alexnet 9.0")
     with pytest.raises(ArtifactError, match=r"was written by a newer alexnet 9\.0 .*update alexnet"):
         read_checkpoint(saved)
 
@@ -219,8 +222,9 @@ def test_a_checkpoint_replaces_the_one_of_the_same_step_whole(saved: Path) -> No
 
 def test_what_an_interrupted_save_left_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "step-00000006"
-    left = tmp_path / "step-00000006.partial"
+    left = tmp_path / ".step-00000006.alexnet-work"
     left.mkdir()
+    mark(left, "checkpoint", path)
     (left / "odd").write_text("half")
     write(path)
     assert not (path / "odd").exists() and not left.exists()

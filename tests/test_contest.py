@@ -248,6 +248,7 @@ def write_net(out: Path, name: str, ranks: list[int], split: str = "val") -> Pat
         row[:] = 0.01
         row[: rank - 1] = 0.1
         row[7] = 0.05
+        row /= row.sum()
     labels = np.full(len(ranks), 7 if split == "val" else -1, np.int64)
     scores = Scores(probabilities, probabilities, labels, [f"{index}.JPEG" for index in range(len(ranks))], CLASSES)
     path = out / "scores" / split / f"{name}.h5"

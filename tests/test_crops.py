@@ -146,7 +146,7 @@ def test_an_interrupted_store_continues_and_ends_the_same(tmp_path: Path) -> Non
     manifest = finish(second)
     assert manifest.digest == whole.digest
     assert (tmp_path / "parts.lmdb/data.mdb").stat().st_size == (tmp_path / "whole.lmdb/data.mdb").stat().st_size
-    assert not (tmp_path / "parts.lmdb.partial").exists()
+    assert not (tmp_path / ".parts.lmdb.alexnet-work").exists()
 
 
 def test_an_unfinished_store_of_another_plan_is_begun_again(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_an_unfinished_store_is_never_taken_for_a_finished_one(tmp_path: Path) -
     writer.commit(1, [record(0)], [])
     writer.close()
     assert "there is no such crops" in refusal(tmp_path / "a.lmdb")
-    assert "is no finished crops: run the same `alexnet preprocess` again" in refusal(tmp_path / "a.lmdb.partial")
+    assert "is no finished crops: run the same `alexnet preprocess` again" in refusal(tmp_path / ".a.lmdb.alexnet-work")
 
 
 def test_a_strangers_database_is_refused(tmp_path: Path) -> None:
@@ -281,8 +281,8 @@ def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb")
-    change_manifest(tmp_path / "a.lmdb", schema=2, tool="alexnet 9.0")
-    assert "was written by a newer alexnet 9.0 (format 2, this program reads up to 1)" in refusal(tmp_path / "a.lmdb")
+    change_manifest(tmp_path / "a.lmdb", schema=3, tool="alexnet 9.0")
+    assert "was written by a newer alexnet 9.0 (format 3, this program reads up to 2)" in refusal(tmp_path / "a.lmdb")
 
 
 def lose_manifest(path: Path) -> None:

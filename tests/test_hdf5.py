@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts import hdf5
-from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.manifest import ATTRIBUTE, Manifest
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, top_k_error, write_scores
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics, write_statistics
 from alexnet_cli.class_list import ClassList
@@ -196,7 +195,7 @@ def test_a_folder_in_a_files_place_is_refused(tmp_path: Path, write: Write, read
 def test_a_newer_format_is_refused_with_the_advice_to_update(tmp_path: Path, write: Write, read: Read) -> None:
     written = write(tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5", "r+") as file:
-        file.attrs[hdf5.ATTRIBUTE] = replace(written, schema=written.schema + 1).to_json()
+        file.attrs[ATTRIBUTE] = replace(written, schema=written.schema + 1).to_json()
     with pytest.raises(ArtifactError, match="was written by a newer"):
         read(tmp_path / "s.h5")
 

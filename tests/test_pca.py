@@ -177,11 +177,12 @@ def test_an_empty_store_is_refused(make_store: MakeStore, tmp_path: Path) -> Non
 
 def test_an_existing_output_is_kept_unless_overwriting(make_store: MakeStore, tmp_path: Path) -> None:
     store, out = make_store(photographs(2)), tmp_path / "s.h5"
-    out.write_text("mine")
+    run(PcaConfig(crops=store, out=out, quiet=True))
+    before = out.read_bytes()
     with pytest.raises(UsageError, match=r"s\.h5: exists already: give --overwrite") as caught:
         run(PcaConfig(crops=store, out=out, quiet=True))
     assert caught.value.exit_code == 2
-    assert out.read_text() == "mine"
+    assert out.read_bytes() == before
     run(PcaConfig(crops=store, out=out, quiet=True, overwrite=True))
     assert read_statistics(out)[1].pictures == 2
 

@@ -21,7 +21,7 @@ from PIL import Image
 from preprocessing import content, fails, preprocess, save, save_noise
 
 from alexnet_cli.artifacts.crops import CropStore, open_crops
-from alexnet_cli.artifacts.publish import only_writer
+from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import AlexNetError, PictureError
 from alexnet_cli.pictures import active_pillow, crop_of
@@ -209,8 +209,8 @@ def test_bad_pictures_end_the_command_when_all_others_are_done(
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--workers", workers)
     assert code == 3
     assert line == (
-        f"{tree}/ape/b.png: is empty, and 2 more (listed in {tmp_path}/a.lmdb.partial/rejects.tsv): repair or remove, "
-        "or give --allow-bad 3 to leave out (the good ones are not done again)"
+        f"{tree}/ape/b.png: is empty, and 2 more (listed in {tmp_path}/.a.lmdb.alexnet-work/rejects.tsv): repair or "
+        "remove, or give --allow-bad 3 to leave out (the good ones are not done again)"
     )
     assert not (tmp_path / "a.lmdb").exists()
     assert fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--allow-bad", 2)[0] == 3
@@ -286,7 +286,7 @@ def test_overwriting_never_destroys_what_is_no_crop_store(
     code, line = fails(capsys, tree, "--out", tmp_path / "precious", "--overwrite")
     assert (code, line) == (
         2,
-        f"{tmp_path}/precious: is no crop store, so --overwrite spares it: choose another --out",
+        f"{tmp_path}/precious: is no crop store, so it is not replaced: choose another --out",
     )
     assert precious.exists()
 
@@ -352,10 +352,10 @@ def test_an_output_that_cannot_be_made_is_one_line(
 def test_a_read_only_file_system_is_one_line(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, *_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb")
     assert (code, line) == (5, f"{tmp_path}/a.lmdb: the file system is read-only: choose another --out")
 

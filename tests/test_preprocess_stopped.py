@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from preprocessing import content, fails, preprocess, save_noise
 
+from alexnet_cli.artifacts.working import work_of
 from alexnet_cli.errors import ResourceError
 from alexnet_stages.preprocess import pool
 from alexnet_stages.preprocess import run as run_module
@@ -29,7 +30,7 @@ def start(source: Path, out: Path, *more: str) -> subprocess.Popen[str]:
 
 def wait_for_a_step(out: Path, process: subprocess.Popen[str]) -> None:
     """Until the second transaction of 50 MB is on its way to the disk."""
-    data = out.with_name(out.name + ".partial") / "data.mdb"
+    data = work_of(out) / "data.mdb"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if data.exists() and data.stat().st_size > 60_000_000:
@@ -105,7 +106,7 @@ def test_stopped_it_leaves_one_line_the_partial_and_nobody(
     assert (*process.communicate(), process.returncode) == ("", said + "\n", code)
     assert nobody_is_left(process)
     assert not out.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"a.lmdb.partial", "slow", "large"}
+    assert {path.name for path in tmp_path.iterdir()} == {".a.lmdb.alexnet-work", "slow", "large"}
 
 
 def test_a_worker_that_dies_ends_the_command_in_one_line(tree: Path, tmp_path: Path) -> None:

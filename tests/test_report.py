@@ -407,7 +407,7 @@ def test_a_comparison_with_what_is_no_store_is_refused_before_the_work(
         arguments = [str(tree), "--out", str(tmp_path / "a.lmdb"), "--compare", str(tmp_path / other), "--quiet"]
         assert main(["preprocess", *arguments]) == 4
         assert message in capsys.readouterr().err
-    assert not (tmp_path / "a.lmdb.partial").exists()
+    assert not (tmp_path / ".a.lmdb.alexnet-work").exists()
 
 
 # Rejected and absurd pictures

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops import Crop, CropStore
 from alexnet_cli.artifacts.run_folder import RunFolder, Saved
+from alexnet_cli.artifacts.working import mark
 from alexnet_cli.cli import main
 
 MakeStore = Callable[..., CropStore]
@@ -238,7 +239,8 @@ def test_resuming_where_there_is_nothing_starts_at_the_beginning(runs: Runs, cap
     assert runs.same("whole", "new")
     folder = runs.folder / "empty" / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / "step-00000003.partial").mkdir()
+    mark(folder.parent, "run", folder.parent)
+    (folder / ".step-00000003.alexnet-work").mkdir()
     assert runs("empty", "--resume") == 0
     assert "has no checkpoint: starting at the beginning" in capsys.readouterr().err
     assert runs.same("whole", "empty")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_cli.artifacts.working import mark
 from alexnet_cli.cli import main
 from alexnet_cli.commands.sample import run as sample
 from alexnet_cli.commands.sample.config import SampleConfig
@@ -166,8 +167,9 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("few")
 def test_what_an_earlier_interruption_left_is_cleared_away(tmp_path: Path) -> None:
-    rest = tmp_path / "s.partial" / "train" / "digit-0"
+    rest = tmp_path / ".s.alexnet-work" / "train" / "digit-0"
     rest.mkdir(parents=True)
+    mark(tmp_path / ".s.alexnet-work", "sample", tmp_path / "s")
     (rest / "half.JPEG").touch()
     run(SampleConfig(out=tmp_path / "s", quiet=True))
     assert not list((tmp_path / "s").rglob("half.JPEG"))

@@ -23,7 +23,7 @@ from preprocessing import preprocess, save_noise
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.crops_shards import shard_folder, shard_range
 from alexnet_cli.artifacts.crops_writer import CropWriter
-from alexnet_cli.artifacts.publish import only_writer
+from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.preprocess import run as run_module
@@ -265,7 +265,7 @@ def test_missing_shards_are_named(tree: Path, tmp_path: Path) -> None:
     assert refusal(out) == f"{out}: lacks shards 1, 3 and 4 of 4: finish with `alexnet preprocess … --shard 1/4`"
     preprocess(tree, out, shard="1/4")
     preprocess(tree, out, shard="3/4")
-    shard_folder(out, 4, 4).with_name("shard-00004-of-00004.partial").mkdir()  # being made
+    shard_folder(out, 4, 4).with_name(".shard-00004-of-00004.alexnet-work").mkdir()  # being made
     assert refusal(out) == f"{out}: lacks shard 4 of 4: finish with `alexnet preprocess … --shard 4/4`"
     preprocess(tree, tmp_path / "b.lmdb", shard="9/10")
     assert "lacks shards 1, 2, 3, 4, 5 and 4 more of 10" in refusal(tmp_path / "b.lmdb")
@@ -393,7 +393,7 @@ def test_a_killed_shard_goes_on_where_it_was(tmp_path: Path) -> None:
     options = ["--shard", "2/2", "--workers", "1", "--quiet"]
     command = [sys.executable, "-m", "alexnet_cli", "preprocess", str(tmp_path / "slow"), "--out", str(out), *options]
     process = subprocess.Popen(command)
-    data = shard_folder(out, 2, 2).with_name("shard-00002-of-00002.partial") / "data.mdb"
+    data = shard_folder(out, 2, 2).with_name(".shard-00002-of-00002.alexnet-work") / "data.mdb"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (data.exists() and data.stat().st_size > 60_000_000):
         time.sleep(0.01)

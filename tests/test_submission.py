@@ -19,6 +19,7 @@ SIX = IDS[:6]
 
 def scores_of(probabilities: Sequence[Sequence[float]], names: Sequence[str], ids: tuple[int, ...] = SIX) -> Scores:
     values = np.array(probabilities, np.float32)
+    values /= values.sum(axis=1, keepdims=True)
     classes = ClassList(WNIDS[: values.shape[1]], ids=ids)
     return Scores(values, values, np.full(len(values), -1, np.int64), list(names), classes)
 

@@ -180,7 +180,8 @@ def test_scores_follow_checkpoint_pictures_views_and_precision(
     update.works(out, *words, "--views", 1)
     assert "views was 10 and is 1 now" in update.said
     update.works(out, *words, "--precision", "bf16")
-    update.works(out, "eval", checkpoint, made.train.path, "--out", out, "--devices", "cpu")
+    words = [*words, "--precision", "bf16"]
+    update.works(out, "eval", checkpoint, made.train.path, *words[3:])
     assert "other crops" in update.said
     shutil.rmtree(checkpoint)
     make_checkpoint("run/checkpoints/step-00000006", made.train, made.stats, seed=2)
@@ -246,7 +247,7 @@ def test_an_unfinished_run_goes_on(update: Update, made: Artifacts) -> None:
         (("--rate", "0.5"), "training.rate"),
         (("--seed", "8"), "--seed 7, not 8"),
         (("--precision", "bf16"), "--precision fp32, not bf16"),
-        (("--set", "input.flip=false"), "input.flip"),
+        (("--set", "input.flip=true"), "input.flip"),
         (("--recipe", "small"), "by recipe quickstart"),
     ],
 )

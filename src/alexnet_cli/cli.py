@@ -20,7 +20,11 @@ from alexnet_cli.commands.contest.command import command as contest
 from alexnet_cli.commands.doctor.command import command as doctor
 from alexnet_cli.commands.sample.command import command as sample
 from alexnet_cli.commands.summary.command import command as summary
+from alexnet_cli.console import printable, size
 from alexnet_cli.errors import AlexNetError, describe_os_error
+from alexnet_cli.memory import limit_reached
+from alexnet_cli.signals import EndedBySignalError, ending_on_signals
+from alexnet_cli.streams import finish_streams, prepare_streams
 
 STAGE_GROUP = "alexnet.stages"
 _ORDER = ("preprocess", "pca", "train", "eval", "ensemble")
@@ -56,7 +60,7 @@ def build() -> typer.Typer:
             if not callable(command):
                 raise TypeError(f"{stages[name].value} is no function")
         except Exception as error:  # a broken third-party stage must not take the others down, nor hide
-            print(f"warning: the stage '{name}' can't be loaded: {error}", file=sys.stderr)
+            print(printable(f"warning: the stage '{name}' can't be loaded: {error}"), file=sys.stderr)
             continue
         app.command(name)(command)
     more = {"sample": sample, "summary": summary, "contest": contest, "check": check, "doctor": doctor}
@@ -67,20 +71,28 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code. See `alexnet_cli.errors` for the codes."""
+    prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or bool(os.environ.get("ALEXNET_DEBUG"))
     words = [word for word in words if word != "--debug"]
     try:
-        outcome = build()(words, prog_name="alexnet", standalone_mode=False)
-        if outcome == 130:  # typer's word for Ctrl-C, said to nobody
-            return _fail("interrupted", 130)
-        return outcome if isinstance(outcome, int) else 0
+        with ending_on_signals():
+            code = _run(words)
+            finish_streams()
+        return code
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
             import traceback
 
             traceback.print_exc()
         return _explain(error)
+
+
+def _run(words: list[str]) -> int:
+    outcome = build()(words, prog_name="alexnet", standalone_mode=False)
+    if outcome == 130:  # typer's word for Ctrl-C, said to nobody
+        raise KeyboardInterrupt
+    return outcome if isinstance(outcome, int) else 0
 
 
 def _explain(error: BaseException) -> int:
@@ -91,24 +103,25 @@ def _explain(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _fail("interrupted", 130)
-    if isinstance(error, AlexNetError):
+    if isinstance(error, (AlexNetError, EndedBySignalError)):
         return _fail(str(error), error.exit_code)
     if hasattr(error, "format_message"):  # the parser's own errors
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "alexnet"
         return _fail(f"{error.format_message()} (try `{where} --help`)", 2)
-    if isinstance(error, BrokenPipeError):
-        sys.stderr.close()
-        return 0
-    if isinstance(error, OSError):
-        return _fail(describe_os_error(error), 5)
     if isinstance(error, MemoryError):
         return _fail("out of memory: use a smaller --batch-size or fewer --workers", 5)
     if type(error).__name__ == "OutOfMemoryError":
         return _fail("the device is out of memory: use a smaller --batch-size", 5)
+    limit = limit_reached()
+    if limit is not None:
+        what = f"{type(error).__name__}: {error}"
+        return _fail(f"out of memory, of which this process may have {size(limit)} (ulimit -v): raise it ({what})", 5)
+    if isinstance(error, OSError):
+        return _fail(describe_os_error(error), 5)
     return _fail(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)", 1)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"alexnet: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"alexnet: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (C0, DEL, C1), line separators, what changes the direction of text, lone surrogates."""
+
+
+def printable(text: object) -> str:
+    """Text that can't act on a terminal: `\\x1b` for an escape character, in names above all.
+
+    All that is said to people passes here: messages, errors, tables, reports, logs.
+    """
+    return _UNPRINTABLE.sub(_escape, str(text))
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, of a text whose line ends are its own."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 class Advance(Protocol):
@@ -24,11 +46,11 @@ class Talk:
     def say(self, message: str) -> None:
         """A message on stderr, unless quiet."""
         if not self.quiet:
-            print(message, file=sys.stderr, flush=True)
+            print(printable(message), file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """A warning on stderr, always."""
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print(f"warning: {printable(message)}", file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str = "pictures", done: int = 0) -> Iterator[Advance]:
@@ -65,14 +87,14 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate())
-    tail = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
+    tail = (TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
-        task = progress.add_task(label, total=total, completed=done, note="")
+        task = progress.add_task(printable(label), total=total, completed=done, note="")
 
         def advance(count: int = 1, *, note: str = "") -> None:
             if note:
-                progress.update(task, advance=count, note=note)
+                progress.update(task, advance=count, note=printable(note))
             else:
                 progress.update(task, advance=count)
 
@@ -134,12 +156,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
 
     if title:  # rich would wrap it at the table's width
-        print(title)
+        print(printable(title))
     table = Table(box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
+        table.add_column(printable(name), justify="left" if index < left else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     # A narrow terminal may wrap a line; cut-off numbers would be worse.
     Console(file=sys.stdout, width=400, markup=False, highlight=False).print(table, crop=False)
 
@@ -147,11 +169,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
     """Two aligned columns, name and value, on stdout."""
     width = max(len(name) for name in facts)
-    print(title)
+    print(printable(title))
     for name, value in facts.items():
-        print(f"  {name:<{width}}  {value}")
+        print(f"  {name:<{width}}  {printable(value)}")
+
+
+def print_lines(text: str) -> None:
+    """Lines on stdout, the last of which has its line end."""
+    print(printable_lines(text), end="")
 
 
 def print_json(result: Mapping[str, Any]) -> None:
     """The result as one JSON object on stdout."""
-    print(json.dumps(result))
+    print(json.dumps(result).replace("\x7f", "\\u007f"))  # the one control character that JSON does not escape

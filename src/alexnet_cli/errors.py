@@ -1,7 +1,8 @@
 """What can go wrong, by kind: each kind of error has the exit code that the command ends with.
 
 0 done · 1 our bug · 2 usage · 3 bad input pictures or labels · 4 wrong, damaged or mismatched artifact ·
-5 disk, lock, permission, memory, device · 6 training failed · 75 stopped by SIGTERM after saving · 130 Ctrl-C.
+5 disk, lock, permission, memory, device · 6 training failed · 75 stopped by SIGTERM or SIGHUP after saving ·
+129 SIGHUP · 130 Ctrl-C · 143 SIGTERM, where there was nothing to save.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class TrainingError(AlexNetError):
 
 
 class StoppedBySignalError(AlexNetError):
-    """SIGTERM came and the work was saved; the same command with `--resume` goes on."""
+    """SIGTERM or SIGHUP came and the work was saved; the same command with `--resume` goes on."""
 
     exit_code = 75
 

@@ -17,7 +17,7 @@ from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
-from alexnet_cli.errors import ArtifactError
+from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.network import Network, load_whole
 from alexnet_cli.parallel.ranks import Ranks
@@ -41,9 +41,12 @@ class Net:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, precision: str) -> Net:
-        """The whole net of a checkpoint on one device."""
+        """The whole net of a checkpoint on one device. ArtifactError where its weights are not its recipe's."""
         network = Network(checkpoint.recipe.architecture).to(device, float_type(precision))
-        load_whole(network, checkpoint.model)
+        try:
+            load_whole(network, checkpoint.model)
+        except UsageError as error:  # its own recipe says another net than its weights are
+            raise ArtifactError(f"{checkpoint.path}: is damaged ({error}): use another") from None
         transform, mirrored = checkpoint.transform.to(device), checkpoint.recipe.input.flip
         return cls(network, transform, checkpoint.classes, device, precision, mirrored)
 

@@ -12,6 +12,7 @@ the data set's users. Nothing of an archive is written to disk.
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import tarfile
 import zlib
@@ -25,6 +26,7 @@ from typing import IO, Any
 
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
+from alexnet_cli.reading import read_regular, require_regular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ _META = "meta.mat"
 _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
 _ID_FIELD = re.compile(r"ILSVRC20\d\d_ID")
 _MOST_BYTES = 1 << 26
+_MOST_ARCHIVE_BYTES = 1 << 30
 """Of one of the devkit's files, unpacked: the real ones have under 1 MB."""
 
 
@@ -255,13 +258,16 @@ def _files_of(path: Path) -> tuple[bytes, bytes | None]:
             raise PictureError(f"{path}: holds no data/{_META}: give the devkit as it was downloaded")
         truths = [file for file in meta.parent.iterdir() if _TRUTH.fullmatch(file.name)]
         try:
-            return meta.read_bytes(), truths[0].read_bytes() if truths else None
-        except OSError as error:
+            truth = read_regular(truths[0], PictureError, most=_MOST_BYTES) if truths else None
+            return read_regular(meta, PictureError, most=_MOST_BYTES), truth
+        except FileNotFoundError as error:
             raise ResourceError(describe_os_error(error, path)) from None
     meta_bytes = truth = None
     with _opened(path) as archive:
         for member in archive:
             name = member.name.rpartition("/")[2]
+            if not 0 <= member.size <= _MOST_ARCHIVE_BYTES - member.offset_data:  # packed, they may be a few kilobytes
+                raise PictureError(f"{path}: unpacks to more than a devkit has: download it again")
             if not member.isfile() or member.size > _MOST_BYTES:
                 continue
             if name == _META:
@@ -284,11 +290,12 @@ def _content(file: IO[bytes] | None) -> bytes:
 def _opened(path: Path) -> Iterator[Any]:
     """The devkit's archive; whatever is wrong with it is one line."""
     try:
+        require_regular(path, PictureError)
         with tarfile.open(path) as archive:
             yield archive
     except FileNotFoundError:
         raise PictureError(f"{path}: there is no such devkit: check the path") from None
-    except (tarfile.TarError, EOFError, zlib.error):
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, RecursionError):
         kind = "is empty" if path.stat().st_size == 0 else "is damaged, or no devkit"
         raise PictureError(f"{path}: {kind}: download ILSVRC2012_devkit_t12.tar.gz again") from None
     except OSError as error:

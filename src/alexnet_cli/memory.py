@@ -1,10 +1,14 @@
-"""Keep freed memory for the next step instead of handing it back to the system and faulting it in again."""
+"""Memory: keep what was freed for the next step, and tell whether a limit was in the way."""
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
 
+_MUCH = 0.5
+"""Of the limit: a process that reached this much was short of memory when something failed."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
@@ -22,3 +26,19 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # another C library
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def limit_reached() -> int | None:
+    """The limit on this process's memory in bytes (`ulimit -v`), where it has one and came near it; else None.
+
+    Libraries say in many ways that they got no memory, or no thread: this looks at the process instead. Linux only.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    peak = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak:")), 0)
+    return limit if peak > _MUCH * limit else None

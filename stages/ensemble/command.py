@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json
+from alexnet_cli.console import print_json, print_lines
 from alexnet_stages.ensemble.config import EnsembleConfig
 
 
@@ -26,4 +26,4 @@ def command(config: EnsembleConfig) -> None:
     if config.json:
         print_json(result.as_json())
     else:
-        print(result.table, end="")
+        print_lines(result.table)

@@ -15,10 +15,12 @@ from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.freshness import Request, is_current, read_any_manifest
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.publish import only_writer, partial_of, publish_folder, refuse_existing, write_text
+from alexnet_cli.artifacts.ownership import ENSEMBLE, SUBMISSION, require_apart, require_output
+from alexnet_cli.artifacts.publish import publish_file, publish_folder, write_verified
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
-from alexnet_cli.console import Talk, percent
+from alexnet_cli.artifacts.working import begin_work, only_writer, prepare_parent
+from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.distinct import require_distinct
@@ -26,7 +28,7 @@ from alexnet_stages.ensemble.fit import Fit, fit_weights
 from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
 
 KIND = "ensemble"
-SCHEMA = 1
+SCHEMA = 2
 SCORES = "scores.h5"
 MEMBERS = "members"
 HOLDOUT = "holdout"
@@ -95,23 +97,21 @@ class Result:
 def run(config: EnsembleConfig) -> Result:
     """Average and publish; raises ArtifactError where members don't belong together."""
     talk = Talk(quiet=config.quiet)
-    refuse_existing(config.out, overwrite=config.replaces)
+    _refuse_outputs(config)
     store = None if config.crops is None else open_crops(config.crops)
     asked = made_from(config, store)
     if config.update and (earlier := _up_to_date(config, asked, talk)):
         return earlier
     holdout = None if config.fit_weights is None else _holdout(config, store)
-    if config.submission is not None:
-        refuse_existing(config.submission, overwrite=config.replaces)
-        if store is not None:  # before hours of evaluation
-            file_order(store.names)
-            if len(store.classes):
-                devkit_ids(store.classes, config.devkit, str(store.path))
+    if config.submission is not None and store is not None:  # before hours of evaluation
+        file_order(store.names)
+        if len(store.classes):
+            devkit_ids(store.classes, config.devkit, str(store.path))
     with only_writer(config.out):
-        partial = partial_of(config.out)
-        (partial / MEMBERS).mkdir(parents=True, exist_ok=True)
-        fit = None if holdout is None else _fit(config, holdout, partial, talk)
-        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, partial, talk)
+        work = begin_work(config.out, KIND, keep=True)
+        (work / MEMBERS).mkdir(exist_ok=True)
+        fit = None if holdout is None else _fit(config, holdout, work, talk)
+        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, work, talk)
         average = _average(members, [member.weight for member in members])
         equal = _average(members, [1 / len(members)] * len(members)) if fit else None
         lines = None
@@ -125,9 +125,9 @@ def run(config: EnsembleConfig) -> Result:
             written["submission"] = digest_of([lines])
         if equal is not None:
             written["equal_weights"] = equal.errors()
-        _publish(config, partial, members, average, table, fit, written)
+        _publish(config, work, members, average, table, fit, written)
         if config.submission is not None and lines is not None:
-            write_text(config.submission, lines)
+            publish_file(config.submission, lines.encode(), SUBMISSION, overwrite=config.replaces)
             talk.say(f"{config.submission}: {len(average.names):,} lines, five devkit IDs each")
     listed = [member.as_json() for member in members]
     equal_errors = equal.errors() if equal else None
@@ -210,9 +210,21 @@ def _fit_of(folder: Path) -> Fit:
     )
 
 
+def _refuse_outputs(config: EnsembleConfig) -> None:
+    """UsageError where an output may not be written."""
+    inputs: dict[str, Path | None] = {f"member {number}": path for number, path in enumerate(config.members, 1)}
+    inputs |= {"--crops": config.crops, "--fit-weights": config.fit_weights, "--devkit": config.devkit}
+    require_output(config.out, ENSEMBLE, overwrite=config.replaces, inputs=inputs)
+    if config.submission is not None:
+        require_output(config.submission, SUBMISSION, overwrite=config.replaces, inputs=inputs)
+        require_apart(config.submission, {"the ensemble": config.out})
+        if not config.update:
+            prepare_parent(config.submission)
+
+
 def _publish(
     config: EnsembleConfig,
-    partial: Path,
+    work: Path,
     members: list[Member],
     average: Scores,
     table: str,
@@ -225,14 +237,14 @@ def _publish(
     if crops:
         parents["crops"] = crops
     options: dict[str, Any] = {"weights": [member.weight for member in members]}
-    written = write_scores(partial / SCORES, average, parents=parents, options=options, overwrite=True)
-    _write_json(partial / MEMBERS_FILE, [member.as_json() for member in members])
-    (partial / TABLE).write_text(table, encoding="utf-8")
+    written = write_scores(work / SCORES, average, parents=parents, options=options, overwrite=True)
+    _write_json(work / MEMBERS_FILE, [member.as_json() for member in members])
+    write_verified(work / TABLE, printable_lines(table).encode())
     if fit is not None:
-        _write_json(partial / FIT, fit.as_json())
+        _write_json(work / FIT, fit.as_json())
     else:
-        (partial / FIT).unlink(missing_ok=True)
-        shutil.rmtree(partial / HOLDOUT, ignore_errors=True)
+        (work / FIT).unlink(missing_ok=True)
+        shutil.rmtree(work / HOLDOUT, ignore_errors=True)
     manifest = Manifest(
         kind=KIND,
         schema=SCHEMA,
@@ -241,12 +253,12 @@ def _publish(
         parents=parents,
         details={"pictures": len(average.names), **average.errors(), **details},
     )
-    (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    publish_folder(partial, config.out)
+    write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
+    publish_folder(work, config.out, ENSEMBLE)
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_verified(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
@@ -269,11 +281,11 @@ def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
     return holdout
 
 
-def _fit(config: EnsembleConfig, holdout: CropStore, partial: Path, talk: Talk) -> Fit:
+def _fit(config: EnsembleConfig, holdout: CropStore, work: Path, talk: Talk) -> Fit:
     """Weights that are best on the held-out pictures."""
-    (partial / HOLDOUT).mkdir(exist_ok=True)
+    (work / HOLDOUT).mkdir(exist_ok=True)
     scores = [
-        _scores_of(config, path, holdout, partial / HOLDOUT / f"{number}.h5", talk)[1]
+        _scores_of(config, path, holdout, work / HOLDOUT / f"{number}.h5", talk)[1]
         for number, path in enumerate(config.members, 1)
     ]
     fit = fit_weights(scores)
@@ -283,7 +295,7 @@ def _fit(config: EnsembleConfig, holdout: CropStore, partial: Path, talk: Talk) 
 
 
 def _gather(
-    config: EnsembleConfig, weights: Sequence[float], store: CropStore | None, partial: Path, talk: Talk
+    config: EnsembleConfig, weights: Sequence[float], store: CropStore | None, work: Path, talk: Talk
 ) -> list[Member]:
     """Every member's scores, checked against one another."""
     members: list[Member] = []
@@ -292,7 +304,7 @@ def _gather(
             manifest, scores = read_scores(path)
             name = path.stem
         else:
-            manifest, scores = _scores_of(config, path, store, partial / MEMBERS / f"{number}.h5", talk)
+            manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
             name = path.name
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
@@ -398,7 +410,7 @@ def _table(members: list[Member], average: Scores, equal: Scores | None, fit: Fi
     averages = [(f"{count}, averaged", average)]
     if equal is not None:
         averages = [(f"{count}, equal weights", equal), (f"{count}, fitted weights", average)]
-    named = [(f"1 CNN ({member.name})", member.scores) for member in members] + averages
+    named = [(f"1 CNN ({printable(member.name)})", member.scores) for member in members] + averages
     rows = [heads] + [(name, *_errors_in_words(scores)) for name, scores in named]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = [f"Error rates on {len(average.names):,} pictures of {len(average.classes):,} classes", ""]

@@ -9,9 +9,10 @@ from typing import Any
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.freshness import Request, is_current
-from alexnet_cli.artifacts.publish import refuse_existing
+from alexnet_cli.artifacts.ownership import SCORES, require_output
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import KIND, SCHEMA, read_scores
+from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_stages.eval.config import EvalConfig
@@ -51,11 +52,13 @@ class Result:
 def run(config: EvalConfig) -> Result:
     """Evaluate and write the scores; raises ArtifactError, ResourceError or UsageError."""
     talk = Talk(quiet=config.quiet)
-    refuse_existing(config.out, overwrite=config.replaces)
+    inputs = {"RUN": config.run, "CROPS": config.crops}
+    require_output(config.out, SCORES, overwrite=config.replaces, inputs=inputs)
     path, which = find_checkpoint(config.run)
     store = open_crops(config.crops)
     if config.update and _up_to_date(config, path, store, talk):
         return _result(config, which, up_to_date=True)
+    prepare_parent(config.out)
     _score(config, path, which, store, talk)
     return _result(config, which)
 

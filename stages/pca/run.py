@@ -21,8 +21,9 @@ import numpy as np
 
 from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop, CropStore, open_crops
 from alexnet_cli.artifacts.freshness import Request, is_current
-from alexnet_cli.artifacts.publish import prepare_parent, refuse_existing
+from alexnet_cli.artifacts.ownership import STATISTICS, require_output
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
+from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
 from alexnet_stages.pca.config import PcaConfig
@@ -125,7 +126,7 @@ def run(config: PcaConfig) -> Result:
     UsageError: the output exists. ArtifactError: the store is unfinished, damaged or empty. ResourceError: the output
     can't be written.
     """
-    refuse_existing(config.out, overwrite=config.replaces)
+    require_output(config.out, STATISTICS, overwrite=config.replaces, inputs={"CROPS": config.crops})
     store = open_crops(config.crops)
     if config.update and (earlier := _up_to_date(config, store)):
         return earlier

@@ -22,6 +22,7 @@ from alexnet_cli.artifacts.crops import UNLABELLED, Crop, CropStore
 from alexnet_cli.artifacts.crops_shards import REPORT_FILE
 from alexnet_cli.artifacts.publish import write_text
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import printable
 from alexnet_cli.pictures import Facts
 from alexnet_stages.preprocess.duplicates import SHOWN, duplicates_between, duplicates_within
 from alexnet_stages.preprocess.official import compare_with_official, known_defective, official_set, official_text
@@ -213,7 +214,7 @@ def text_of(report: dict[str, Any], title: str) -> str:
         lines += [
             f"  {count:>9,}  {name}  {words.get(name, '')}".rstrip() for name, count in _by_size(report["classes"])
         ]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return "\n".join(map(printable, lines)).rstrip("\n") + "\n"
 
 
 def _class_sizes(counts: NDArray[np.int64], classes: ClassList) -> dict[str, Any]:

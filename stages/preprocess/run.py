@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,11 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.crops import KIND, SCHEMA, CropStore, open_crops, open_piece
-from alexnet_cli.artifacts.crops_shards import divisions, missing_shards, require_plan, shard_folder, shard_range
+from alexnet_cli.artifacts.crops_shards import (
+    REPORT_FILE,
+    SHARDED,
+    divisions,
+    missing_shards,
+    require_plan,
+    shard_folder,
+    shard_range,
+)
 from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.publish import only_writer, refuse_existing
+from alexnet_cli.artifacts.ownership import CROPS, require_output
+from alexnet_cli.artifacts.working import only_writer, target_of
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import (
     ArtifactError,
@@ -35,6 +43,7 @@ from alexnet_cli.errors import (
 )
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.pictures import active_pillow
+from alexnet_cli.signals import ending_on_signals
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
@@ -60,7 +69,7 @@ def run(config: PreprocessConfig) -> Result:
     started = time.perf_counter()
     shard = parse_shard(config.shard) if config.shard else None
     out = shard_folder(config.out, shard.number, shard.of) if shard else config.out
-    with _errors_in_one_line(out), _stopping_on_sigterm():
+    with _errors_in_one_line(out), ending_on_signals(_stopped):
         _refuse_output(config, out, shard)
         found = _found(config, talk) if config.update else None
         # Before the lock is taken: where there is nothing to do, many may ask at once.
@@ -201,11 +210,20 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
             f"{config.out}: holds shards of {min(divided - {shard.of})}, not of {shard.of}: "
             "remove them, or choose another --out"
         )
-    refuse_existing(out, overwrite=config.replaces)
-    if out.exists():
-        ours = out.is_dir() and ((out / "data.mdb").is_file() or not any(out.iterdir()))
-        if not ours:
-            raise UsageError(f"{out}: is no crop store, so --overwrite spares it: choose another --out")
+    inputs = {"SOURCE": config.source, "--labels": config.labels, "--classes": config.classes}
+    inputs |= {"--compare": config.compare}
+    require_output(out, CROPS, overwrite=config.replaces, inputs=inputs)
+    if shard:
+        _refuse_foreign_folder(config.out)
+
+
+def _refuse_foreign_folder(folder: Path) -> None:
+    """UsageError where the folder that shards go to holds something else."""
+    if not folder.exists():
+        return
+    for entry in target_of(folder).iterdir():
+        if not SHARDED.fullmatch(entry.name):
+            raise UsageError(f"{entry}: is no shard, so no shard is put beside it: choose another --out")
 
 
 def _stores_to_compare(config: PreprocessConfig) -> list[CropStore]:
@@ -242,7 +260,7 @@ def _announce(writer: CropWriter, sources: Sources, config: PreprocessConfig, ta
     if done:
         talk.say(f"{writer.path}: going on after {done:,} of {len(sources.names):,} pictures")
     if done < len(sources.names):
-        expected = estimate(sources, done, _job(config), workers=_workers(config), folder=writer.partial)
+        expected = estimate(sources, done, _job(config), workers=_workers(config), folder=writer.work)
         talk.say(f"{writer.path}: {expected}")
         expected.require_room(writer.path, codec=config.codec)
     return done
@@ -251,7 +269,7 @@ def _announce(writer: CropWriter, sources: Sources, config: PreprocessConfig, ta
 def _require_good(writer: CropWriter, sources: Sources, config: PreprocessConfig) -> list[tuple[str, str]]:
     """The rejected pictures and why, also written to a file; PictureError where they are more than allowed."""
     rejects = [(name, reason) for step in writer.steps() for name, reason in step.notes]
-    file = write_rejects(writer.partial, rejects)
+    file = write_rejects(writer.work, rejects)
     if len(rejects) > config.allow_bad:
         name, reason = rejects[0]
         more = f", and {len(rejects) - 1:,} more (listed in {file})" if len(rejects) > 1 else ""
@@ -288,7 +306,7 @@ def _finish(
     )
     digest = arrays.content_digest(sources.classes, config.codec)
     report = make_report(contents, digest=digest, whole=shard is None, elsewhere=elsewhere)
-    write_report(writer.partial, report, writer.path.name)
+    write_report(writer.work, report, writer.path.name)
     details = {
         "rejected": len(rejects),
         **count_facts(arrays.facts),
@@ -331,7 +349,8 @@ def _about_shards(
     rejects = [pair for folder in folders for pair in read_rejects(folder)]
     contents = Contents.of_store(store, rejects, everything.notes)
     report = make_report(contents, digest=store.digest, elsewhere=elsewhere)
-    write_report(config.out, report, config.out.name)
+    with only_writer(config.out / REPORT_FILE, patience=10):
+        write_report(config.out, report, config.out.name)
     return {**about, "whole": report["summary"], "digest": store.digest}
 
 
@@ -343,18 +362,6 @@ def _errors_in_one_line(out: Path) -> Iterator[None]:
         raise ResourceError(describe_os_error(error, error.filename or out)) from error
 
 
-@contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the work in order. What is committed stays; signals can be caught in the main thread only."""
-
-    def stop(*_: object) -> None:
-        raise StoppedBySignalError("stopped by SIGTERM: the same command goes on where it stopped")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _stopped(number: signal.Signals) -> StoppedBySignalError:
+    """What SIGTERM and SIGHUP end the work with: what is committed stays."""
+    return StoppedBySignalError(f"stopped by {number.name}: the same command goes on where it stopped")

@@ -26,7 +26,7 @@ from alexnet_cli.architecture import DROPPED, Layer, layers
 from alexnet_cli.artifacts.checkpoint import Checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.manifest import digest_of
-from alexnet_cli.artifacts.publish import publishing_file, write_text
+from alexnet_cli.artifacts.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.artifacts.scores import top_k_error
 from alexnet_cli.console import Talk, duration, size
@@ -36,9 +36,9 @@ from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.patches import VIEWS, view
 from alexnet_cli.randomness import cached_views_of
 from alexnet_cli.recipe import Recipe
+from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.schedule import Schedule
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import StopRequest
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -96,7 +96,6 @@ class CachedSession(Session):
             )
         self.frozen, self.rest = split(self.recipe)
         self.views = views_of(self.recipe)
-        self.cache = folder.path / FEATURES
         self.features: list[NDArray[np.float32]] = []
         """For each view, (pictures, numbers)."""
         self.validation: NDArray[np.float32] | None = None
@@ -104,6 +103,11 @@ class CachedSession(Session):
         self._unsaved = True
         best = folder.best()
         self._best_saved = None if best is None else best.error
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the features, in the run folder as it is called now."""
+        return self.folder.path / FEATURES
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """As any session, and without a progress bar for epochs that are over before it could be read."""
@@ -114,7 +118,7 @@ class CachedSession(Session):
 
     def train(self) -> None:
         """Compute the features, train to the schedule's end, and remove them."""
-        if self.folder.newest() is None:
+        if self.folder.published and self.folder.newest() is None:
             self.save()  # so that --resume finds the run, and the views that are finished, from here on
         self._prepare()
         super().train()
@@ -199,8 +203,8 @@ class CachedSession(Session):
         header = {"descr": "<f4", "fortran_order": False}
         # Written in order, not through a memory map: a full disk is an error here, and the end of the process there.
         with (
-            publishing_file(path, overwrite=True) as partial,
-            partial.open("wb") as file,
+            replacing_inside(path) as work,
+            work.open("wb") as file,
             CropLoader(store, batches, device=setting.device, threads=setting.threads) as loader,
         ):
             for number, batch in enumerate(loader):
@@ -250,4 +254,6 @@ class CachedSession(Session):
                 logits = self.network.connect(numbers.to(self.setting.device), None, self.rest)
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
+        finite = np.isfinite(probabilities).all(axis=1)
+        self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
         return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)

@@ -7,7 +7,6 @@ says why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -21,8 +20,9 @@ from alexnet_cli.architecture import Layer, layers
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
 from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder, Saved, find_checkpoint
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.network import Network
+from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.journal import Journal
@@ -175,8 +175,8 @@ def _require_same_origin(config: TrainConfig, path: Path, folder: RunFolder, dig
 
 def _recorded(folder: RunFolder) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder.path / CONFIG).read_text(encoding="utf-8")).get("init_from")
-    except (OSError, ValueError):
+        found = read_json_object(folder.path / CONFIG).get("init_from")
+    except (OSError, AlexNetError):
         return None
     return found if isinstance(found, dict) else None
 

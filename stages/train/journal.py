@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_cli.artifacts.run_folder import LOG, TENSORBOARD, RunFolder
-from alexnet_cli.console import Talk
+from alexnet_cli.console import Talk, printable
 
 
 class Journal:
@@ -20,8 +20,12 @@ class Journal:
         self.folder, self.talk, self.writes = folder, talk, writes
         self.rows: list[dict[str, Any]] = [dict(row) for row in folder.metrics() if int(row["step"]) <= step]
         self._events: SummaryWriter | None = None
-        if writes:
-            self._events = SummaryWriter(str(folder.path / TENSORBOARD), purge_step=step + 1 if step else None)
+        self.reopen(step)
+
+    def reopen(self, step: int) -> None:
+        """Open the events in the run folder as it is called now."""
+        if self.writes:
+            self._events = SummaryWriter(str(self.folder.path / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def close(self) -> None:
         """Flush the events."""
@@ -59,4 +63,4 @@ class Journal:
             return
         moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with (self.folder.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{moment} {message}\n")
+            file.write(f"{moment} {printable(message)}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +11,11 @@ from functools import partial
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_record
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.publish import only_writer, refuse_existing, write_text
-from alexnet_cli.artifacts.run_folder import CHECKPOINTS, CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
+from alexnet_cli.artifacts.ownership import RUN, is_free, require_output
+from alexnet_cli.artifacts.publish import write_text
+from alexnet_cli.artifacts.run_folder import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics
+from alexnet_cli.artifacts.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
@@ -23,6 +24,7 @@ from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
 from alexnet_cli.patches import input_transform
 from alexnet_cli.recipe import Recipe
+from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
@@ -36,7 +38,6 @@ from alexnet_stages.train.inputs import (
 )
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.session import Session, Setting
-from alexnet_stages.train.signals import stop_requests
 from alexnet_stages.train.update import up_to_date
 
 
@@ -64,6 +65,7 @@ def run(config: TrainConfig) -> Result:
             return earlier
         # An unfinished run goes on, and a finished one where more epochs are asked for.
         config = dataclasses.replace(config, update=False, resume=True)
+    _refuse_output(config)
     inputs = check(config)
     devices, world = devices_of_ranks(choose_devices(config.devices))
     net, pictures = inputs.recipe.architecture, min(inputs.recipe.training.batch_size, len(inputs.store))
@@ -79,12 +81,17 @@ def run(config: TrainConfig) -> Result:
         )
     if world == 1:
         return train(config, Ranks.alone(devices[0]), inputs)
-    if not config.resume and rank_of_environment() is None:
-        refuse_existing(config.out, overwrite=config.overwrite)
     # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
     work = partial(train, inputs=inputs) if rank_of_environment() else train
     result: Result = run_ranks(work, config, devices, layout, timeout=config.timeout)
     return result
+
+
+def _refuse_output(config: TrainConfig) -> None:
+    """UsageError where the run may not be written. Ranks that a launcher starts again go on with what is there."""
+    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats, "--init-from": config.init_from}
+    goes_on = config.resume or restarted()
+    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=goes_on)
 
 
 def check(config: TrainConfig) -> Inputs:
@@ -109,7 +116,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
     """What each rank does. The first alone talks, writes and holds the lock on the run folder."""
     inputs = inputs or check(config)
     if restarted():  # by a launcher such as torchrun, after a rank was lost
-        config = dataclasses.replace(config, resume=True, overwrite=False)
+        anew = config.overwrite and marked_kind(work_of(config.out)) == KIND  # it had not replaced the old run yet
+        config = dataclasses.replace(config, resume=not anew, overwrite=anew)
     talk = Talk(quiet=config.quiet or not ranks.first)
     prepare(ranks.device, config.precision, processes=ranks.local_world)
     folder = RunFolder(config.out)
@@ -134,15 +142,20 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
         )
         _announce(talk, config, setting)
         ranks.tick("initial values")
-        with stop_requests(talk) as stop:
-            kind = CachedSession if inputs.recipe.training.cached_features else Session
-            session = kind(setting, folder, talk, stop)
-            session.begin(checkpoint)
-            try:
-                session.train()
-            finally:
-                session.journal.close()
-        return _finish(config, folder, session, inputs.parents)
+        try:
+            with stop_requests(talk) as stop:
+                kind = CachedSession if inputs.recipe.training.cached_features else Session
+                session = kind(setting, folder, talk, stop)
+                session.begin(checkpoint)
+                try:
+                    session.train()
+                finally:
+                    session.journal.close()
+            return _finish(config, folder, session, inputs.parents)
+        finally:
+            # A launcher's next start has to see that the new run had not replaced the old one.
+            if ranks.first and not folder.published and rank_of_environment() is None:
+                end_work(config.out)
 
 
 def _place_together(
@@ -151,8 +164,11 @@ def _place_together(
     """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
     ranks.tick("opening the run folder")
     checkpoint = _place(config, folder, inputs, talk) if ranks.first else None
-    step = ranks.sum([int(checkpoint.manifest.details["step"]) if checkpoint else -1 if ranks.first else 0])[0]
+    own = int(checkpoint.manifest.details["step"]) if checkpoint else -1
+    step, beside = ranks.sum([own, not folder.published] if ranks.first else [0, 0])
     if not ranks.first:
+        if beside:
+            folder.path = work_of(config.out)
         log_to(folder.path / RANK_LOGS / f"rank-{ranks.rank}.log")
         if step >= 0 and not folder.finished:
             checkpoint = read_checkpoint(folder.checkpoint_path(int(step)), to_train=True)
@@ -173,7 +189,13 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
     }
     if origin is not None and origin.checkpoint is not None:
         about["init_from"] = origin.record()
-    if folder.path.exists() and config.resume:
+    recover(config.out)
+    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats, "--init-from": config.init_from}
+    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=config.resume)
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    if not is_free(config.out) and config.resume:
+        end_work(config.out)
+        folder.sweep()
         newest = folder.newest()
         if newest is not None:
             checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
@@ -184,20 +206,13 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
                 )
             if folder.finished and has_more_to_do(recipe, record):
                 folder.reopen()
-                write_text(folder.path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+                write_text(folder.path / CONFIG, text)
                 checkpoint = read_checkpoint(newest.path, to_train=True)
             if not folder.finished:
                 talk.say(f"going on from {newest.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
-    else:
-        refuse_existing(config.out, overwrite=config.overwrite)
-    if folder.path.exists():
-        if not (folder.path / CHECKPOINTS).is_dir():
-            raise UsageError(f"{config.out}: is no run folder, so it is not replaced: choose another --out")
-        shutil.rmtree(folder.path)
-    (folder.path / CHECKPOINTS).mkdir(parents=True)
-    write_text(folder.path / CONFIG, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    folder.begin(text, replaces=config.overwrite and not is_free(config.out))
     return None
 
 

@@ -26,6 +26,7 @@ from alexnet_cli.console import Advance, Talk, percent
 from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
+from alexnet_cli.finite import not_finite, not_finite_layer
 from alexnet_cli.initial_values import initialise
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.network import Network, column_rows, load_whole, own_rows
@@ -33,11 +34,11 @@ from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipe import Recipe
+from alexnet_cli.signals import StopRequest
 from alexnet_cli.update_rule import UpdateRule
 from alexnet_stages.train.init_from import Origin
 from alexnet_stages.train.journal import Journal
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.signals import StopRequest
 
 _LOOK_EVERY = 20
 """Steps between looks at the loss on a CUDA device: each look waits for the device."""
@@ -211,6 +212,8 @@ class Session:
         logits = self._logits(batch, self._masks(len(whole), rows))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.cross_entropy(logits, labels, reduction="sum") / len(whole)
+        if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
+            raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None))
         loss.backward()  # type: ignore[no-untyped-call]
         self.update.step()
         self.update.clear()
@@ -247,15 +250,38 @@ class Session:
         if self.training.stuck_after - _STUCK_WINDOW < progress.step <= self.training.stuck_after:
             progress.stuck_sum += gathered
         if not math.isfinite(progress.loss_sum):
-            newest = self.folder.newest()
-            where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
-            raise TrainingError(
-                f"the loss is not finite at step {progress.step} (epoch {progress.epoch}); {where}: "
-                f"try a lower --rate than {self.training.rate:g}"
-            )
+            raise self._not_finite(progress.step)
         if progress.step % _LOOK_EVERY == 0:
             self.journal.loss(progress.step, gathered / max(steps, 1))
         return progress.loss_sum / progress.batch
+
+    def _not_finite(self, step: int, forward: Callable[[], object] | None = None) -> TrainingError:
+        """What to end with where the loss is not finite, with the parameter or layer where that can be told.
+
+        forward: gives the numbers once more, where their parameters are still those of the step.
+        """
+        name = not_finite(self.parameters)
+        if name is None and forward is not None:
+            compiled, self.forward = self.forward, self.network
+            name = not_finite_layer(self.parameters.items(), forward)
+            self.forward = compiled
+        newest = self.folder.newest()
+        where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
+        first = f"; the first to be so is {name}" if name is not None else ""
+        return TrainingError(
+            f"the loss is not finite at step {step} (epoch {self.progress.epoch}){first}; {where}: "
+            f"try a lower --rate than {self.training.rate:g}"
+        )
+
+    def _require_finite_scores(self, name: str | None) -> None:
+        """TrainingError where the net says of a validation picture, of this name, what is not finite."""
+        if name is None:
+            return
+        parameter = not_finite(self.parameters)
+        first = f"; the first weight to be so is {parameter}" if parameter is not None else ""
+        raise TrainingError(
+            f"what the net says of {name} is not finite after step {self.progress.step}{first}: try a lower --rate"
+        )
 
     def _gather_loss(self) -> tuple[float, int]:
         """Bring the sum of the losses since the last call over from the devices; and of how many steps it is."""
@@ -324,6 +350,7 @@ class Session:
                 scores = evaluate(net, store, views=1, threads=self.setting.threads, ranks=self.ranks, advance=move)
             except _StopValidationError:
                 return None, None
+        self._require_finite_scores(scores.first_not_finite())
         return scores.error(1, centre=True), scores.error(5, centre=True)
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
@@ -357,13 +384,18 @@ class Session:
                 details=details,
             )
             self.folder.tidy()
+            if not self.folder.published:
+                self.journal.close()
+                self.folder.publish()
+                self.journal.reopen(self.progress.step)
         self.ranks.barrier(f"saving after step {self.progress.step}")
+        self.folder.path = self.folder.out  # of the other ranks too
         self._saved_at = time.monotonic()
 
     def _require_finite(self) -> None:
-        bad = [name for name, parameter in self.parameters.items() if not bool(torch.isfinite(parameter).all())]
-        if self.ranks.sum([len(bad)])[0]:
-            name = bad[0] if bad else "a weight of another rank"
+        bad = not_finite(self.parameters)
+        if self.ranks.sum([bad is not None])[0]:
+            name = bad or "a weight of another rank"
             raise TrainingError(f"{name} is not finite after step {self.progress.step}: try a lower --rate")
 
     def _stop(self, *, saved: bool = False) -> None:

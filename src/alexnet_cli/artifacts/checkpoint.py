@@ -6,7 +6,6 @@ A checkpoint is enough to evaluate a net and to continue its training, on any nu
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, digest_of_file, read_folder_manifest
-from alexnet_cli.artifacts.publish import partial_of, publish_folder
+from alexnet_cli.artifacts.ownership import CHECKPOINT
+from alexnet_cli.artifacts.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.reading import steadily
+from alexnet_cli.artifacts.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
+from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from alexnet_cli.patches import InputTransform
 
 KIND = "checkpoint"
-SCHEMA = 1
+SCHEMA = 2
 MODEL = "model.safetensors"
 MOMENTUM = "momentum.safetensors"
 INPUT = "input.safetensors"
@@ -74,20 +77,18 @@ def write_checkpoint(
     details: Mapping[str, Any],
 ) -> Manifest:
     """Publish a checkpoint folder; ResourceError where the disk won't have it."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    partial = partial_of(path)
+    explained = {name: values for name, values in (("words", classes.words), ("ids", classes.ids)) if values}
+    config = {"recipe": recipe.to_dict(), "classes": classes.names, **explained}
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        work = begin_work(path, KIND)
+        files = {}
         for name, tensors in ((MODEL, model), (MOMENTUM, momentum), (INPUT, transform.tensors())):
             plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-            save_file(plain, partial / name)
-        explained = {name: values for name, values in (("words", classes.words), ("ids", classes.ids)) if values}
-        config = {"recipe": recipe.to_dict(), "classes": classes.names, **explained}
-        (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
-        (partial / STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
-        files = {name: digest_of_file(partial / name) for name in _DIGESTED}
+            files[name] = write_verified(work / name, save(plain))
+        for name, values in ((CONFIG, config), (STATE, state)):
+            files[name] = write_verified(work / name, json.dumps(values, indent=2, ensure_ascii=False).encode())
         manifest = Manifest(
             kind=KIND,
             schema=SCHEMA,
@@ -96,12 +97,10 @@ def write_checkpoint(
             parents=parents,
             details={**details, "files": files},
         )
-        (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        publish_folder(partial, path)
+        write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
+        publish_folder(work, path, CHECKPOINT)
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
-    except SafetensorError as error:
-        raise ResourceError(f"{path}: can't be written ({error}): is the disk full?") from error
     return manifest
 
 
@@ -114,6 +113,10 @@ def read_checkpoint_manifest(path: Path) -> Manifest:
 
 def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
     """Read a checkpoint, verified by its files' digests; ArtifactError where it is unfinished, foreign or damaged."""
+    return steadily(path, lambda: _read_checkpoint(path, to_train=to_train))
+
+
+def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     from safetensors.torch import load_file
 
     from alexnet_cli.patches import InputTransform
@@ -125,8 +128,8 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
             file = path / name
             if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
                 raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        return Checkpoint(
+        config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        checkpoint = Checkpoint(
             path=path,
             manifest=manifest,
             recipe=Recipe.from_dict(config["recipe"]),
@@ -136,10 +139,33 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
             model=load_file(path / MODEL),
             transform=InputTransform(**load_file(path / INPUT)),
             momentum=load_file(path / MOMENTUM) if to_train else {},
-            state=json.loads((path / STATE).read_text(encoding="utf-8")),
+            state=state,
         )
-    except (KeyError, TypeError, ValueError, SafetensorError, UsageError) as error:
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{error.filename}: is missing: use another checkpoint of the run") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError, UsageError) as error:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
+    _require_numbers(checkpoint)
+    return checkpoint
+
+
+def _require_numbers(checkpoint: Checkpoint) -> None:
+    """ArtifactError where a tensor is of no floating type, the input's of another shape, or a number is not finite."""
+    from alexnet_cli.finite import not_finite
+
+    path, transform = checkpoint.path, checkpoint.transform.tensors()
+    mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
+    if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
+        raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
+    for tensors in (checkpoint.model, transform, checkpoint.momentum):
+        odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
+        if odd is not None:
+            raise ArtifactError(f"{path}: its {odd} is {tensors[odd].dtype}, it is damaged: use another")
+        if (name := not_finite(tensors)) is not None:
+            what = f"the momentum of {name}" if tensors is checkpoint.momentum else f"its {name}"
+            raise ArtifactError(f"{path}: {what} is not finite: the training failed; use an earlier checkpoint")
 
 
 def read_checkpoint_record(path: Path) -> CheckpointRecord:
@@ -149,10 +175,9 @@ def read_checkpoint_record(path: Path) -> CheckpointRecord:
         for name in (CONFIG, STATE):
             if digest_of_file(path / name) != manifest.details["files"][name]:
                 raise ArtifactError(f"{path / name}: is damaged: use another checkpoint of the run")
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
         return CheckpointRecord(path, manifest, Recipe.from_dict(config["recipe"]), state)
     except OSError as error:
         raise ArtifactError(f"{path}: is damaged ({error.strerror}): use another checkpoint of the run") from None
-    except (KeyError, TypeError, ValueError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None

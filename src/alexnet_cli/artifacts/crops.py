@@ -9,7 +9,7 @@ The format is in README.md beside this file. Writing is in crops_writer.py.
 from __future__ import annotations
 
 import io
-import json
+import os
 import struct
 import threading
 import weakref
@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_cli.artifacts.manifest import Manifest, digest_of, read_folder_manifest
+from alexnet_cli.artifacts.reading import steadily
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ArtifactError, ResourceError
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reading import parse_json, parse_texts, require_regular
 
 KIND = "crops"
-SCHEMA = 1
+DATA_FILE = "data.mdb"
+SCHEMA = 2
 SIDE = 256
 SHAPE = (SIDE, SIDE, 3)
 RECORD_BYTES = SIDE * SIDE * 3
@@ -67,7 +70,7 @@ def open_crops(path: Path) -> CropStore:
 
 def open_piece(path: Path) -> CropStore:
     """Open a finished store in one piece, or one shard; ArtifactError in one line for anything else."""
-    return CropStore(path, open_manifest(path))
+    return steadily(path, lambda: CropStore(path, open_manifest(path)))
 
 
 def open_manifest(path: Path) -> Manifest:
@@ -92,12 +95,15 @@ class CropStore:
         classes, names, labels, crcs = self._read_arrays()
         if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
             raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
-        self.classes = self._explained(json.loads(classes))
-        self.names: list[str] = json.loads(names)
+        self.classes = self._explained(parse_texts(classes, path=path, what="its class list"))
+        self.names: list[str] = parse_texts(names, path=path, what="its list of names")
+        self._require_lengths(labels, crcs)
         self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
         """int64 (pictures,): class indices; -1 where the store has no labels."""
         self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
         """uint32 (pictures,): CRC-32C of each record's stored bytes."""
+        if len(self) and not -1 <= int(self.labels.min()) <= int(self.labels.max()) < max(len(self.classes), 1):
+            raise ArtifactError(f"{path}: has a label that is none of its classes', it is damaged: preprocess it again")
         self.facts, self.digests = self._read_source_arrays()
         """uint8 (pictures,): `pictures.Facts` of each; uint8 (pictures, 16): SHA-256 of each file's bytes, cut off.
         None in stores that have none."""
@@ -120,7 +126,10 @@ class CropStore:
 
     def stored(self, index: int) -> memoryview:
         """The stored bytes of one record, in the memory map; valid while the thread lives. Checked by its CRC."""
-        value = self._transaction().get(key_of(index))
+        try:
+            value = self._transaction().get(key_of(index))
+        except lmdb.Error as error:
+            raise _damaged(self.path, error) from None
         if value is None:
             raise ArtifactError(f"{self.path}: record {index} is missing, it is damaged: preprocess it again")
         if crc32c(value) != self.crcs[index]:
@@ -132,10 +141,18 @@ class CropStore:
     def read_into(self, index: int, out: Crop) -> None:
         """Copy one crop into `out`, uint8 (256, 256, 3) RGB. ArtifactError where the record is damaged."""
         value = self.stored(index)
-        if self.codec == "raw":
-            np.copyto(out, np.frombuffer(value, np.uint8).reshape(SHAPE))
-        else:
-            out[...] = np.asarray(Image.open(io.BytesIO(value)).convert("RGB"))
+        try:
+            if self.codec == "raw":
+                np.copyto(out, np.frombuffer(value, np.uint8).reshape(SHAPE))
+                return
+            with Image.open(io.BytesIO(value), formats=("JPEG",)) as image:
+                if image.size != (SIDE, SIDE):
+                    raise ValueError(f"{image.size[0]}×{image.size[1]} pixels")
+                out[...] = np.asarray(image.convert("RGB"))
+        except (ValueError, OSError, SyntaxError) as error:
+            raise ArtifactError(
+                f"{self.path}: record {index} ({self.names[index]}) is no crop ({error}): preprocess it again"
+            ) from None
 
     def read(self, index: int) -> Crop:
         """One crop, uint8 (256, 256, 3) RGB."""
@@ -157,18 +174,31 @@ class CropStore:
         return transaction
 
     def _read_arrays(self) -> list[bytes]:
+        values = self._get(KEY_CLASSES, KEY_NAMES, KEY_LABELS, KEY_CRCS)
         arrays = []
-        with self._environment.begin() as transaction:
-            for key in (KEY_CLASSES, KEY_NAMES, KEY_LABELS, KEY_CRCS):
-                value = transaction.get(key)
-                if value is None:
-                    raise ArtifactError(f"{self.path}: lacks {key.decode()}, it is damaged: preprocess it again")
-                arrays.append(value)
+        for key, value in values.items():
+            if value is None:
+                raise ArtifactError(f"{self.path}: lacks {key.decode()}, it is damaged: preprocess it again")
+            arrays.append(value)
         return arrays
 
+    def _get(self, *keys: bytes) -> dict[bytes, bytes | None]:
+        """The values of some keys, copied."""
+        try:
+            with self._environment.begin() as transaction:
+                return {key: transaction.get(key) for key in keys}
+        except lmdb.Error as error:
+            raise _damaged(self.path, error) from None
+
+    def _require_lengths(self, labels: bytes, crcs: bytes) -> None:
+        """ArtifactError unless there is a label and a checksum for each name."""
+        if (len(labels), len(crcs)) != (8 * len(self.names), 4 * len(self.names)):
+            raise ArtifactError(
+                f"{self.path}: has other numbers of names, labels and checksums, it is damaged: preprocess it again"
+            )
+
     def _read_source_arrays(self) -> tuple[Crop | None, Crop | None]:
-        with self._environment.begin() as transaction:
-            facts, digests = transaction.get(KEY_FACTS), transaction.get(KEY_DIGESTS)
+        facts, digests = self._get(KEY_FACTS, KEY_DIGESTS).values()
         if facts is None or digests is None:
             return None, None
         if digest_of([facts, digests]) != self.manifest.details.get("source_arrays"):
@@ -177,15 +207,27 @@ class CropStore:
 
     def _explained(self, names: list[str]) -> ClassList:
         """The class list, with words and IDs where the store has them: both are outside the digest."""
-        with self._environment.begin() as transaction:
-            words, ids = (json.loads(transaction.get(key) or b"[]") for key in (KEY_WORDS, KEY_IDS))
-        return ClassList(tuple(names), words=tuple(words), ids=tuple(ids))
+        words, ids = self._get(KEY_WORDS, KEY_IDS).values()
+        explained = parse_texts(words or b"[]", path=self.path, what="its list of words")
+        numbers = parse_json(ids or b"[]", path=self.path, what="its list of IDs")
+        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+            raise ArtifactError(f"{self.path}: its list of IDs is damaged: preprocess it again")
+        try:
+            return ClassList(tuple(names), words=tuple(explained), ids=tuple(numbers))
+        except (ValueError, TypeError, AssertionError) as error:
+            raise _damaged(self.path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path}: is damaged ({' '.join(str(error).split())}): preprocess it again")
 
 
 def _open_environment(path: Path) -> Any:
     """The process's environment on a store, shared by all who read it: LMDB forbids a second one on the same file."""
     try:
-        status = (path / "data.mdb").stat()
+        require_regular(path / DATA_FILE)  # ResourceError where it may not be read: LMDB says that in words alone
+        with (path / DATA_FILE).open("rb") as file:
+            status = os.fstat(file.fileno())
         with _OPENING:
             environment = _ENVIRONMENTS.get((status.st_dev, status.st_ino))
             if environment is None:
@@ -195,9 +237,9 @@ def _open_environment(path: Path) -> Any:
                 _ENVIRONMENTS[status.st_dev, status.st_ino] = environment
     except FileNotFoundError:
         raise ArtifactError(f"{path}: lacks data.mdb, it is damaged: preprocess it again") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
     except lmdb.Error as error:
-        if "denied" in str(error):
-            raise ResourceError(f"{path}: permission denied: ask for access") from None
         raise ArtifactError(f"{path}: can't be read ({error}): preprocess it again") from None
     except MemoryError as error:
         raise ResourceError(f"{path}: can't be mapped into memory ({error})") from None

@@ -24,9 +24,15 @@ import numpy as np
 
 from alexnet_cli.artifacts.crops import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.errors import ArtifactError
+from alexnet_cli.artifacts.working import WORK
+from alexnet_cli.errors import AlexNetError, ArtifactError
+from alexnet_cli.reading import read_json_object
 
-_FOLDER = re.compile(r"shard-(\d{5})-of-(\d{5})(\.partial)?")
+_FOLDER = re.compile(rf"\.?shard-(\d{{5}})-of-(\d{{5}})({re.escape(WORK)})?")
+SHARDED = re.compile(
+    rf"{_FOLDER.pattern}|report\.(json|txt)|\.(shard-\d{{5}}-of-\d{{5}}|report\.(json|txt))\.alexnet-[a-z]+"
+)
+"""What the folder that holds shards may hold."""
 REPORT_FILE = "report.json"
 """Of the pictures; beside the shards it is about all of them together."""
 
@@ -53,7 +59,7 @@ def is_sharded(path: Path) -> bool:
 
 def missing_shards(path: Path) -> list[int]:
     """The numbers of the shards that are not finished, in a folder that holds shards."""
-    finished = {number for number, _, partial in _folders(path) if not partial}
+    finished = {number for number, _, unfinished in _folders(path) if not unfinished}
     of = max(divisions(path))
     return [number for number in range(1, of + 1) if number not in finished]
 
@@ -69,8 +75,8 @@ def name_shards(numbers: Sequence[int]) -> str:
 
 def require_plan(path: Path, plan: str, *, but: int) -> None:
     """ArtifactError where a finished shard, other than number `but`, does not belong to this plan."""
-    for number, of, partial in sorted(_folders(path)):
-        if not partial and number != but:
+    for number, of, unfinished in sorted(_folders(path)):
+        if not unfinished and number != but:
             shard = open_manifest(shard_folder(path, number, of))
             if shard.details.get("shard", {}).get("plan") != plan:
                 raise ArtifactError(
@@ -179,10 +185,10 @@ def _manifest(path: Path, shards: Sequence[CropStore]) -> Manifest:
 def _report(path: Path, digest: str) -> Any:
     """The summary in the report on all shards, where there is one and it is about these."""
     try:
-        report = json.loads((path / REPORT_FILE).read_bytes())
-        return report["summary"] if report.get("store") == digest else None
-    except (OSError, ValueError, KeyError, AttributeError):
+        report = read_json_object(path / REPORT_FILE)
+    except (OSError, AlexNetError):
         return None
+    return report.get("summary") if report.get("store") == digest else None
 
 
 def _joined(parts: Sequence[Crop | None]) -> Crop | None:

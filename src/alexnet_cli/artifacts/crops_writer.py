@@ -7,9 +7,9 @@ disk until the store is finished, so that memory does not grow with the number o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.crops import (
+    DATA_FILE,
     DIGEST_BYTES,
     KEY_CLASSES,
     KEY_CRCS,
@@ -31,16 +32,21 @@ from alexnet_cli.artifacts.crops import (
     KEY_WORDS,
     KIND,
     SCHEMA,
+    CropStore,
     key_of,
 )
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.publish import partial_of, publish_folder
+from alexnet_cli.artifacts.ownership import CROPS
+from alexnet_cli.artifacts.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.working import begin_work, end_work, marked_kind, work_of
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ResourceError, describe_os_error
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 
 PLAN_FILE = "plan.json"
 _KEY_STEP = b"work/%08d"
 _MAP_STEP = 1 << 30
+_VERIFIED = 1000
+"""Records that are read back before a store gets its name."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +103,48 @@ class CropWriter:
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
         self.path = path
-        self.partial = partial_of(path)
+        self.work = work_of(path)
+        """The folder that the store is written in."""
         text = json.dumps(plan, sort_keys=True)
-        plan_file = self.partial / PLAN_FILE
-        self.started_again = False
-        if self.partial.exists() and not (plan_file.is_file() and plan_file.read_text() == text):
+        same = _has_text(self.work / PLAN_FILE, text)
+        self.started_again = not same and marked_kind(self.work) == KIND and (self.work / PLAN_FILE).exists()
+        self._begin(text, keep=same)
+        try:
+            self._continue()
+        except (lmdb.Error, ArtifactError, ValueError, TypeError):  # a full disk, or a write that was cut off
+            self._environment.close()
             self.started_again = True
-            shutil.rmtree(self.partial)
-        self.partial.mkdir(exist_ok=True)
-        plan_file.write_text(text)
-        self._environment = self._open_environment()
+            self._begin(text, keep=False)
+            self._continue()
+
+    def _begin(self, plan: str, *, keep: bool) -> None:
+        """Make the work folder, or take it as it is, and open the store in it."""
+        begin_work(self.path, KIND, keep=keep)
+        if not (self.work / PLAN_FILE).exists():
+            (self.work / PLAN_FILE).write_text(plan)
+        try:
+            self._environment = self._open_environment()
+        except lmdb.Error as error:
+            if not keep:
+                raise _disk_error(self.path, error) from None
+            self.started_again = True
+            self._begin(plan, keep=False)
+
+    def _continue(self) -> None:
+        """Count what is there. ArtifactError where the file is shorter than it says: reading would be a bus error."""
         self._steps = 0
         self.sources_done = 0
         """How many sources, in order, are committed or rejected."""
         self.records = 0
         """How many records are committed."""
+        pages, page_bytes = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]
+        if (self.work / DATA_FILE).stat().st_size < pages * page_bytes:
+            raise ArtifactError(f"{self.path}: the unfinished store is cut off")
         for step in self.steps():
             self._count(step)
+        with self._environment.begin() as transaction:
+            if not self._steps and transaction.get(KEY_NAMES) is not None:
+                raise ArtifactError(f"{self.path}: was finished, but did not get its name")
 
     def steps(self) -> Iterator[Step]:
         """What was committed, one step after the other, from disk. Not while another thread commits."""
@@ -213,10 +244,27 @@ class CropWriter:
                 **details,
             },
         )
-        (self.partial / PLAN_FILE).unlink()
-        (self.partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        publish_folder(self.partial, self.path)
+        try:
+            self._verify(manifest)
+            write_verified(self.work / MANIFEST_FILE, manifest.to_json().encode())
+            (self.work / PLAN_FILE).unlink()
+            publish_folder(self.work, self.path, CROPS)
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self.path)) from error
         return manifest
+
+    def _verify(self, manifest: Manifest) -> None:
+        """Read back what was written, all arrays and a spread of the records; ResourceError where it is not that."""
+        try:
+            store = CropStore(self.work, manifest)
+            with contextlib.closing(store):
+                for index in np.unique(np.linspace(0, len(store) - 1, _VERIFIED).astype(int)) if len(store) else ():
+                    store.stored(int(index))
+        except ArtifactError as error:
+            end_work(self.path)
+            raise ResourceError(
+                f"{self.path}: what was written can't be read back ({error}): the disk may be failing"
+            ) from None
 
     def close(self) -> None:
         """Close the environment; what is committed stays for the next run."""
@@ -225,11 +273,8 @@ class CropWriter:
     def _open_environment(self) -> Any:
         # The map's size is stored in the file: a continued store must end with the size of an uninterrupted one. And
         # without meminit, what this process's memory held before would be published in the gaps between records.
-        size = 0 if (self.partial / "data.mdb").exists() else _MAP_STEP
-        try:
-            return lmdb.open(str(self.partial), map_size=size, lock=False, meminit=True)
-        except lmdb.Error as error:
-            raise _disk_error(self.path, error) from None
+        size = 0 if (self.work / DATA_FILE).exists() else _MAP_STEP
+        return lmdb.open(str(self.work), map_size=size, lock=False, meminit=True, mode=0o666)
 
     def _count(self, step: Step) -> None:
         self._steps += 1
@@ -246,8 +291,15 @@ class CropWriter:
             except lmdb.MapFullError:
                 self._environment.set_mapsize(self._environment.info()["map_size"] + _MAP_STEP)
             except lmdb.Error as error:
-                _require_room(self.path, self.partial / "data.mdb")
+                _require_room(self.path, self.work / DATA_FILE)
                 raise _disk_error(self.path, error) from None
+
+
+def _has_text(file: Path, text: str) -> bool:
+    try:
+        return file.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def _json_list(names: Sequence[str]) -> bytes:
@@ -266,7 +318,7 @@ def _require_room(path: Path, data: Path) -> None:
 
 
 def _disk_error(path: Path, error: Exception) -> ResourceError:
-    text = str(error)
-    if any(word in text for word in ("No space", "too large", "quota")):
-        return ResourceError(f"{path}: the disk is full: free some space, then run the same command again")
-    return ResourceError(f"{path}: can't be written ({text})")
+    code = getattr(error, "code", None)
+    if isinstance(code, int) and code > 0:  # LMDB's own are negative
+        return ResourceError(describe_os_error(OSError(code, os.strerror(code)), path))
+    return ResourceError(f"{path}: can't be written ({error})")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
+from alexnet_cli.artifacts.manifest import Manifest, read_folder_manifest
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
 
@@ -82,10 +82,7 @@ def compare(path: Path, request: Request, *, verify: Callable[[Path], object] | 
 def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
     """The manifest of an artifact that is a folder or an HDF5 file; ArtifactError where there is none of this kind."""
     if path.is_dir():
-        file = path / MANIFEST_FILE
-        if not file.is_file():
-            raise ArtifactError(f"{path}: is no finished {kind}: make it again")
-        return Manifest.from_json(file.read_bytes(), kind=kind, schema=schema, path=path)
+        return read_folder_manifest(path, kind=kind, schema=schema, unfinished="make it again")
     from alexnet_cli.artifacts.hdf5 import read_manifest
 
     return read_manifest(path, kind=kind, schema=schema)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alexnet_cli import __version__
-from alexnet_cli.errors import ArtifactError
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 
 MANIFEST_FILE = "manifest.json"
+ATTRIBUTE = "manifest"
+"""Of an HDF5 file's root: its manifest."""
+CHECKSUM = "checksum"
+CHECKED_FROM = 2
+"""Manifests of this schema and later must have a checksum over their own content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +41,95 @@ class Manifest:
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
 
     def to_json(self) -> str:
-        """The manifest as indented JSON."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The manifest as indented JSON, with a checksum over all of it."""
+        values = asdict(self)
+        return json.dumps({**values, CHECKSUM: _checksum(values)}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, kind: str, schema: int, path: Path) -> Manifest:
         """Parse a manifest of one kind; ArtifactError where it is damaged, foreign or newer than `schema`."""
-        try:
-            values = json.loads(text)
-            manifest = cls(**values)
-        except (ValueError, TypeError) as error:
-            raise ArtifactError(f"{path}: its manifest is damaged ({error}): make it again") from None
-        if manifest.kind != kind:
-            raise ArtifactError(f"{path}: is {manifest.kind}, not {kind}: check the order of the arguments")
-        if manifest.schema > schema:
+        values = _parse(text, path)
+        if values["kind"] != kind:
+            raise ArtifactError(f"{path}: is {values['kind']}, not {kind}: check the order of the arguments")
+        if values["schema"] > schema:
             raise ArtifactError(
-                f"{path}: was written by a newer {manifest.tool} (format {manifest.schema}, "
+                f"{path}: was written by a newer {values.get('tool', 'alexnet')} (format {values['schema']}, "
                 f"this program reads up to {schema}): update alexnet"
             )
-        return manifest
+        checksum = values.pop(CHECKSUM, None)
+        for name, value in values.items():
+            if not _FIELDS.get(name, lambda _: False)(value):
+                raise _damaged(path, f"'{name}' has no such value, or should not be there")
+        if missing := [name for name in ("digest",) if name not in values]:
+            raise _damaged(path, f"it lacks '{missing[0]}'")
+        if checksum is None and values["schema"] >= CHECKED_FROM:
+            raise _damaged(path, "it lacks its checksum")
+        if checksum is not None and checksum != _checksum(values):
+            raise _damaged(path, "it does not fit its checksum")
+        return cls(**values)
+
+
+def kind_of_manifest(text: str | bytes) -> str | None:
+    """The kind of artifact that a manifest of ours describes, damaged in details or not; None for anything else."""
+    try:
+        values = _parse(text, Path())
+    except ArtifactError:
+        return None
+    tool = values.get("tool")
+    return values["kind"] if isinstance(tool, str) and tool.startswith("alexnet ") else None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_schema(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_parents(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values())
+
+
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "kind": _is_text,
+    "schema": _is_schema,
+    "digest": _is_text,
+    "options": _is_dict,
+    "parents": _is_parents,
+    "details": _is_dict,
+    "tool": _is_text,
+    "created": _is_text,
+}
+
+
+def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
+    """The manifest's values, of which kind and schema are as they should be."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, " ".join(str(error).split())) from None
+    if not isinstance(values, dict):
+        raise _damaged(path, "it is no JSON object")
+    for name in ("kind", "schema"):
+        if not _FIELDS[name](values.get(name)):
+            raise _damaged(path, f"'{name}' has no such value")
+    return values
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """SHA-256 of the values, however their JSON is laid out."""
+    # A round trip makes lists of tuples and texts of keys, as the reader will have them.
+    plain = json.loads(json.dumps(values))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _damaged(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(f"{path}: its manifest is damaged ({why}): make it again")
 
 
 def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: str) -> Manifest:
@@ -64,7 +139,13 @@ def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: st
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise ArtifactError(f"{folder}: is no finished {kind}: {unfinished}")
-    return Manifest.from_json(path.read_bytes(), kind=kind, schema=schema, path=folder)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:  # it was replaced or removed a moment ago
+        raise ArtifactError(f"{folder}: is no finished {kind}: {unfinished}") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+    return Manifest.from_json(text, kind=kind, schema=schema, path=folder)
 
 
 def digest_of(parts: Iterable[bytes | bytearray | memoryview | str]) -> str:

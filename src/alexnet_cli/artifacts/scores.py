@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import SCORES
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import ArtifactError
 
 KIND = "scores"
-SCHEMA = 1
+SCHEMA = 2
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
 _EXPLAINING = ("words", "ids")
+_SUM_TOLERANCE = 1e-3
+"""How far from 1 a picture's probabilities may sum up to: they are float32, and averages of float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,11 @@ class Scores:
             return None
         return top_k_error(self.centre_probabilities if centre else self.probabilities, self.labels, k)
 
+    def first_not_finite(self) -> str | None:
+        """The name of the first picture that has a probability which is not finite."""
+        finite = np.isfinite(self.probabilities).all(axis=1) & np.isfinite(self.centre_probabilities).all(axis=1)
+        return None if finite.all() else self.names[int(np.argmin(finite))]
+
     def errors(self) -> dict[str, float | None]:
         """The four errors, under the names that `--json` uses."""
         return {
@@ -69,13 +78,14 @@ def top_k_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k
     """Fraction of pictures whose label is not among the k most probable classes.
 
     A class that ties with the label's counts as above it where its index is smaller, as a stable sort would have it.
-    With k or fewer classes the error is 0.
+    With k or fewer classes the error is 0. A picture whose probabilities are not all finite is always wrong.
     """
     rows = np.arange(len(labels))
     own = probabilities[rows, labels][:, None]
     earlier = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
     above = (probabilities > own) | ((probabilities == own) & earlier)
-    return float((above.sum(axis=1) >= k).mean())
+    finite = np.isfinite(probabilities).all(axis=1)
+    return float(((above.sum(axis=1) >= k) | ~finite).mean())
 
 
 def write_scores(
@@ -87,7 +97,12 @@ def write_scores(
     overwrite: bool,
     views_averaged: int | None = None,
 ) -> Manifest:
-    """Publish scores. `parents` names the checkpoint (or members) and the crop store by digest."""
+    """Publish scores. `parents` names the checkpoint (or members) and the crop store by digest.
+
+    ArtifactError where a probability is not finite.
+    """
+    if (name := scores.first_not_finite()) is not None:
+        raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
     arrays: dict[str, NDArray[Any]] = {
         "probabilities": scores.probabilities.astype(np.float32, copy=False),
         "centre_probabilities": scores.centre_probabilities.astype(np.float32, copy=False),
@@ -114,7 +129,7 @@ def write_scores(
         explaining["words"] = np.array(classes.words, dtype=object)
     if classes.ids:
         explaining["ids"] = np.array(classes.ids, np.int64)
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite, explaining=explaining)
+    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining)
 
 
 def read_scores_manifest(path: Path) -> Manifest:
@@ -123,9 +138,10 @@ def read_scores_manifest(path: Path) -> Manifest:
 
 
 def read_scores(path: Path) -> tuple[Manifest, Scores]:
-    """Read scores; ArtifactError where the file is not one of ours, or damaged."""
+    """Read scores; ArtifactError where the file is not one of ours, damaged, or holds what can't be scores."""
     manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=_EXPLAINING)
-    return manifest, Scores(
+    _require_shapes(path, arrays)
+    scores = Scores(
         probabilities=arrays["probabilities"],
         centre_probabilities=arrays["centre_probabilities"],
         labels=arrays["labels"],
@@ -136,3 +152,42 @@ def read_scores(path: Path) -> tuple[Manifest, Scores]:
             ids=tuple(int(number) for number in arrays.get("ids", ())),
         ),
     )
+    _require_sense(path, scores)
+    return manifest, scores
+
+
+def _require_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """ArtifactError unless every array has its type and the number of pictures or classes that the others have."""
+    pictures, classes = arrays["names"].shape[:1], arrays["classes"].shape[:1]
+    hdf5.require_form(path, arrays, "probabilities", "f4", pictures + classes)
+    hdf5.require_form(path, arrays, "centre_probabilities", "f4", pictures + classes)
+    hdf5.require_form(path, arrays, "labels", "i8", pictures)
+    hdf5.require_form(path, arrays, "names", "O", pictures)
+    hdf5.require_form(path, arrays, "classes", "O", classes)
+    if "words" in arrays:
+        hdf5.require_form(path, arrays, "words", "O", classes)
+    if "ids" in arrays:
+        hdf5.require_form(path, arrays, "ids", "i8", classes)
+
+
+def _require_sense(path: Path, scores: Scores) -> None:
+    """ArtifactError where labels, classes or probabilities are none, naming the class or the picture."""
+    advice = "make it again"
+    if len(set(scores.classes.names)) < len(scores.classes):
+        seen: set[str] = set()
+        twice = next(name for name in scores.classes.names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ArtifactError(f"{path}: has the class '{twice}' twice: {advice}")
+    odd = np.flatnonzero((scores.labels < -1) | (scores.labels >= len(scores.classes)))
+    if len(odd):
+        at = int(odd[0])
+        raise ArtifactError(
+            f"{path}: {scores.names[at]} has label {scores.labels[at]} of {len(scores.classes)} classes: {advice}"
+        )
+    if (name := scores.first_not_finite()) is not None:
+        raise ArtifactError(f"{path}: the probabilities of {name} are not finite: evaluate another checkpoint")
+    for values in (scores.probabilities, scores.centre_probabilities):
+        outside = (values < 0).any(axis=1) | (values > 1 + _SUM_TOLERANCE).any(axis=1)
+        outside |= np.abs(values.sum(axis=1, dtype=np.float64) - 1) > _SUM_TOLERANCE
+        if outside.any():
+            name = scores.names[int(np.argmax(outside))]
+            raise ArtifactError(f"{path}: the probabilities of {name} do not sum to 1: {advice}")

@@ -13,12 +13,25 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.ownership import STATISTICS
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import ArtifactError
 
 KIND = "statistics"
-SCHEMA = 1
+SCHEMA = 2
 
 Array = NDArray[np.float64]
+
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "mean_image": (None, None, 3),
+    "channel_mean": (3,),
+    "channel_std": (3,),
+    "covariance": (3, 3),
+    "eigenvalues": (3,),
+    "eigenvectors": (3, 3),
+    "standard_deviations": (3,),
+    "pictures": (),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +102,18 @@ def write_statistics(
         parents={"crops": crops.digest},
         details={"pictures": statistics.pictures, "class_digest": classes.digest},
     )
-    return hdf5.write_arrays(path, arrays, manifest, overwrite=overwrite)
+    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite)
 
 
 def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
-    """Read statistics; ArtifactError where the file is not one of ours, or damaged."""
+    """Read statistics; ArtifactError where the file is not one of ours, damaged, or holds what can't be statistics."""
     names = tuple(item.name for item in fields(Statistics))
     manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=names)
+    for name in names:
+        hdf5.require_form(path, arrays, name, "i8" if name == "pictures" else "f8", _SHAPES[name])
+        if not np.isfinite(arrays[name]).all():
+            raise ArtifactError(f"{path}: its {name} is not finite: make it again")
+    if int(arrays["pictures"]) < 1:
+        raise ArtifactError(f"{path}: is over {int(arrays['pictures'])} pictures: make it again")
     arrays_without_count = {name: array for name, array in arrays.items() if name != "pictures"}
     return manifest, Statistics(**arrays_without_count, pictures=int(arrays["pictures"]))

@@ -38,6 +38,8 @@ from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
 from alexnet_cli.parallel.selftest import MARK, require_true_copies
 from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
+from alexnet_cli.signals import ENDING, EndedBySignalError, ending_on_signals, handling
+from alexnet_cli.streams import prepare_streams
 
 Work = Callable[[Any, Ranks], Any]
 
@@ -139,10 +141,13 @@ def _line(error: BaseException) -> str:
 
 def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
     """What the launcher starts in each process. A stop is a result like others: nothing went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent alone decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the parent alone decides
+        signal.signal(number, signal.SIG_IGN)
+    prepare_streams()
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
     try:
-        return {"result": _run_as_rank(work, config, team)}
+        with ending_on_signals():
+            return {"result": _run_as_rank(work, config, team)}
     except StoppedBySignalError as stop:
         return {"stopped": str(stop)}
     except BaseException:
@@ -263,16 +268,8 @@ def _started(process: Any) -> int:
 
 @contextlib.contextmanager
 def _signals_to(guard: _Guard) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
+    with handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
         yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda number, _: guard.receive(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -> Any:
@@ -290,6 +287,9 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     error = outcome.get("error")
+    killed = any(code < 0 for code, _ in guard.exits.values())
+    if guard.signal is not None and not killed and _own_error(folder) is None:  # the ranks had nothing to save
+        raise EndedBySignalError(guard.signal)
     if isinstance(error, ChildFailedError):  # it has seen every end, also of a process that was gone before a look
         for rank, failure in error.failures.items():
             guard.exits[rank] = (failure.exitcode, 0.0)
@@ -298,14 +298,9 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
 
 def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
     """What went wrong first, from the ranks' records and from how their processes ended."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
-    by_kind = {
-        kind: sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
-        for kind in ("error", "lost", "collateral")
-    }
-    for record in by_kind["error"]:
-        if not record["cause"].startswith("failed at"):  # one line of its own that says all
-            return _error_of(record["code"], record["cause"])
+    if (own := _own_error(folder)) is not None:
+        return own
+    by_kind = _records(folder)
     killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
     for record in by_kind["error"] + by_kind["lost"]:
         rank, cause = record["rank"], record["cause"]
@@ -321,6 +316,23 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
     for rank, (code, _) in sorted(guard.exits.items(), key=lambda entry: entry[1][1]):
         if code:
             return _lost(rank, team, f"ended with code {code} at {_phase(folder, rank)}")
+    return None
+
+
+def _records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What the ranks said of one another, by kind, the earliest first."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
+    return {
+        kind: sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
+        for kind in ("error", "lost", "collateral")
+    }
+
+
+def _own_error(folder: Path) -> AlexNetError | None:
+    """An error for people that a rank ended with: one line of its own that says all."""
+    for record in _records(folder)["error"]:
+        if not record["cause"].startswith("failed at"):
+            return _error_of(record["code"], record["cause"])
     return None
 
 

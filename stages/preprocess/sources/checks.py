@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_list import ClassList
@@ -19,6 +19,13 @@ def require_pictures(found: Found) -> None:
     """PictureError where there are no pictures at all."""
     if not len(found.listing):
         raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
+
+
+def require_class_names(root: Path, names: Iterable[str]) -> None:
+    """PictureError where a class's name is none: empty, or a step to another folder."""
+    for name in names:
+        if name in ("", ".", ".."):
+            raise PictureError(f"{root}: has a class named '{name}': give each class a name of its own")
 
 
 def require_filled(found: Found, classes: Sequence[str]) -> None:

@@ -180,6 +180,7 @@ def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, give
     names = labelling.names
     if names is None:
         return given or labelling.known or ClassList(())
+    checks.require_class_names(found.root, set(names))
     complete = not config.allow_missing
     if labelling.known is not None:
         checks.require_classes(found, names, labelling.known, known_by=labelling.known_by, complete=complete)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
+from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, find_devkit, is_devkit, parse_ids, read_devkit
+from alexnet_cli.reading import read_regular
 
 WORDS_FILES = ("LOC_synset_mapping.txt", "words.txt", "synset_words.txt")
 _NAME_COLUMNS = ("imageid", "image_id", "image", "filename", "file_name", "file", "name", "path", "id")
@@ -83,11 +84,9 @@ def explained(classes: ClassList, words: Mapping[str, str]) -> ClassList:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines of a UTF-8 text file."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, PictureError)
     except FileNotFoundError:
         raise PictureError(f"{path}: there is no such file: check the path") from None
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, path)) from None
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
             yield number, line.decode()

@@ -40,7 +40,7 @@ def read_located(picture: Located) -> bytes:
     if picture.size > MAX_FILE_BYTES:
         raise BadPictureError(f"has {picture.size:,} bytes, more than {MAX_FILE_BYTES:,}")
     try:
-        descriptor = os.open(picture.path, os.O_RDONLY)
+        descriptor = os.open(picture.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             data = os.pread(descriptor, picture.size, picture.offset)
         finally:

@@ -11,7 +11,14 @@ from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit
 from alexnet_stages.preprocess.sources.folders import is_hidden
 from alexnet_stages.preprocess.sources.labels import find_words
-from alexnet_stages.preprocess.sources.tars import Archive, extension_of, first_members, is_picture, members
+from alexnet_stages.preprocess.sources.tars import (
+    Archive,
+    NotATarError,
+    extension_of,
+    first_members,
+    is_picture,
+    members,
+)
 from alexnet_stages.preprocess.sources.webdataset import LISTS, expand_braces, is_shard, read_shard_list
 
 SPLIT_FOLDERS = {
@@ -107,9 +114,7 @@ def _file(path: Path, split: str | None) -> Layout:
     if path.suffix.lower() != ".tar":
         try:
             first = first_members(path)
-        except PictureError as error:
-            if "is no tar" not in str(error):
-                raise
+        except NotATarError:
             raise PictureError(
                 f"{path}: is a file, not a folder of pictures, and no tar either: give a folder or a tar"
             ) from None

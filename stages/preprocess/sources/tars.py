@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_cli.reading import open_regular
 from alexnet_stages.preprocess.sources.folders import is_hidden
 from alexnet_stages.preprocess.sources.listing import Found
 
@@ -22,6 +23,12 @@ _BLOCK = 512
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 _AT_ONCE = 64
 """Archives whose members are in memory as objects, which take ten times what a listing does."""
+_MOST_HEADER_BYTES = 1 << 20
+_MOST_EMPTY_READS = 16
+_USEFUL = PICTURE_EXTENSIONS | {".tar"}
+_MOST_USELESS = 100_000
+"""Files in front of the first picture or tar: a million without any took a minute and a half to go through."""
+_SHOWN = 80
 _THREADS = 8
 """Archives that are indexed at once: indexing waits for the disk, for 512 bytes at a time."""
 
@@ -50,15 +57,29 @@ class Archive(NamedTuple):
         return f"{self.path}/{self.name}" if self.name else str(self.path)
 
 
+class NotATarError(PictureError):
+    """A file that is something else than a tar."""
+
+
 class _Window:
-    """Part of a file, as tarfile wants to read it."""
+    """Part of a file, as tarfile wants to read it: its headers, and nothing beyond its end."""
 
     def __init__(self, descriptor: int, start: int, size: int) -> None:
         self._descriptor, self._start, self._size, self._at = descriptor, start, size, 0
+        self._empty = 0
+        self.cut_off = False
+        """Whether more was asked for than there is."""
 
     def read(self, count: int) -> bytes:
-        data = os.pread(self._descriptor, max(0, min(count, self._size - self._at)), self._start + self._at)
+        if count > _MOST_HEADER_BYTES:
+            raise tarfile.HeaderError(f"a header of {count:,} bytes")
+        there = max(0, min(count, self._size - self._at))
+        data = os.pread(self._descriptor, there, self._start + self._at) if there else b""
         self._at += len(data)
+        self.cut_off = self.cut_off or len(data) < count
+        self._empty = 0 if data else self._empty + 1
+        if self._empty > _MOST_EMPTY_READS:  # a sparse member's map has no end: tarfile would look for it for ever
+            raise tarfile.HeaderError("a header without an end")
         return data
 
     def seek(self, position: int) -> int:
@@ -70,34 +91,52 @@ class _Window:
 
 
 def members(archive: Archive) -> Iterator[Member]:
-    """The files in an archive. PictureError where it is no tar, compressed, damaged or cut off."""
+    """The files in an archive. PictureError where it is no tar, compressed, damaged, cut off, or holds no pictures."""
     try:
-        descriptor = os.open(archive.path, os.O_RDONLY)
+        descriptor = open_regular(archive.path, PictureError)
     except FileNotFoundError:
         raise PictureError(f"{archive.path}: there is no such archive: check the path") from None
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, archive.path)) from None
     try:
         size = os.fstat(descriptor).st_size if archive.size < 0 else archive.size
         _require_tar(archive, os.pread(descriptor, min(_BLOCK, size), archive.offset))
-        yield from _members(archive, _Window(descriptor, archive.offset, size))
+        useless = 0
+        for member in _members(archive, _Window(descriptor, archive.offset, size), size):
+            if useless >= 0:
+                useless = -1 if extension_of(member.name) in _USEFUL else useless + 1
+            if useless > _MOST_USELESS:
+                raise PictureError(
+                    f"{archive}: its first {_MOST_USELESS:,} files are no pictures: give an archive of pictures"
+                )
+            yield member
     except OSError as error:
         raise ResourceError(describe_os_error(error, archive.path)) from None
     finally:
         os.close(descriptor)
 
 
-def _members(archive: Archive, window: Any) -> Iterator[Member]:
+def _members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=window, mode="r:") as tar:
+            before = -1
             while (entry := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else every header is kept
-                if entry.isreg() and not entry.issparse():
+                if entry.size < 0 or tar.offset <= before:
+                    raise tarfile.HeaderError(f"a size of {entry.size:,} bytes")
+                before = tar.offset
+                if entry.issparse():
+                    raise PictureError(
+                        f"{archive}: {entry.name} is stored sparse, so it can't be read in place: make the archive "
+                        "again without --sparse"
+                    )
+                if entry.isreg():
+                    if entry.offset_data + entry.size > size:
+                        window.cut_off = True
+                        raise tarfile.ReadError(f"{entry.name} ends beyond the archive's end")
                     name = entry.name.removeprefix("./").lstrip("/")
                     yield Member(name, archive.offset + entry.offset_data, entry.size)
             end = tar.offset
-    except tarfile.TarError as error:
-        what = "is cut off" if "end of data" in str(error) else f"is damaged ({error})"
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError) as error:
+        what = "is cut off" if window.cut_off else f"is damaged ({str(error)[:_SHOWN] or type(error).__name__})"
         raise PictureError(f"{archive}: {what}: download it again") from None
     # tarfile takes a broken header for the end; the real end is a block of zeros.
     window.seek(end)
@@ -120,9 +159,9 @@ def _require_tar(archive: Archive, start: bytes) -> None:
         raise PictureError(f"{archive}: is empty, or holds nothing but zeros: download it again")
     try:
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
+    except (tarfile.HeaderError, ValueError, OverflowError):
         advice = "download it again" if archive.name else "give a folder of pictures, or a tar"
-        raise PictureError(f"{archive}: is no tar: {advice}") from None
+        raise NotATarError(f"{archive}: is no tar: {advice}") from None
 
 
 def first_members(path: Path, count: int = 16) -> list[Member]:

@@ -20,13 +20,18 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_cli.reading import read_regular
 from alexnet_stages.preprocess.sources.folders import is_hidden
 from alexnet_stages.preprocess.sources.listing import Found, Listing
 from alexnet_stages.preprocess.sources.tars import Archive, Member, members
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 1_000_000
+_MOST_LIST_BYTES = 1 << 28
 _MOST_LABEL_BYTES = 1 << 20
+_MOST_CLASS_CHARACTERS = 1000
+_MOST_DIGITS = 40
+"""Of both numbers in braces."""
 _JSON_KEYS = ("wnid", "synset", "cls", "label", "class", "class_name")
 _WNID = re.compile(r"(n\d{8})_")
 LISTS = (".txt", ".list", ".lst")
@@ -44,17 +49,22 @@ def expand_braces(text: str) -> list[str]:
     match = _BRACES.search(text)
     if match is None:
         return [text]
+    if len(match[0]) > _MOST_DIGITS:
+        raise PictureError(f"{text[:60]}: expected a range of numbers, found one of {len(match[0])} characters")
     first, last = int(match[1]), int(match[2])
     if not first <= last < first + _MOST_SHARDS:
         raise PictureError(f"{text}: expected a range from a smaller to a larger number, found {match[0]}")
-    numbers = (f"{number:0{len(match[1])}d}" for number in range(first, last + 1))
-    return [name for number in numbers for name in expand_braces(text[: match.start()] + number + text[match.end() :])]
+    numbers = [f"{number:0{len(match[1])}d}" for number in range(first, last + 1)]
+    ends = expand_braces(text[match.end() :])
+    if len(numbers) * len(ends) > _MOST_SHARDS:
+        raise PictureError(f"{text}: expected up to {_MOST_SHARDS:,} shards, found {len(numbers) * len(ends):,}")
+    return [text[: match.start()] + number + end for number in numbers for end in ends]
 
 
 def read_shard_list(path: Path) -> list[Path]:
     """The shards that a text file lists, one a line, relative to the file; braces may be used."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_regular(path, PictureError, most=_MOST_LIST_BYTES).decode().split("\n")
     except UnicodeDecodeError:
         raise PictureError(f"{path}: is no tar, and no list of shards either: give a folder of pictures") from None
     words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
@@ -149,7 +159,7 @@ def _label(path: Path, key: str, sample: _Sample) -> str:
     if member.name.endswith(".json"):
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise PictureError(f"{path}: {member.name} is no JSON: make the shard again") from None
         keys = [name for name in _JSON_KEYS if isinstance(values, dict) and isinstance(values.get(name), int | str)]
         if not keys:
@@ -158,7 +168,7 @@ def _label(path: Path, key: str, sample: _Sample) -> str:
                 "give --labels FILE or --unlabelled"
             )
         text = str(values[keys[0]])
-    if not text or "\n" in text:
+    if not text or "\n" in text or len(text) > _MOST_CLASS_CHARACTERS:
         raise PictureError(f"{path}: {member.name}: expected a class, found {text[:40]!r}")
     return text
 

@@ -6,7 +6,7 @@ import shlex
 
 from alexnet_cli.commandline import command_from
 from alexnet_cli.commands.contest.config import ContestConfig
-from alexnet_cli.console import percent, print_facts, print_json, print_table, size
+from alexnet_cli.console import percent, print_facts, print_json, print_lines, print_table, size
 
 
 @command_from(ContestConfig)
@@ -66,7 +66,7 @@ def _show_results(config: ContestConfig) -> None:
         [(name, *(percent(error) for error in net.values())) for name, net in nets],
     )
     if everything["submissions"]:
-        print("The test labels are not public; to be judged, hand in: " + ", ".join(everything["submissions"]))
+        print_lines(f"The test labels are not public; to be judged, hand in: {', '.join(everything['submissions'])}\n")
 
 
 def _show_plan(config: ContestConfig) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.artifacts.publish import only_writer, partial_of, prepare_parent, publish_folder
+from alexnet_cli.artifacts.ownership import SAMPLE, require_output
+from alexnet_cli.artifacts.publish import publish_folder
+from alexnet_cli.artifacts.working import begin_work, end_work, only_writer
 from alexnet_cli.commands.sample.config import SampleConfig
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
@@ -80,7 +81,7 @@ def run(config: SampleConfig) -> Result:
 
     UsageError: scikit-learn is missing, or the output exists. ResourceError: the output can't be written.
     """
-    _check_output(config.out, overwrite=config.replaces)
+    require_output(config.out, SAMPLE, overwrite=config.replaces)
     talk = Talk(quiet=config.quiet)
     if config.update and (earlier := _up_to_date(config.out)):
         talk.say(f"{config.out}: up to date")
@@ -88,19 +89,17 @@ def run(config: SampleConfig) -> Result:
     images, digits = load_digits()
     pictures = split(digits.tolist())
     with only_writer(config.out):
-        partial = partial_of(config.out)
         try:
-            if partial.exists():
-                shutil.rmtree(partial)
-            _write_tree(partial, images, pictures, talk)
+            work = begin_work(config.out, SAMPLE.name)
+            _write_tree(work, images, pictures, talk)
             train = sum(picture.split == "train" for picture in pictures)
             result = Result(config.out, train, len(pictures) - train, len(set(digits.tolist())))
             about = {"source": SOURCE, "train": result.train, "val": result.val, "classes": result.classes}
-            (partial / ABOUT_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
+            (work / ABOUT_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
             os.sync()  # at once: 1,797 files synced one by one take ten times as long
-            publish_folder(partial, config.out)
+            publish_folder(work, config.out, SAMPLE, synced=True)
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            end_work(config.out)
             raise ResourceError(describe_os_error(error, config.out)) from error
     return result
 
@@ -184,12 +183,3 @@ def _write_tree(folder: Path, images: NDArray[np.float64], pictures: Sequence[Pi
     with ThreadPoolExecutor() as pool, talk.progress("sample", len(pictures)) as advance:
         for _ in pool.map(write, pictures):
             advance()
-
-
-def _check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists; `--overwrite` replaces a sample, never a folder of something else."""
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists already: give --overwrite to replace it, or another folder")
-    if out.exists() and not (out / ABOUT_FILE).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out}: is no sample, so --overwrite does not replace it: choose another folder")
-    prepare_parent(out)

@@ -1,0 +1,91 @@
+"""SIGTERM, SIGHUP (a closed terminal) and Ctrl-C: end in order, or save first and then stop.
+
+with ending_on_signals():                 # raises EndedBySignalError in the main thread
+with stop_requests(talk) as stop:         # notes the signal; the work looks at `stop` where it can save
+
+A signal that the caller ignores (nohup ignores SIGHUP) stays ignored. Signals reach the main thread only: in another
+one both do nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from alexnet_cli.console import Talk
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask a process to end."""
+
+
+class EndedBySignalError(BaseException):
+    """A signal ended the command. Not an Exception: nothing on the way may take it for an error of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+        super().__init__(f"ended by {self.signal.name}")
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell tells it: 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.signal
+
+
+class StopRequest:
+    """Which signal came, if any."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def ending_on_signals(error: Callable[[signal.Signals], BaseException] = EndedBySignalError) -> Iterator[None]:
+    """SIGTERM and SIGHUP raise while the block lasts: `error` of the signal, so that all work files go on the way.
+
+    The first one counts: those that follow do not disturb the cleaning up.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise error(signal.Signals(number))
+
+    with handling(ENDING, on_signal):
+        yield
+
+
+@contextmanager
+def stop_requests(talk: Talk) -> Iterator[StopRequest]:
+    """Note SIGTERM, SIGHUP and Ctrl-C while the block lasts; a second Ctrl-C ends the work at once."""
+    request = StopRequest()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            talk.say("saving, then stopping; Ctrl-C again stops at once")
+
+    with handling((*ENDING, signal.SIGINT), on_signal):
+        yield request
+
+
+@contextmanager
+def handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Handle signals while the block lasts, in the main thread; those that are ignored stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
