@@ -13,6 +13,7 @@ import numpy as np
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
 from alexnet_cli.artifacts.freshness import Request, is_current, read_any_manifest
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.ownership import ENSEMBLE, SUBMISSION, require_apart, require_output
@@ -26,15 +27,6 @@ from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.distinct import require_distinct
 from alexnet_stages.ensemble.fit import Fit, fit_weights
 from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
-
-KIND = "ensemble"
-SCHEMA = 2
-SCORES = "scores.h5"
-MEMBERS = "members"
-HOLDOUT = "holdout"
-FIT = "fit.json"
-MEMBERS_FILE = "members.json"
-TABLE = "table.txt"
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,12 +88,13 @@ class ContestConfig:
     ] = None
     """Of `alexnet ensemble`."""
     train_options: Annotated[
-        str, Option("--train-options", help="More words for each `alexnet train`, such as '--compile'.")
-    ] = ""
+        str | None,
+        Option("--train-options", help="More words for each `alexnet train`, such as '--compile'.", show_default=False),
+    ] = None
     """Split as a shell would."""
     preprocess_options: Annotated[
-        str, Option("--preprocess-options", help="More words for each `alexnet preprocess`.")
-    ] = ""
+        str | None, Option("--preprocess-options", help="More words for each `alexnet preprocess`.", show_default=False)
+    ] = None
     """Split as a shell would."""
     devices: Devices = "auto"
     """Where the rates are measured."""
@@ -137,7 +138,7 @@ class ContestConfig:
             ("--preprocess-options", self.preprocess_options),
         ):
             try:
-                shlex.split(text)
+                shlex.split(text or "")
             except ValueError as error:
                 raise UsageError(f"{option} {text}: can't be split into words ({error})") from None
         for option, codec in (("--codec", self.codec), ("--fall2011-codec", self.fall2011_codec)):

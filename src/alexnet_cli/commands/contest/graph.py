@@ -127,7 +127,7 @@ class _Graph:
         words += ["--codec", config.fall2011_codec if name == "fall2011" else config.codec]
         if name in ("train", "val") and config.expect:
             words += ["--expect", config.expect]
-        words += shlex.split(config.preprocess_options)
+        words += shlex.split(config.preprocess_options or "")
         needs = ("preprocess train",) if name in ("val", "test") else ()
         return _step("preprocess", name, words, out, needs, name)
 
@@ -147,7 +147,13 @@ class _Graph:
             words += ["--epochs", epochs]
         if parent is not None:
             words += ["--init-from", self._net(parent)]
-        words += ["--devices", config.devices, "--precision", config.precision, *shlex.split(config.train_options)]
+        words += [
+            "--devices",
+            config.devices,
+            "--precision",
+            config.precision,
+            *shlex.split(config.train_options or ""),
+        ]
         words += ["--seed", seed, "--out", out]
         needs = [f"preprocess {store}", f"pca {store}"]
         needs += ["preprocess val"] if store == "train" else []

@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_cli.artifacts.ensemble import KIND as ENSEMBLE_KIND
+from alexnet_cli.artifacts.ensemble import SCHEMA as ENSEMBLE_SCHEMA
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.scores import read_scores_manifest
 from alexnet_cli.commands.contest.graph import CNN, FINETUNED, FINETUNED_NETS
 from alexnet_cli.console import percent
 from alexnet_cli.errors import ArtifactError
-
-ENSEMBLE_KIND = "ensemble"
-ENSEMBLE_SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
