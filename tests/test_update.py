@@ -162,10 +162,6 @@ def test_statistics_follow_the_store_that_they_are_of(update: Update, made: Arti
     update.does_nothing(out, *words)
     update.does_nothing(out, *words, "--workers", 2)
     assert update.works(out, "pca", made.val.path, "--out", out)["digest"] != digest
-    content = bytearray(out.read_bytes())
-    at = bytes(content).rfind(b"\x00" * 8)
-    out.write_bytes(bytes(content[: len(content) // 2]) if at < 0 else bytes(content[:at]))
-    update.works(out, *words)
 
 
 def test_scores_follow_checkpoint_pictures_views_and_precision(
