@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY ?= $(VENV)/.ready
 ALEXNET ?= $(BIN)/alexnet
 
-.PHONY: help setup test test-all test-gpu lint types bench clean full-pipeline
+.PHONY: help setup lock test test-all test-gpu lint types bench clean full-pipeline
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +24,18 @@ help:  ## this list
 
 setup: $(READY)  ## prepare .venv: alexnet with everything it needs, pillow-simd where a compiler is there
 
-$(VENV)/.ready: pyproject.toml scripts/pillow_simd.sh
+$(VENV)/.ready: pyproject.toml requirements.lock scripts/install.sh scripts/pillow_simd.sh
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
 	    "Python 3.11 or newer is needed: make setup PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[sample,dev]'
+	scripts/install.sh $(BIN)/python -e '.[sample,ilsvrc,dev]'
 	scripts/pillow_simd.sh $(BIN)/python
 	@touch $@
+
+lock: setup  ## write requirements.lock anew, from what .venv has
+	@{ grep '^#' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable --exclude alexnet --exclude pillow \
+	    --exclude pillow-simd | sed -E '/^(nvidia|cuda|triton)/s/$$/ ; sys_platform == "linux"/'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
 
 test: setup lint types  ## what CI runs: style, types, tests
 	$(BIN)/python -m pytest

@@ -24,10 +24,10 @@ from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.artifacts.statistics import Statistics, write_statistics
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import duration
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network
-from alexnet_cli.patches import input_transform
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.input.patches import input_transform
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network
+from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.run import run
 
@@ -60,8 +60,8 @@ def made_statistics(path: Path, store: CropStore) -> Statistics:
 
 def made_origin(path: Path, statistics: Statistics) -> None:
     """The checkpoint of a whole net of 1000 classes at its initial values."""
-    recipe = load_recipe("small").with_options(architecture={"classes": 1000})
-    network = Network(recipe.architecture)
+    recipe = load_recipe("small").with_options(net={"classes": 1000})
+    network = Network(recipe.net)
     initialise(network, "he", 0)
     parameters = dict(network.named_parameters())
     write_checkpoint(

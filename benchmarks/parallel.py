@@ -27,15 +27,14 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.devices import autocast, choose_devices, prepare
-from alexnet_cli.initial_values import initialise
+from alexnet_cli.input.patches import VIEWS, InputTransform, view
 from alexnet_cli.loader import CropLoader
-from alexnet_cli.network import Network
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import Layout, choose_layout
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.patches import VIEWS, InputTransform, view
-from alexnet_cli.recipe import load_recipe
-from alexnet_cli.update_rule import UpdateRule
+from alexnet_cli.recipes.read import load_recipe
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ class Work:
 def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     """Seconds a step, bytes that this rank sent in one, and its peak memory."""
     prepare(ranks.device, work.precision, processes=ranks.local_world)
-    net = load_recipe(work.recipe).architecture
-    network = Network(net, ranks.placement(net))
+    net = load_recipe(work.recipe).net
+    network = ranks.network(net)
     initialise(network, "he", 0)
     network.to(ranks.device)
     parameters = dict(network.named_parameters())
@@ -114,7 +113,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     devices = choose_devices(options.devices)
-    net = load_recipe(options.recipe).architecture
+    net = load_recipe(options.recipe).net
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "raw.lmdb", 512, "raw")
 

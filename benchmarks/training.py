@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_cli.devices import autocast, choose_device, prepare
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.randomness import dropout_masks
-from alexnet_cli.recipe import load_recipe
-from alexnet_cli.update_rule import UpdateRule
+from alexnet_cli.recipes.read import load_recipe
 
 CLASSES = 1000
 
@@ -83,7 +83,7 @@ def our_step(options: argparse.Namespace, device: torch.device) -> Callable[[], 
     """A training step as `alexnet train` makes it, loading and patches aside."""
     prepare(device, options.precision)
     recipe = load_recipe(options.recipe)
-    network = Network(recipe.architecture)
+    network = Network(recipe.net)
     initialise(network, "he", 0)
     network.to(device)
     parameters = dict(network.named_parameters())
@@ -98,7 +98,7 @@ def our_step(options: argparse.Namespace, device: torch.device) -> Callable[[], 
     def step() -> Tensor:
         nonlocal steps
         steps += 1
-        masks = dropout_masks(recipe.architecture, network.held, 0, steps, options.batch_size, device)
+        masks = dropout_masks(recipe.net, network.held, 0, steps, options.batch_size, device)
         with autocast(device, options.precision):
             logits = forward(patches, masks)
         loss = nn.functional.cross_entropy(logits.float(), labels)

@@ -13,7 +13,7 @@ log=$work/build.log
 
 keep_pillow() {
     # Installing the project may have laid Pillow's files over pillow-simd's: then only a fresh copy is whole.
-    "$python" -m pip uninstall --quiet --yes pillow-simd >/dev/null 2>&1 || true
+    "$python" -m pip uninstall --quiet --yes pillow pillow-simd >/dev/null 2>&1 || true
     "$python" -m pip install --quiet --force-reinstall --no-deps 'pillow>=11'
     echo "pillow: plain Pillow stays, $1"
     exit 0
@@ -36,6 +36,24 @@ assert all(abs(a - b) <= 4 for a, b in zip(crop.getpixel((128, 128)), (200, 100,
 PYTHON
 }
 
+# Tells pip that Pillow is there: other packages need it under this name, and `pip install matplotlib`, for one, would
+# lay plain Pillow's files over pillow-simd's.
+stand_in() {
+    "$python" - <<'PYTHON'
+from importlib.metadata import distribution
+simd = distribution("pillow-simd")
+version = simd.version.partition(".post")[0]
+folder = simd.locate_file(f"pillow-{version}.dist-info")
+folder.mkdir()
+(folder / "METADATA").write_text(
+    f"Metadata-Version: 2.1\nName: pillow\nVersion: {version}\nSummary: pillow-simd {simd.version} in Pillow's place\n"
+)
+(folder / "INSTALLER").write_text("alexnet\n")
+names = ("METADATA", "INSTALLER", "RECORD")
+(folder / "RECORD").write_text("".join(f"{folder.name}/{name},,\n" for name in names))
+PYTHON
+}
+
 mkdir -p "$wheels"
 if ! ls "$wheels"/*.whl >/dev/null 2>&1; then
     command -v cc >/dev/null || keep_pillow "there is no C compiler"
@@ -54,4 +72,5 @@ rm -rf "$trial"
 
 "$python" -m pip uninstall --quiet --yes pillow pillow-simd >/dev/null 2>&1 || true
 "$python" -m pip install --quiet --no-deps "$wheel"
+stand_in
 echo "pillow: $(basename "$wheel" | cut -d- -f1,2 | tr _ -) is in Pillow's place"

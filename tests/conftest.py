@@ -19,11 +19,14 @@ from alexnet_cli.class_list import ClassList
 MakeStore = Callable[..., CropStore]
 
 # A whole AlexNet, only narrower: every layer, both columns, a second for some steps.
-NARROW = (
-    "architecture.kernels=[4,8,8,8,8]",
-    "architecture.conv6_kernels=8",
-    "architecture.hidden=16",
-)
+NARROW_NET: dict[str, dict[str, int]] = {
+    "conv1": {"kernels": 4},
+    **{f"conv{number}": {"kernels": 8} for number in range(2, 6)},
+    "fc6": {"neurons": 16},
+    "fc7": {"neurons": 16},
+}
+"""For `Recipe.with_options(net=…)`."""
+NARROW = tuple(f"net.{name}.{field}={value}" for name, table in NARROW_NET.items() for field, value in table.items())
 
 
 def coloured_crops(labels: Sequence[int], seed: int = 0) -> NDArray[np.uint8]:
@@ -101,14 +104,13 @@ def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 
         from alexnet_cli.artifacts.checkpoint import write_checkpoint
         from alexnet_cli.artifacts.statistics import read_statistics
-        from alexnet_cli.initial_values import initialise
-        from alexnet_cli.network import Network
-        from alexnet_cli.patches import input_transform
-        from alexnet_cli.recipe import load_recipe
+        from alexnet_cli.input.patches import input_transform
+        from alexnet_cli.net.initial import initialise
+        from alexnet_cli.net.network import Network
+        from alexnet_cli.recipes.read import load_recipe
 
-        narrow = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": len(store.classes)}
-        chosen = load_recipe(recipe).with_options(architecture=narrow)
-        network = Network(chosen.architecture)
+        chosen = load_recipe(recipe).with_options(net={**NARROW_NET, "classes": len(store.classes)})
+        network = Network(chosen.net)
         initialise(network, "he", seed)
         with torch.no_grad():
             network.weights("fc8").weight.mul_(20 * chosen.input.divisor / 64)

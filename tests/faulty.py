@@ -20,7 +20,7 @@ from alexnet_cli.devices import choose_devices
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.run import train
 
@@ -87,7 +87,7 @@ def main() -> int:
     chosen = choose_devices(devices)
     if phase == "spawned":
         threading.Thread(target=strike_when_spawned, args=(int(rank), how), daemon=True).start()
-    layout, _ = choose_layout("auto", len(chosen), load_recipe("paper").architecture)
+    layout, _ = choose_layout("auto", len(chosen), load_recipe("paper").net)
     try:
         run_ranks(work, Faulty(config, how, phase, int(rank)), chosen, layout, timeout=config.timeout)
     except BaseException as error:

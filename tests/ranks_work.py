@@ -36,7 +36,7 @@ def trainings(jobs: list[Job], ranks: Ranks) -> list[dict[str, int]]:
 
 def ranks_of(job: Job, ranks: Ranks) -> Ranks:
     """The same processes under the job's own layout."""
-    layout, _ = choose_layout(job.parallel, ranks.world, check(job.config).recipe.architecture)
+    layout, _ = choose_layout(job.parallel, ranks.world, check(job.config).recipe.net)
     shape = (layout.data_size, layout.column_size)
     mesh = dist.device_mesh.init_device_mesh("cpu", shape, mesh_dim_names=("data", "column"))
     peers = Ranks(ranks.device, layout, ranks.rank, mesh, None)

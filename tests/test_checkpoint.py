@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import NARROW_NET
 from safetensors import safe_open
 
-from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -27,23 +27,24 @@ from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.working import mark
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, ResourceError
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network
-from alexnet_cli.patches import InputTransform
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe
 
 CLASSES = ClassList(("ape", "bat", "cat"))
 FILES = ("model.safetensors", "momentum.safetensors", "input.safetensors", "config.json", "state.json")
 
 
 def recipe_of(name: str = "conv6") -> Recipe:
-    narrow = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 3}
-    return load_recipe(name).with_options(architecture=narrow)
+    return load_recipe(name).with_options(net={**NARROW_NET, "classes": 3})
 
 
 def write(path: Path, *, seed: int = 1, **changed: Any) -> Manifest:
     recipe = changed.pop("recipe", recipe_of())
-    network = Network(recipe.architecture)
+    network = Network(recipe.net)
     initialise(network, "he", seed)
     rng = np.random.default_rng(seed)
     parameters = dict(network.named_parameters())
@@ -76,8 +77,8 @@ def test_the_model_holds_whole_tensors_under_their_names(tmp_path: Path, name: s
     with safe_open(tmp_path / "c" / "model.safetensors", "pt") as file:
         shapes = {key: tuple(file.get_tensor(key).shape) for key in file.keys()}  # noqa: SIM118
         kinds = {file.get_tensor(key).dtype for key in shapes}
-    expected = {f"{layer.name}.weight": layer.weight_shape for layer in layers(recipe.architecture)}
-    expected |= {f"{layer.name}.bias": (layer.outputs,) for layer in layers(recipe.architecture)}
+    expected = {f"{layer.name}.weight": layer.weight_shape for layer in layers(recipe.net)}
+    expected |= {f"{layer.name}.bias": (layer.outputs,) for layer in layers(recipe.net)}
     assert shapes == expected
     assert kinds == {torch.float32}
     assert ("conv6.weight" in shapes) == (name == "conv6")
@@ -85,7 +86,7 @@ def test_the_model_holds_whole_tensors_under_their_names(tmp_path: Path, name: s
 
 def test_the_papers_net_has_the_papers_tensors(tmp_path: Path) -> None:
     """The names and shapes of FACTS 2, from the table that the network is made from."""
-    shapes = {layer.name: layer.weight_shape for layer in layers(load_recipe("paper").architecture)}
+    shapes = {layer.name: layer.weight_shape for layer in layers(load_recipe("paper").net)}
     assert shapes["conv1"] == (96, 3, 11, 11)
     assert shapes["fc6"] == (4096, 9216)
     assert list(shapes) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
@@ -93,7 +94,7 @@ def test_the_papers_net_has_the_papers_tensors(tmp_path: Path) -> None:
 
 def test_what_is_written_comes_back(saved: Path) -> None:
     found = read_checkpoint(saved, to_train=True)
-    network = Network(recipe_of().architecture)
+    network = Network(recipe_of().net)
     initialise(network, "he", 1)
     assert set(found.model) == set(dict(network.named_parameters()))
     for name, parameter in network.named_parameters():
@@ -119,7 +120,8 @@ def test_the_files_can_be_read_by_others(saved: Path) -> None:
     assert {path.name for path in saved.iterdir()} == {*FILES, "manifest.json"}
     config = json.loads((saved / "config.json").read_text())
     assert config["classes"] == ["ape", "bat", "cat"]
-    assert config["recipe"]["architecture"]["kernels"] == [4, 8, 8, 8, 8]
+    assert config["recipe"]["net"]["conv1"]["kernels"] == 4
+    assert config["recipe"]["net"]["dropout6"]["convention"] == "2012"
     manifest = json.loads((saved / "manifest.json").read_text())
     assert manifest["kind"] == "checkpoint"
     assert manifest["details"]["step"] == 6
@@ -214,7 +216,7 @@ def test_a_strangers_checkpoint_with_true_digests_is_refused_all_the_same(saved:
 
 def test_a_checkpoint_replaces_the_one_of_the_same_step_whole(saved: Path) -> None:
     write(saved, seed=2)
-    network = Network(recipe_of().architecture)
+    network = Network(recipe_of().net)
     initialise(network, "he", 2)
     assert torch.equal(read_checkpoint(saved).model["conv1.weight"], network.weights("conv1").weight.detach())
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]

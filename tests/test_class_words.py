@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import NARROW, MakeStore
+from conftest import NARROW_NET, MakeStore
 from miniature import IDS, WNIDS, WORDS
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, write_checkpoint
@@ -18,9 +18,9 @@ from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.artifacts.scores import Scores, read_scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
-from alexnet_cli.network import Network
-from alexnet_cli.patches import InputTransform
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.net.network import Network
+from alexnet_cli.recipes.read import load_recipe
 
 EXPLAINED = ClassList(WNIDS, words=WORDS, ids=IDS)
 PLAIN = ClassList(WNIDS)
@@ -33,11 +33,9 @@ def scores_of(classes: ClassList) -> Scores:
 
 
 def narrow_checkpoint(path: Path, classes: ClassList) -> Path:
-    values = dict(item.removeprefix("architecture.").split("=") for item in NARROW)
-    architecture = {name: json.loads(value) for name, value in values.items()} | {"classes": len(classes)}
-    recipe = load_recipe("paper").with_options(architecture=architecture)
+    recipe = load_recipe("paper").with_options(net={**NARROW_NET, "classes": len(classes)})
     torch.manual_seed(1)
-    model = dict(Network(recipe.architecture).named_parameters())
+    model = dict(Network(recipe.net).named_parameters())
     with torch.no_grad():
         for tensor in model.values():
             tensor.normal_(0, 0.01)

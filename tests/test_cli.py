@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
+from typer.core import TyperGroup
 
 from alexnet_cli import __version__, errors
 from alexnet_cli import cli as cli_module
-from alexnet_cli.cli import main
+from alexnet_cli.cli import build, main
+from alexnet_cli.help import _MEANT
 
 Capture = pytest.CaptureFixture[str]
 Install = Callable[[str], None]
@@ -112,7 +116,7 @@ def test_debug_can_be_asked_for_by_the_environment(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["train", "x", "--out", "y", "--epoch", "3"], "No such option: --epoch"),
+        (["train", "x", "--out", "y", "--epochss", "3"], "No such option: --epochss"),
         (["pca"], "Missing argument 'CROPS'"),
         (["pca", "x"], "Missing option '--out'"),
         (["train", "x", "--out", "y", "--epochs", "many"], "Invalid value for '--epochs'"),
@@ -134,8 +138,36 @@ def test_what_the_parser_does_not_know_is_one_line_with_where_to_look(
 
 
 def test_a_mistyped_option_is_answered_with_the_right_one(capsys: Capture) -> None:
-    assert main(["train", "x", "--out", "y", "--epoch", "3"]) == 2
+    assert main(["train", "x", "--out", "y", "--epochss", "3"]) == 2
     assert "--epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tried", "meant"),
+    [
+        ("--lr", "--rate"),
+        ("--epoch", "--epochs"),
+        ("--bs", "--batch-size"),
+        ("--gpu", "--devices cuda"),
+        ("--output", "--out"),
+    ],
+)
+def test_a_name_from_other_tools_is_answered_with_ours(capsys: Capture, tried: str, meant: str) -> None:
+    assert main(["train", "x", "--out", "y", tried, "1"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == f"alexnet: there is no option {tried}: use {meant} (`alexnet train --help`)"
+
+
+def test_no_command_is_told_of_an_option_that_it_does_not_have(capsys: Capture) -> None:
+    assert main(["pca", "x", "--out", "y", "--lr", "1"]) == 2
+    assert "--rate" not in capsys.readouterr().err
+
+
+def test_every_hint_leads_to_an_option_that_exists() -> None:
+    group = typer.main.get_command(build())
+    assert isinstance(group, TyperGroup)
+    options = {name for command in group.commands.values() for param in command.params for name in param.opts}
+    assert {meant.split()[0] for meant in _MEANT} <= options
 
 
 # ------------------------------------------------------------------------------------- the command itself
@@ -146,11 +178,65 @@ def test_version_is_printed(capsys: Capture) -> None:
     assert capsys.readouterr().out == f"alexnet {__version__}\n"
 
 
-def test_without_a_command_the_help_is_shown(capsys: Capture) -> None:
-    code = main([])
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]], ids=str)
+def test_without_a_command_or_asked_for_it_the_help_is_shown(capsys: Capture, words: list[str]) -> None:
+    assert main(words) == 0
     printed = capsys.readouterr()
-    assert "preprocess" in printed.out + printed.err
-    assert code in (0, 2)
+    assert "preprocess" in printed.out and printed.err == ""
+
+
+@pytest.mark.parametrize("name", ["preprocess", "pca", "train", "eval", "ensemble", "sample", "summary", "doctor"])
+def test_every_help_names_no_type_for_flags_and_what_must_be_given_first(capsys: Capture, name: str) -> None:
+    assert main([name, "-h"]) == 0
+    text = capsys.readouterr().out
+    assert "bool" not in text and "env var" not in text
+    options = text[text.index("─ Options ─") :]
+    required = [line[2] == "*" for line in options.splitlines() if re.match(r"│ [* ] *--", line)]
+    assert required == sorted(required, reverse=True), "the rows with an asterisk come first"
+
+
+def test_an_option_can_come_from_the_environment(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_TRAIN_RATE", "-3")
+    assert main(["train", "x", "--out", "y"]) == 2
+    assert "--rate -3.0" in capsys.readouterr().err
+
+
+def test_completion_knows_the_commands_and_can_be_printed() -> None:
+    completing = {"_ALEXNET_COMPLETE": "complete_bash", "COMP_WORDS": "alexnet tr", "COMP_CWORD": "1"}
+    assert run_alexnet([], completing).stdout.split() == ["train"]
+    assert "_ALEXNET_COMPLETE=complete_bash" in run_alexnet(["--show-completion", "bash"], {}).stdout
+
+
+def run_alexnet(words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """`python -m alexnet_cli` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_cli", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [["--version"], ["pca", "--help"]], ids=" ".join)
+def test_one_command_line_imports_no_other_command_nor_anything_heavy(words: list[str]) -> None:
+    code = f"import sys; from alexnet_cli.cli import main; assert main({words!r}) == 0; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert not loaded & {"torch", "numpy", "PIL", "h5py", "lmdb", "scipy"}
+    if words[0] == "pca":
+        assert "alexnet_stages.pca.command" in loaded
+        assert not loaded & {"alexnet_stages.train", "alexnet_stages.preprocess", "alexnet_cli.commands.summary"}
+
+
+def test_a_group_of_commands_can_be_a_stage_too(install: Install, capsys: Capture) -> None:
+    install(
+        "import typer\ncommand = typer.Typer()\n"
+        "@command.command()\ndef one() -> None:\n    print('one')\n"
+        "@command.command()\ndef two(times: int = 2) -> None:\n    print('two' * times)\n"
+    )
+    assert main(["stranger", "two", "--times", "1"]) == 0
+    assert capsys.readouterr().out == "two\n"
 
 
 def test_a_command_that_went_well_ends_with_zero(install: Install, capsys: Capture) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from stand_in import run_make, write_stand_in
 
-from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.commands.contest import make as making
 from alexnet_cli.commands.contest.rates import pictures_in
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.run import run as ensemble
 
@@ -348,9 +348,9 @@ def test_the_plan_has_the_conv6_nets_with_their_own_classes_and_cost(
     result = planned(capsys, tmp_path / "contest", *words)
     steps = {step["name"]: step for step in result["stages"]}
     assert steps["preprocess fall2011"]["bytes"] == 14_197_122 * 200_704
-    recipe = load_recipe("conv6-pretrain").with_options(architecture={"classes": 21_841})
-    paper = load_recipe("paper").with_options(architecture={"classes": 1000})
-    work = [sum(layer.multiply_adds for layer in layers(each.architecture)) for each in (recipe, paper)]
+    recipe = load_recipe("conv6-pretrain").with_options(net={"classes": 21_841})
+    paper = load_recipe("paper").with_options(net={"classes": 1000})
+    work = [sum(layer.multiply_adds for layer in layers(each.net)) for each in (recipe, paper)]
     pretraining = steps["train pretrained-2"]
     assert pretraining["per_second"] == pytest.approx(1000 * work[1] / work[0])
     assert pretraining["passes"] == recipe.training.epochs

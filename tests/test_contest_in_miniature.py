@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import NARROW
 from miniature import IDS, TEST_PICTURES, WNIDS, Miniature
 
 from alexnet_cli.artifacts.scores import read_scores
@@ -18,7 +19,7 @@ from alexnet_cli.artifacts.scores import read_scores
 ROOT = Path(__file__).parent.parent
 
 SET = (
-    *("architecture.kernels=[4,8,8,8,8]", "architecture.conv6_kernels=8", "architecture.hidden=16"),
+    *NARROW,
     *("training.batch_size=6", "input.divisor=64.0", "training.initial_values=he"),
 )
 
@@ -59,5 +60,5 @@ def test_the_whole_contest_from_tars_to_submissions_and_table(tmp_path: Path) ->
         manifest = json.loads((out / "ensembles" / f"{size}-test" / "manifest.json").read_text())
         assert manifest["details"]["pictures"] == TEST_PICTURES
     pretrained = json.loads((out / "nets" / "pretrained-1" / "manifest.json").read_text())
-    assert pretrained["options"]["architecture"]["classes"] == len(WNIDS)
+    assert pretrained["options"]["net"]["classes"] == len(WNIDS)
     assert make() == (out / "table.txt").read_text(), "a second run shows the table and does nothing"

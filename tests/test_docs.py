@@ -16,7 +16,13 @@ import typer
 from alexnet_cli.cli import build
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "src/alexnet_cli/artifacts/README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "src/alexnet_cli/artifacts/README.md",
+]
 CODE = re.compile(r"^```(?:.|\n)*?^```$|(?:^(?: {4}|\t).*\n?)+", flags=re.MULTILINE)
 """Fenced and indented blocks; the latter also match continued list items, which hold no commands."""
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -50,7 +56,12 @@ def commands() -> dict[str, frozenset[str]]:
     group = typer.main.get_command(build())
     assert isinstance(group, typer.core.TyperGroup)
     return {
-        name: frozenset(option for given in command.params for option in (*given.opts, *given.secondary_opts))
+        name: frozenset(
+            option
+            for one in (command, *getattr(command, "commands", {}).values())
+            for given in one.params
+            for option in (*given.opts, *given.secondary_opts)
+        )
         for name, command in group.commands.items()
     }
 
@@ -115,7 +126,8 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=identify)
 def test_every_recipe_given_to_a_command_exists(page: Path) -> None:
-    names = re.findall(r"(?:--recipe |\b(?:[A-Z]+_)?RECIPE=)([a-z][a-z0-9-]*)", page.read_text(encoding="utf-8"))
+    named = r"(?:--recipe |\b(?:[A-Z]+_)?RECIPE=)([a-z][a-z0-9-]*)(?![a-z0-9-]|\.toml)"
+    names = re.findall(named, page.read_text(encoding="utf-8"))
     assert set(names) <= recipes()
 
 
@@ -136,10 +148,21 @@ def test_the_readmes_tree_names_files_that_exist() -> None:
         folder = folder if line.startswith(" ") else path
 
 
+def test_the_line_counts_of_the_architecture_page_are_about_right() -> None:
+    page = ROOT / "docs/architecture.md"
+    rows = re.findall(r"\[[^\]]+\]\(([^)]+)\) \| (\d+) \|", page.read_text(encoding="utf-8"))
+    assert len(rows) > 8
+    for name, told in rows:
+        if name.endswith("session.py"):  # the row is that of one function
+            continue
+        lines = len((page.parent / name).read_text(encoding="utf-8").splitlines())
+        assert abs(lines - int(told)) <= max(10, lines // 10), f"{name} has {lines} lines"
+
+
 def recipes() -> set[str]:
     return {
         path.name.removesuffix(".toml")
-        for path in files("alexnet_stages.train.recipes").iterdir()
+        for path in files("alexnet_cli.recipes").iterdir()
         if path.name.endswith(".toml")
     }
 

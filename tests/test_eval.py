@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.cli import main
-from alexnet_cli.network import Network, load_whole
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.net.network import Network, load_whole
+from alexnet_cli.recipes.recipe import Recipe
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -67,7 +67,7 @@ def one_by_one(checkpoint: Path, store: CropStore) -> tuple[NDArray[np.float64],
     """
     config = json.loads((checkpoint / "config.json").read_text())
     mirrored = config["recipe"]["input"]["flip"]
-    network = Network(Recipe.from_dict(config["recipe"]).architecture).double()
+    network = Network(Recipe.from_dict(config["recipe"]).net).double()
     load_whole(network, load_file(checkpoint / "model.safetensors"))
     given = {name: tensor.double().numpy() for name, tensor in load_file(checkpoint / "input.safetensors").items()}
     centre, mean = [], []

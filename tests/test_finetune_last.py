@@ -23,10 +23,11 @@ from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network, load_whole
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.randomness import cached_views_of, dropout_masks, order_of
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.cached_features import CachedSession, split, views_of
 
 MakeStore = Callable[..., CropStore]
@@ -89,7 +90,7 @@ def patch_of(crop: NDArray[np.uint8], mean: NDArray[np.float64], which: int, div
 
 def tuned_without_a_cache(shop: Workshop, recipe: Recipe, seed: int, rate: float) -> dict[str, Tensor]:
     """fc8 trained through the whole net on the same views in the same order; the update rule by hand, in float64."""
-    network = Network(recipe.architecture)
+    network = Network(recipe.net)
     initialise(network, "paper", seed)
     first = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     origin = shop.newest("origin").model
@@ -103,9 +104,10 @@ def tuned_without_a_cache(shop: Workshop, recipe: Recipe, seed: int, rate: float
         order, drawn = order_of(seed, epoch, len(shop.store)), cached_views_of(seed, epoch, len(shop.store), 10)
         for indices in order.reshape(-1, 4):
             views = [patch_of(shop.store.read(i), mean, drawn[i], recipe.input.divisor) for i in indices.tolist()]
-            masks = dropout_masks(recipe.architecture, (0, 1), seed, step, 4, "cpu")
-            assert masks is not None
-            logits = network(torch.from_numpy(np.stack(views)), [torch.ones_like(masks[0]), masks[1]])
+            masks = dropout_masks(recipe.net, (0, 1), seed, step, 4, "cpu")
+            # dropout6 is part of the frozen net: it stands there as at test time, x (1 - 0.5).
+            masks["dropout6"] = torch.full_like(masks["dropout6"], 0.5)
+            logits = network(torch.from_numpy(np.stack(views)), masks)
             loss = functional.cross_entropy(logits, torch.from_numpy(shop.store.labels[indices]))
             gradients = torch.autograd.grad(loss, [parameters[name] for name in FC8])
             for name, gradient in zip(FC8, gradients, strict=True):
@@ -130,9 +132,9 @@ def test_training_on_cached_features_equals_training_through_the_whole_net_on_th
 
 
 def shop_first_fc8(tuned: Checkpoint) -> Tensor:
-    network = Network(tuned.recipe.architecture)
+    network = Network(tuned.recipe.net)
     initialise(network, "paper", 7)
-    return network.fc8.weight.detach()
+    return network.weights("fc8").weight.detach()
 
 
 def test_the_result_is_a_whole_net_whose_other_layers_are_the_origins_bit_for_bit(
@@ -158,7 +160,7 @@ def test_the_net_and_its_input_are_the_origins_and_the_statistics_the_runs_own(s
     tuned, origin = shop.newest("tuned"), shop.newest("origin")
     assert tuned.recipe.input == origin.recipe.input
     assert tuned.recipe.input.divisor == 64
-    assert tuned.recipe.architecture.kernels == (4, 8, 8, 8, 8)
+    assert tuned.recipe.net.layers[0].kernels == 4
     mean = read_statistics(shop.stats)[1].mean_image
     torch.testing.assert_close(tuned.transform.mean, torch.from_numpy(mean).float())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MakeStore, coloured_crops
+from conftest import NARROW_NET, MakeStore, coloured_crops
 from crc32c import crc32c
 from miniature import jpeg
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from alexnet_cli.artifacts.scores import Scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network
-from alexnet_cli.patches import InputTransform
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network
+from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.ensemble.distinct import require_distinct
 from alexnet_stages.ensemble.fit import Fit, fit_weights
 
@@ -160,9 +160,8 @@ def test_few_pictures_and_gains_within_noise_are_warned_of() -> None:
 
 def make_checkpoint(path: Path, store: CropStore, seed: int) -> Path:
     """An untrained narrow net that calls itself trained on a store."""
-    narrow = {"kernels": (4, 8, 8, 8, 8), "hidden": 16, "classes": len(store.classes)}
-    recipe = load_recipe("paper").with_options(architecture=narrow)
-    network = Network(recipe.architecture)
+    recipe = load_recipe("paper").with_options(net={**NARROW_NET, "classes": len(store.classes)})
+    network = Network(recipe.net)
     initialise(network, "he", seed)
     write_checkpoint(
         path,

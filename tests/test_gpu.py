@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.cli import main
 from alexnet_cli.loader import CropLoader, batches_of
-from alexnet_cli.normalisation import local_response_norm
+from alexnet_cli.net.norm import local_response_norm
 from alexnet_stages.eval.config import EvalConfig
 from alexnet_stages.eval.run import run as evaluate
 from alexnet_stages.train.config import TrainConfig
@@ -70,7 +70,7 @@ def distance(first: Path, second: Path) -> float:
 
 
 def test_a_training_without_dropout_is_the_cpus_in_float64(make_config: MakeConfig) -> None:
-    options = [*make_config("any").set, "architecture.dropout=0.0"]  # masks are drawn by the device
+    options = [*make_config("any").set, "net.remove=['dropout6', 'dropout7']"]  # masks are drawn by the device
     on_cuda, on_cpu = make_config("cuda", set=options), make_config("cpu", set=options, devices="cpu")
     train(on_cuda)
     train(on_cpu)

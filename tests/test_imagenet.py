@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from miniature import IDS, WNIDS, WORDS, Miniature, devkit_files, meta_mat, tar_
 from scipy.io import savemat
 
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import ArtifactError, PictureError
+from alexnet_cli.errors import ArtifactError, PictureError, UsageError
 from alexnet_cli.imagenet import DEFECTIVE, OFFICIAL, find_devkit, is_ilsvrc2012, read_devkit
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data" / "imagenet-samples.tar"
@@ -205,3 +206,10 @@ def test_words_and_ids_do_not_make_another_class_list() -> None:
     assert ClassList(("c",)).explained_by(explained).words == ()
     with pytest.raises(ArtifactError, match="has 1 words"):
         ClassList(("a", "b"), words=("apple",))
+
+
+def test_without_scipy_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devkit = known_devkit(tmp_path)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(UsageError, match=r"needs scipy: pip install 'alexnet\[ilsvrc\]'"):
+        read_devkit(devkit)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from alexnet_cli.architecture import layers
 from alexnet_cli.cli import build
 from alexnet_cli.commands.contest.plan import KEPT_CHECKPOINTS, OFFICIAL, RAW_BYTES
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "imagenet.md").read_text(encoding="utf-8")
@@ -21,15 +22,15 @@ JPEG_BYTES = 31_074
 
 
 def recipe(name: str, classes: int = 1000) -> Recipe:
-    return load_recipe(name).with_options(architecture={"classes": classes})
+    return load_recipe(name).with_options(net={"classes": classes})
 
 
 def parameters(net: Recipe) -> int:
-    return sum(layer.parameters for layer in layers(net.architecture))
+    return sum(layer.parameters for layer in layers(net.net))
 
 
 def multiply_adds(net: Recipe) -> int:
-    return sum(layer.multiply_adds for layer in layers(net.architecture))
+    return sum(layer.multiply_adds for layer in layers(net.net))
 
 
 def row(start: str) -> list[str]:

@@ -16,11 +16,15 @@ from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.cli import main
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Network
 
 MakeStore = Callable[..., CropStore]
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+SIX = "net.conv6={kind='convolution', kernels=8, size=3, padding=1, sees='all', after='pool5'}"
+BOTTLENECK = "net.bottleneck={kind='linear', neurons=6, after='dropout7'}"
 
 
 @dataclass
@@ -76,7 +80,7 @@ def taken(checkpoint: Checkpoint, origin: Checkpoint, layer: str) -> bool:
 
 
 def first_values(checkpoint: Checkpoint, seed: int) -> dict[str, Tensor]:
-    network = Network(checkpoint.recipe.architecture)
+    network = Network(checkpoint.recipe.net)
     initialise(network, checkpoint.recipe.training.initial_values, seed)
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
@@ -128,7 +132,7 @@ def test_as_many_classes_of_other_names_are_other_classes(shop: Workshop) -> Non
 
 
 def test_layers_of_another_shape_are_new_and_so_is_what_sees_them(shop: Workshop) -> None:
-    wider = ("architecture.kernels=[4,8,12,8,8]",)
+    wider = ("net.conv3.kernels=12",)
     assert shop.train("animals", "second", "--init-from", str(shop.path / "first"), sets=wider) == 0
     fates = shop.fates("second")
     assert [layer for layer, (fate, _) in fates.items() if fate == "taken"] == ["conv1", "conv2"]
@@ -137,7 +141,7 @@ def test_layers_of_another_shape_are_new_and_so_is_what_sees_them(shop: Workshop
 
 
 def test_layers_that_this_net_lacks_are_dropped_and_what_saw_them_is_new(shop: Workshop) -> None:
-    assert shop.train("animals", "six", sets=("architecture.conv6=true", "architecture.bottleneck=6")) == 0
+    assert shop.train("animals", "six", sets=(SIX, BOTTLENECK)) == 0
     assert shop.train("animals", "five", "--init-from", str(shop.path / "six")) == 0
     fates = shop.fates("five")
     assert fates["conv6"] == fates["bottleneck"] == ("dropped", "this net has none")
@@ -167,12 +171,12 @@ def test_a_recipe_says_which_layers_are_taken_and_which_are_new_all_the_same(sho
         (("training.layer_rates={conv6=0.1}",), True, 2, "training.layer_rates names 'conv6'"),
         (("training.layer_rates={conv1=-0.1}",), True, 2, "the rate of conv1 is -0.1: it must not be negative"),
         (
-            ("training.take=['fc8']", "architecture.hidden=8"),
+            ("training.take=['fc8']", "net.fc7.neurons=8"),
             True,
             2,
             "takes fc8 from the origin, and it does not fit: its weights are 3×32 in the origin and 3×16 here",
         ),
-        (("architecture.kernels=[6,8,8,8,8]",), True, 2, "no layer fits: conv1 new: its weights are 8×3×11×11"),
+        (("net.conv1.kernels=6",), True, 2, "no layer fits: conv1 new: its weights are 8×3×11×11"),
     ],
 )
 def test_what_can_not_be_is_refused_in_one_line(
@@ -197,11 +201,13 @@ def test_an_origin_that_is_not_there_is_refused(shop: Workshop, capsys: pytest.C
 def test_taken_layers_that_compute_something_else_here_are_warned_about(
     shop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sets = ("architecture.order=source-2012", "input.divisor=64.0")
+    sets = ("net.relu1.after=pool1", "net.norm2.alpha=0.5", "input.divisor=64.0")
     assert shop.train("animals", "second", "--init-from", str(shop.path / "first"), sets=sets) == 0
     said = capsys.readouterr().err
     assert "warning: the taken layers compute something else here than in the origin" in said
-    assert "architecture.order is paper there and source-2012 here; input.divisor is 1.0 there and 64.0 here" in said
+    assert "input.divisor is 1.0 there and 64.0 here" in said
+    assert "conv1 is followed by relu → norm → pool there and by norm → pool → relu here" in said
+    assert "net.norm2.alpha is 0.0001 there and 0.5 here" in said
 
 
 def test_a_continued_run_needs_its_origin_no_more_and_refuses_another(
@@ -260,7 +266,7 @@ def test_a_conv6_net_with_a_bottleneck_starts_from_five_convolutions_and_is_fine
     shop.pictures("large", ("fig", "gnu", "hen", "ibis"))
     slow = ("--rate", "1e-9")
     assert shop.train("animals", "five", "--recipe", "source-2012", *slow, sets=("training.bias_rate=1e-9",)) == 0
-    sets = ("architecture.bottleneck=6", "training.bias_rate=1e-9", "training.layer_rates={}", "training.changes=[]")
+    sets = ("net.bottleneck.neurons=6", "training.bias_rate=1e-9", "training.layer_rates={}", "training.changes=[]")
     words = ("--recipe", "conv6-pretrain", "--init-from", str(shop.path / "five"), *slow)
     assert shop.train("large", "pretrained", *words, sets=sets) == 0
     fates = shop.fates("pretrained")

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.architecture import Architecture
-from alexnet_cli.initial_values import SCHEMES, initialise
-from alexnet_cli.network import Network, column_rows
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.net.initial import SCHEMES, initialise
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.weights import column_rows
+from alexnet_cli.recipes.read import load_recipe
 
-NET = Architecture(kernels=(48, 64, 96, 96, 64), conv6=True, conv6_kernels=64, hidden=200, classes=100)
+KERNELS = {"conv1": 48, "conv2": 64, "conv3": 96, "conv4": 96, "conv5": 64, "conv6": 64}
+TABLES = {name: {"kernels": kernels} for name, kernels in KERNELS.items()}
+NEURONS = {name: {"neurons": 200} for name in ("fc6", "fc7")}
+NET = load_recipe("conv6").with_options(net={**TABLES, **NEURONS, "classes": 100}).net
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc6", "fc7", "fc8")
 DEVIATIONS = {

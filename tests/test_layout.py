@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alexnet_cli.architecture import Architecture, layers
 from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.network import Network, Placement
+from alexnet_cli.net.network import Here, Network
 from alexnet_cli.parallel.layout import Layout, choose_layout, share_of
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from alexnet_cli.recipe import load_recipe
 def test_auto_gives_columns_where_they_divide_the_ranks(
     parallel: str, world: int, recipe: str, mode: str, shape: tuple[int, int]
 ) -> None:
-    layout, words = choose_layout(parallel, world, load_recipe(recipe).architecture)
+    layout, words = choose_layout(parallel, world, load_recipe(recipe).net)
     assert layout.mode == mode
     assert (layout.data_size, layout.column_size) == shape
     assert words.startswith("one process" if world == 1 else f"{world} ranks")
@@ -45,7 +45,7 @@ def test_auto_gives_columns_where_they_divide_the_ranks(
 )
 def test_layouts_that_can_not_be_are_refused(parallel: str, world: int, recipe: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        choose_layout(parallel, world, load_recipe(recipe).architecture)
+        choose_layout(parallel, world, load_recipe(recipe).net)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 128, 129])
@@ -60,16 +60,16 @@ def test_shares_cover_everything_once_and_differ_by_one_at_most(count: int, size
 @pytest.mark.parametrize("mode", ["columns", "data", "hybrid"])
 @pytest.mark.parametrize("recipe", ["paper", "conv6", "no-exchange"])
 def test_the_ranks_together_hold_every_parameter_of_the_net(mode: str, recipe: str) -> None:
-    net = load_recipe(recipe).architecture
+    net = load_recipe(recipe).net
     world = 4
     layout = Layout(mode, world, net.columns)
     rows: dict[str, list[int]] = {layer.name: [] for layer in layers(net)}
     copies = {"columns": 2, "data": 4, "hybrid": 1}[mode]
     for rank in range(world):
         part, parts = layout.part(rank)
-        placement = Placement(held=layout.held(rank), part=part, parts=parts)
+        here = Here(held=layout.held(rank), part=part, parts=parts)
         with torch.device("meta"):
-            network = Network(net, placement)
+            network = Network(net, here)
         for layer in layers(net):
             held = network.weights(layer.name).rows
             rows[layer.name] += range(held.start, held.stop)
@@ -79,9 +79,9 @@ def test_the_ranks_together_hold_every_parameter_of_the_net(mode: str, recipe: s
 
 
 def test_a_column_of_the_papers_net_is_half_of_it() -> None:
-    net = Architecture()
+    net = load_recipe("paper").net
     with torch.device("meta"):
-        column = Network(net, Placement(held=(1,), part=1, parts=2))
+        column = Network(net, Here(held=(1,), part=1, parts=2))
     assert sum(parameter.numel() for parameter in column.parameters()) == 60_965_224 // 2
 
 

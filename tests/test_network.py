@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
+from conftest import NARROW_NET
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli.architecture import Architecture
 from alexnet_cli.errors import UsageError
-from alexnet_cli.initial_values import initialise
-from alexnet_cli.network import Network, Placement, column_rows, load_whole
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import LOGITS, Here, Network, load_whole
+from alexnet_cli.net.pool import Pool
+from alexnet_cli.net.weights import column_rows
+from alexnet_cli.randomness import dropout_masks
+from alexnet_cli.recipes import layers as specs
+from alexnet_cli.recipes.net import Net, layers
+from alexnet_cli.recipes.read import load_recipe
 
-SMALL = {"kernels": (4, 8, 8, 8, 8), "conv6_kernels": 8, "hidden": 16, "classes": 7}
-SOURCE_ORDER = ("source-2012", "conv6", "conv6-pretrain")
-VARIANTS = ("paper", *SOURCE_ORDER, "no-norm", "no-overlap", "no-exchange", "one-column", "tanh")
+SMALL: dict[str, Any] = {**NARROW_NET, "classes": 7}
+SOURCE_ORDER = ("source-2012", "conv6", "conv6-pretrain", "no-norm", "no-overlap", "no-exchange", "one-column")
+VARIANTS = ("paper", *SOURCE_ORDER, "no-overlap-paper", "tanh")
+STRONG = {"norm1": {"alpha": 0.05}, "norm2": {"alpha": 0.05}, "map_norm2": {"alpha": 0.5}}
 
 
-def small(recipe: str) -> Architecture:
+def small(recipe: str) -> Net:
     """A recipe's net, narrower; with the same-map norm and LRN strong enough to matter."""
-    values: dict[str, Any] = {**SMALL, "norm_alpha": 0.05, "map_norm_alpha": 0.5}
-    own = load_recipe(recipe).architecture
-    values |= {"bottleneck": 6} if own.bottleneck else {}
-    values |= {"hidden_fc6": 24} if own.hidden_fc6 else {}
-    return dataclasses.replace(own, **values)
+    own = load_recipe(recipe).net
+    narrow = {**STRONG, **NARROW_NET, "conv6": {"kernels": 8}, "bottleneck": {"neurons": 6}}
+    names = [spec.name for spec in own.layers]
+    changes: dict[str, Any] = {name: table for name, table in narrow.items() if name in names} | {"classes": 7}
+    if recipe == "no-exchange":
+        changes["fc6"] = {"neurons": 24}
+    return load_recipe(recipe).with_options(net=changes).net
 
 
-def made(architecture: Architecture) -> Network:
-    network = Network(architecture)
+def made(net: Net) -> Network:
+    network = Network(net)
     initialise(network, "he", 3)
     with torch.no_grad():
         for layer in network.layers:
@@ -40,57 +47,49 @@ def made(architecture: Architecture) -> Network:
     return network.double()
 
 
-def norm(net: Architecture, maps: Tensor) -> Tensor:
-    columns = maps.chunk(net.columns, 1)
-    return torch.cat(
-        [functional.local_response_norm(maps, 5, net.norm_alpha, net.norm_beta, net.norm_k) for maps in columns], 1
-    )
-
-
-def map_norm(net: Architecture, maps: Tensor) -> Tensor:
-    squares = 25 * functional.avg_pool2d(maps**2, 5, 1, 2)
-    return maps / (1 + net.map_norm_alpha / 25 * squares) ** 0.75
-
-
-def reference(net: Architecture, weights: dict[str, Tensor], x: Tensor, source: bool) -> Tensor:
+def reference(recipe: str, weights: dict[str, Tensor], x: Tensor) -> Tensor:
     """Column by column: each keeps its own maps in a list, and sees the others' only where the paper says so."""
-    act = torch.relu if net.activation == "relu" else torch.tanh
-    window = 3 if net.overlapping_pooling else 2
-    count = net.columns
+    source, norms = recipe in SOURCE_ORDER, recipe != "no-norm"
+    act = torch.tanh if recipe == "tanh" else torch.relu
+    count = 1 if recipe == "one-column" else 2
+    window = 2 if recipe.startswith("no-overlap") else 3
+    net_147 = recipe == "no-overlap"
 
     def pool(maps: Tensor) -> Tensor:
-        return functional.max_pool2d(maps, window, 2)
+        return functional.max_pool2d(maps, window, 2, ceil_mode=net_147)
+
+    def lrn(maps: Tensor) -> Tensor:
+        return functional.local_response_norm(maps, 5, 0.05, 0.75, 2.0) if norms else maps
+
+    def map_norm(maps: Tensor) -> Tensor:
+        return maps / (1 + 0.5 / 25 * 25 * functional.avg_pool2d(maps**2, 5, 1, 2)) ** 0.75 if norms else maps
 
     def conv(name: str, seen: list[Tensor], stride: int, pad: int) -> list[Tensor]:
         kernels, biases = weights[f"{name}.weight"].chunk(count), weights[f"{name}.bias"].chunk(count)
         return [functional.conv2d(s, k, b, stride, pad) for s, k, b in zip(seen, kernels, biases, strict=True)]
 
+    def connect(name: str, seen: list[Tensor]) -> list[Tensor]:
+        kernels, biases = weights[f"{name}.weight"].chunk(count), weights[f"{name}.bias"].chunk(count)
+        return [functional.linear(s, k, b) for s, k, b in zip(seen, kernels, biases, strict=True)]
+
     def everything(maps: list[Tensor]) -> list[Tensor]:
-        return [torch.cat(maps, 1)] * count if net.exchange else maps
+        return maps if recipe == "no-exchange" else [torch.cat(maps, 1)] * count
 
     maps = conv("conv1", [functional.pad(x, (0, 3, 0, 3))] * count, 4, 0)
-    lrn = (
-        (lambda m: functional.local_response_norm(m, 5, net.norm_alpha, 0.75, 2.0))
-        if net.normalisation
-        else (lambda m: m)
-    )
     maps = [act(pool(lrn(m))) if source else pool(lrn(act(m))) for m in maps]
-    maps = conv("conv2", maps, 1, 2)
-    maps = [pool(map_norm(net, lrn(act(m)))) if source else pool(lrn(act(m))) for m in maps]
+    maps = conv("conv2", maps, 1, 1 if net_147 else 2)
+    maps = [pool(map_norm(lrn(act(m)))) if source else pool(lrn(act(m))) for m in maps]
     maps = [act(m) for m in conv("conv3", everything(maps), 1, 1)]
     maps = [act(m) for m in conv("conv4", maps, 1, 1)]
-    maps = [act(pool(m)) if source else pool(act(m)) for m in conv("conv5", maps, 1, 1)]
-    if net.conv6:
+    maps = [act(pool(m)) if source else pool(act(m)) for m in conv("conv5", maps, 1, 0 if net_147 else 1)]
+    if "conv6.weight" in weights:
         maps = [act(m) for m in conv("conv6", everything(maps), 1, 1)]
     numbers = [m.flatten(1) for m in maps]
     for name in ("fc6", "fc7"):
-        kernels, biases = weights[f"{name}.weight"].chunk(count), weights[f"{name}.bias"].chunk(count)
-        seen = everything(numbers)
-        numbers = [act(functional.linear(s, k, b)) for s, k, b in zip(seen, kernels, biases, strict=True)]
-    if net.bottleneck:
-        kernels, biases = weights["bottleneck.weight"].chunk(count), weights["bottleneck.bias"].chunk(count)
-        seen = everything(numbers)
-        numbers = [functional.linear(s, k, b) for s, k, b in zip(seen, kernels, biases, strict=True)]
+        # 2012's dropout at test time: half of each output.
+        numbers = [0.5 * act(m) for m in connect(name, everything(numbers))]
+    if "bottleneck.weight" in weights:
+        numbers = connect("bottleneck", everything(numbers))
     return functional.linear(torch.cat(numbers, 1), weights["fc8.weight"], weights["fc8.bias"])
 
 
@@ -101,7 +100,7 @@ def test_logits_and_gradients_equal_a_net_written_column_by_column(recipe: str) 
     patches = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weights = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
     mine = network(patches)
-    theirs = reference(net, weights, patches, recipe in SOURCE_ORDER)
+    theirs = reference(recipe, weights, patches)
     torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
     mine.square().sum().backward()
     theirs.square().sum().backward()  # type: ignore[no-untyped-call]
@@ -110,29 +109,54 @@ def test_logits_and_gradients_equal_a_net_written_column_by_column(recipe: str) 
 
 
 def test_the_picture_hangs_over_by_three_zero_pixels_at_the_right_and_bottom_only() -> None:
-    net = Architecture(**SMALL)  # type: ignore[arg-type]
-    network = made(net)
+    network = made(load_recipe("paper").with_options(net=SMALL).net)
     patches = torch.randn(1, 3, 224, 224, dtype=torch.float64)
     weights = network.weights("conv1")
-    seen: list[Tensor] = []
-
-    def keep(step: str, maps: Tensor) -> Tensor:
-        if not seen:
-            seen.append(maps.detach().clone())
-        return Network._follow(network, step, maps)
-
-    network._follow = keep  # type: ignore[method-assign]
-    network(patches)
-    assert seen[0].shape == (1, 8, 55, 55)
+    maps = weights(patches)
+    assert maps.shape == (1, 8, 55, 55)
     corner = (patches[0, :, 216:, 216:] * weights.weight[0, :, :8, :8]).sum() + weights.bias[0]
-    torch.testing.assert_close(seen[0][0, 0, 54, 54], corner, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(maps[0, 0, 54, 54], corner, rtol=1e-12, atol=1e-12)
     first = (patches[0, :, :11, :11] * weights.weight[0]).sum() + weights.bias[0]
-    torch.testing.assert_close(seen[0][0, 0, 0, 0], first, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(maps[0, 0, 0, 0], first, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("convention", "trained", "tested"), [("2012", 1.0, 0.5), ("inverted", 2.0, 1.0)])
+def test_dropout_follows_its_convention_in_training_and_at_test_time(
+    convention: str, trained: float, tested: float
+) -> None:
+    """2012: 0/1 masks, and half of each output at test time (layer.cu:1126-1134)."""
+    both = {name: {"convention": convention} for name in ("dropout6", "dropout7")}
+    net = load_recipe("paper").with_options(net={**SMALL, **both}).net
+    network = made(net)
+    w = {name: p.detach() for name, p in network.named_parameters()}
+    patches = torch.randn(3, 3, 224, 224, dtype=torch.float64)
+    masks = {name: mask.double() for name, mask in dropout_masks(net, (0, 1), 1, 1, 3, "cpu").items()}
+
+    def by_hand(drop: Any) -> Tensor:
+        numbers = network.convolve(patches)
+        numbers = drop(torch.relu(functional.linear(numbers, w["fc6.weight"], w["fc6.bias"])), "dropout6")
+        numbers = drop(torch.relu(functional.linear(numbers, w["fc7.weight"], w["fc7.bias"])), "dropout7")
+        return functional.linear(numbers, w["fc8.weight"], w["fc8.bias"])
+
+    torch.testing.assert_close(network(patches, masks), by_hand(lambda x, name: (masks[name] > 0) * x * trained))
+    torch.testing.assert_close(network(patches), by_hand(lambda x, name: x * tested))
+
+
+@pytest.mark.parametrize("mode", ["max", "average"])
+def test_a_pool_that_hangs_over_counts_only_the_pixels_that_are_there(mode: str) -> None:
+    """32 → 16 by windows of 3 every 2: the last window has two rows (FACTS 7)."""
+    maps = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    pool = Pool(specs.Pool(name="pool1", size=3, stride=2, mode=mode, overhang=True))  # type: ignore[arg-type]
+    found = pool(maps)
+    assert found.shape == (2, 3, 16, 16)
+    reduce = torch.amax if mode == "max" else torch.mean
+    torch.testing.assert_close(found[..., 15, 15], reduce(maps[..., 30:, 30:], (-2, -1)))
+    torch.testing.assert_close(found[..., 0, 0], reduce(maps[..., :3, :3], (-2, -1)))
 
 
 def test_the_whole_nets_tensors_have_the_shapes_that_others_rely_on() -> None:
     with torch.device("meta"):
-        shapes = {name: tuple(p.shape) for name, p in Network(load_recipe("conv6").architecture).named_parameters()}
+        shapes = {name: tuple(p.shape) for name, p in Network(load_recipe("conv6").net).named_parameters()}
     assert shapes["conv1.weight"] == (96, 3, 11, 11)
     assert shapes["conv2.weight"] == (256, 48, 5, 5)
     assert shapes["conv3.weight"] == (384, 256, 3, 3)
@@ -154,7 +178,7 @@ def test_two_columns_apart_compute_what_they_compute_together(recipe: str) -> No
         torch.testing.assert_close(output, whole(patches), rtol=1e-10, atol=1e-10)
 
 
-def run_in_step(net: Architecture, tensors: dict[str, Tensor], patches: Tensor) -> list[Tensor]:
+def run_in_step(net: Net, tensors: dict[str, Tensor], patches: Tensor) -> list[Tensor]:
     """Each column in a thread of its own, every exchange a barrier at which maps change hands."""
     import threading
 
@@ -163,17 +187,16 @@ def run_in_step(net: Architecture, tensors: dict[str, Tensor], patches: Tensor) 
     outputs: list[Tensor | None] = [None] * 2
 
     def run(number: int) -> None:
-        def exchange(maps: Tensor, layer: str) -> Tensor:
+        def exchange(maps: Tensor) -> Tensor:
             table[number] = maps
             barrier.wait()
             together = torch.cat([part for part in table if part is not None], 1)
             barrier.wait()
             return together
 
-        placement = Placement(
-            held=(number,), part=number, parts=2, exchange=exchange, gather=exchange, gather_logits=exchange
-        )
-        column = Network(net, placement).double()
+        column = Network(net, Here(held=(number,), part=number, parts=2)).double()
+        seen = [layer.name for layer in layers(net) if layer.sees == "all"]
+        column.exchanges = dict.fromkeys([*seen, LOGITS], exchange)
         load_whole(column, tensors)
         with torch.no_grad():
             outputs[number] = column(patches)
@@ -191,8 +214,8 @@ def test_rows_of_columns_cover_the_outputs_once_also_where_they_do_not_divide() 
     assert [column_rows(96, 2, column) for column in range(2)] == [slice(0, 48), slice(48, 96)]
 
 
-def test_weights_of_another_architecture_are_refused_by_name() -> None:
-    network = Network(Architecture(**SMALL))  # type: ignore[arg-type]
+def test_weights_of_another_net_are_refused_by_name() -> None:
+    network = Network(load_recipe("paper").with_options(net=SMALL).net)
     tensors = {name: p.detach() for name, p in network.named_parameters()}
     with pytest.raises(UsageError, match=r"fc8\.weight is \(3, 32\), not \(7, 32\)"):
         load_whole(network, {**tensors, "fc8.weight": torch.zeros(3, 32)})

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli import normalisation
-from alexnet_cli.normalisation import local_response_norm, same_map_norm
+from alexnet_cli.net import norm as normalisation
+from alexnet_cli.net.norm import local_response_norm, same_map_norm
 
 
 def maps_of(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:

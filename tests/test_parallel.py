@@ -136,7 +136,7 @@ def test_in_float32_they_differ_by_rounding_only_and_send_what_the_account_says(
         assert distance(alone.out, alone.out.with_name(f"{mode}-2")) < max(4 * rounding, 1e-6), mode
         assert distance(exact.out, alone.out.with_name(f"{mode}-2")) < 4e-4, mode
 
-    net = check(alone).recipe.architecture
+    net = check(alone).recipe.net
     for mode, counted in zip(modes, sent, strict=True):
         layout = Layout(mode, 2, 2)
         pictures = STEPS * BATCH

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli import patches as patches_module
 from alexnet_cli.artifacts.statistics import Statistics
-from alexnet_cli.patches import VIEWS, InputTransform, input_transform, training_patches, view
+from alexnet_cli.input import patches as patches_module
+from alexnet_cli.input.patches import VIEWS, InputTransform, input_transform, training_patches, view
 from alexnet_cli.randomness import Draws, draws_of
-from alexnet_cli.recipe import Input
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Input
 
 Floats = NDArray[np.float64]
 
@@ -219,3 +220,31 @@ def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None
     again = InputTransform(**transform.tensors())
     crops, draws = some_crops(3), some_draws(3)
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
+
+
+@pytest.mark.parametrize("cut", ["_cut_each", "_cut_together"])
+def test_the_source_subtracts_the_means_centre_unmirrored_after_cutting_and_mirroring(
+    statistics: Statistics, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """convdata_jpeg.py:95,210: in training and in every view."""
+    monkeypatch.setattr(patches_module, "_cut_each", getattr(patches_module, cut))
+    transform = input_transform(statistics, Input(mean_at="centre"))
+    crops, draws = some_crops(6), some_draws(6)
+    centre = statistics.mean_image[16:240, 16:240]
+    found = training_patches(torch.from_numpy(crops), draws, transform, colour_noise=0.0)
+    for n, crop in enumerate(crops):
+        row, column = draws.offsets[n]
+        patch = crop[row : row + 224, column : column + 224].astype(np.float64)
+        patch = patch[:, ::-1] if draws.flips[n] else patch
+        np.testing.assert_allclose(found[n].permute(1, 2, 0).numpy(), patch - centre, atol=1e-3)
+    for row, column, flip in VIEWS:
+        seen = view(torch.from_numpy(crops), (row, column, flip), transform)
+        patches = crops[:, row : row + 224, column : column + 224].astype(np.float64)
+        patches = patches[:, :, ::-1] if flip else patches
+        np.testing.assert_allclose(seen.permute(0, 2, 3, 1).numpy(), patches - centre, atol=1e-3)
+
+
+def test_paper_keeps_the_mean_at_the_patchs_place_and_the_source_does_not() -> None:
+    assert load_recipe("paper").input.mean_at == "patch"
+    for name in ("source-2012", "conv6-finetune", "no-overlap"):
+        assert load_recipe(name).input.mean_at == "centre"

@@ -7,12 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import NARROW_NET
 from numpy.typing import NDArray
 
-from alexnet_cli.architecture import Architecture
 from alexnet_cli.randomness import Draws, draws_of, dropout_masks, order_of
+from alexnet_cli.recipes.net import Net
+from alexnet_cli.recipes.read import load_recipe
 
-NET = Architecture(kernels=(4, 8, 8, 8, 8), hidden=500, classes=3)
+
+def net_with(**tables: dict[str, Any]) -> Net:
+    wide = {"fc6": {"neurons": 500}, "fc7": {"neurons": 500}}
+    return load_recipe("paper").with_options(net={**NARROW_NET, **wide, "classes": 3, **tables}).net
+
+
+NET = net_with()
 
 
 def equal(one: Draws, other: Draws) -> bool:
@@ -105,13 +113,12 @@ def test_the_sources_runs_of_32_pictures_share_patch_and_flip_but_not_their_colo
 def test_dropout_is_a_function_of_seed_step_layer_and_column() -> None:
     usual = dropout_masks(NET, (0, 1), 1, 5, 8, "cpu")
     again = dropout_masks(NET, (0, 1), 1, 5, 8, "cpu")
-    assert usual is not None and again is not None
-    assert all(torch.equal(one, other) for one, other in zip(usual, again, strict=True))
+    assert list(usual) == ["dropout6", "dropout7"]
+    assert all(torch.equal(usual[name], again[name]) for name in usual)
     for seed, step in ((2, 5), (1, 6)):
         other = dropout_masks(NET, (0, 1), seed, step, 8, "cpu")
-        assert other is not None
-        assert not any(torch.equal(one, two) for one, two in zip(usual, other, strict=True))
-    fc6, fc7 = usual
+        assert not any(torch.equal(usual[name], other[name]) for name in usual)
+    fc6, fc7 = usual.values()
     assert fc6.shape == fc7.shape == (8, 1000)
     assert not torch.equal(fc6, fc7)
     assert not torch.equal(fc6[:, :500], fc6[:, 500:])
@@ -120,27 +127,24 @@ def test_dropout_is_a_function_of_seed_step_layer_and_column() -> None:
 def test_a_column_drops_the_same_neurons_wherever_it_lives() -> None:
     together = dropout_masks(NET, (0, 1), 1, 5, 8, "cpu")
     apart = [dropout_masks(NET, (column,), 1, 5, 8, "cpu") for column in (0, 1)]
-    assert together is not None
-    for layer in range(2):
-        halves = [masks[layer] for masks in apart if masks is not None]
-        assert torch.equal(together[layer], torch.cat(halves, 1))
+    for name in together:
+        assert torch.equal(together[name], torch.cat([masks[name] for masks in apart], 1))
 
 
+@pytest.mark.parametrize(("convention", "kept"), [("2012", 1.0), ("inverted", None)])
 @pytest.mark.parametrize("p", [0.5, 0.2])
-def test_dropout_keeps_the_expected_value(p: float) -> None:
-    """Each output is dropped with probability p, and 1/(1 − p) times as large where it is kept."""
-    net = Architecture(kernels=(4, 8, 8, 8, 8), hidden=500, classes=3, dropout=p)
-    masks = dropout_masks(net, (0, 1), 1, 1, 100, "cpu")
-    assert masks is not None
-    for mask in masks:
-        assert sorted(set(mask.flatten().tolist())) == [0.0, pytest.approx(1 / (1 - p))]
+def test_each_number_is_dropped_with_its_probability(p: float, convention: str, kept: float | None) -> None:
+    """2012: masks of 0 and 1; inverted, as older checkpoints were trained: 0 and 1/(1 - p)."""
+    both = {name: {"probability": p, "convention": convention} for name in ("dropout6", "dropout7")}
+    masks = dropout_masks(net_with(**both), (0, 1), 1, 1, 100, "cpu")
+    for mask in masks.values():
+        assert sorted(set(mask.flatten().tolist())) == [0.0, pytest.approx(kept or 1 / (1 - p))]
         dropped = float((mask == 0).double().mean())
         assert abs(dropped - p) < 5 * np.sqrt(p * (1 - p) / mask.numel())
 
 
-def test_without_dropout_there_are_no_masks() -> None:
-    net = Architecture(kernels=(4, 8, 8, 8, 8), hidden=500, classes=3, dropout=0.0)
-    assert dropout_masks(net, (0, 1), 1, 1, 4, "cpu") is None
+def test_without_dropout_layers_there_are_no_masks() -> None:
+    assert dropout_masks(load_recipe("quickstart").net, (0, 1), 1, 1, 4, "cpu") == {}
 
 
 def test_no_two_purposes_share_a_stream() -> None:

@@ -8,42 +8,29 @@ from typing import Any
 
 import pytest
 
-from alexnet_cli.architecture import layers
-from alexnet_cli.recipe import Recipe, load_recipe
+import alexnet_cli.recipes
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.schedule import Schedule
 
-RECIPES = Path(__file__).parent.parent / "stages" / "train" / "recipes"
+RECIPES = Path(alexnet_cli.recipes.__file__).parent
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+CONV6 = load_recipe("conv6").to_dict()["net"]["order"]
 
 # What each changes in the one that it extends: name: (base, {section.field: value}).
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "source-2012": (
-        "paper",
-        {
-            "architecture.order": "source-2012",
-            "input.patch_run": 32,
-            "input.noise_divides": True,
-            "training.initial_values": "source-2012",
-            "training.bias_rate": 0.02,
-            "training.schedule": "steps",
-            "training.changes": [
-                {"epoch": 25, "rate": 1e-3, "layers": {}, "colour_noise": None},
-                {"epoch": 51, "rate": 1e-4, "layers": {}, "colour_noise": None},
-                {"epoch": 67, "rate": None, "layers": {"conv1": 1e-5}, "colour_noise": 0.0},
-                {"epoch": 72, "rate": None, "layers": {"conv1": 0.0}, "colour_noise": None},
-                {"epoch": 79, "rate": 1e-5, "layers": {}, "colour_noise": None},
-            ],
-        },
-    ),
-    "conv6": ("source-2012", {"architecture.conv6": True}),
     "conv6-pretrain": (
         "conv6",
         {
-            "architecture.classes": 21841,
-            "architecture.bottleneck": 1024,
+            "net.classes": 21841,
+            "net.order": [*CONV6[:-1], "bottleneck", "fc8"],
+            "net.bottleneck": {"kind": "linear", "neurons": 1024, "sees": "all"},
             "training.take": list(CONV),
             "training.epochs": 8,
             "training.layer_rates": dict.fromkeys(CONV, 1e-3),
+            "training.layer_bias_rates": {"conv6": 0.002},
             "training.changes": [{"epoch": 6, "rate": 1e-3, "layers": {}, "colour_noise": None}],
         },
     ),
@@ -53,6 +40,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             "training.fresh": ["fc8"],
             "training.rate": 1e-3,
             "training.layer_rates": {"conv1": 1e-4, "fc8": 1e-2},
+            "training.layer_bias_rates": {"conv6": 0.022},
             "training.epochs": 54,
             "training.changes": [
                 {"epoch": 5, "rate": None, "layers": {"conv1": 1e-5}, "colour_noise": None},
@@ -64,14 +52,6 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             ],
         },
     ),
-    "no-norm": ("paper", {"architecture.normalisation": False}),
-    "no-overlap": ("paper", {"architecture.overlapping_pooling": False}),
-    "no-exchange": ("paper", {"architecture.exchange": False, "architecture.hidden_fc6": 4096}),
-    "one-column": (
-        "paper",
-        {"architecture.columns": 1, "architecture.kernels": [48, 128, 192, 192, 256], "architecture.hidden": 4096},
-    ),
-    "tanh": ("paper", {"architecture.activation": "tanh"}),
     "finetune-last": (
         "paper",
         {
@@ -91,7 +71,7 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     values = recipe.to_dict()
     return {
         f"{section}.{field}": list(value) if isinstance(value, tuple) else value
-        for section in ("architecture", "input", "training")
+        for section in ("net", "input", "training")
         for field, value in values[section].items()
     }
 
@@ -101,20 +81,29 @@ def test_a_recipe_changes_only_what_it_names(name: str) -> None:
     base, expected = CHANGES[name]
     assert tomllib.loads((RECIPES / f"{name}.toml").read_text())["extends"] == base
     was, now = flat(load_recipe(base)), flat(load_recipe(name))
-    assert {field: value for field, value in now.items() if value != was[field]} == expected
+    assert {field: value for field, value in now.items() if value != was.get(field)} == expected
 
 
-@pytest.mark.parametrize("name", ["paper", *CHANGES])
+@pytest.mark.parametrize("name", ["paper", "source-2012", "conv6", "no-norm", "no-exchange", "no-overlap", *CHANGES])
 def test_every_line_of_a_recipe_says_where_it_comes_from(name: str) -> None:
-    for line in (RECIPES / f"{name}.toml").read_text().splitlines():
-        text = line.strip()
-        if text and not text.startswith(("#", "[", "]", "extends", "about")) and text != "changes = [":
-            assert "#" in text, f"{name}: {text}"
+    """A layer says it beside its name: `kind` and the words "picture" and "classes" need no source."""
+    text = (RECIPES / f"{name}.toml").read_text()
+    inside = False
+    for line in text.splitlines():
+        if (
+            line.startswith(("#", "extends", "about", "kind", 'sees = "picture"', 'neurons = "classes"', "]"))
+            or not line
+        ):
+            inside = False
+        elif not inside and line not in ("[net]", "[input]", "[training]", "changes = [", "[net.conv2]", "[net.conv3]"):
+            opens = line.split("#")[0].rstrip().endswith("[")
+            assert "#" in line or (line.startswith("[net.") and "#" in text.split(line, 1)[1].split("[net.")[0]), line
+            inside = opens
 
 
 def test_the_papers_parameters_are_untouched_by_what_the_variants_can_do() -> None:
     def parameters(name: str) -> int:
-        return sum(layer.parameters for layer in layers(load_recipe(name).architecture))
+        return sum(layer.parameters for layer in layers(load_recipe(name).net))
 
     assert parameters("paper") == parameters("source-2012") == parameters("finetune-last") == 60_965_224
     conv6 = 256 * (256 * 9 + 1)
@@ -122,14 +111,10 @@ def test_the_papers_parameters_are_untouched_by_what_the_variants_can_do() -> No
     # 2×1024 numbers between fc7 and 21,841 classes in place of 4,096
     wide = 2048 * 4097 + 21_841 * 2049
     assert parameters("conv6-pretrain") == 60_965_224 + conv6 - 1000 * 4097 + wide == 110_601_169
-    # net 150: 4096 numbers of one column's 4608 in each column, then 2048 of 4096
-    assert parameters("no-exchange") == 34_944 + 307_456 + 384 * (128 * 9 + 1) + 663_936 + 442_624 + (
-        2 * 4096 * 4609 + 2 * 2048 * 4097 + 4_097_000
-    )
 
 
 def test_the_bottleneck_is_linear_and_sees_both_columns() -> None:
-    net = {layer.name: layer for layer in layers(load_recipe("conv6-pretrain").architecture)}
+    net = {layer.name: layer for layer in layers(load_recipe("conv6-pretrain").net)}
     assert net["bottleneck"].weight_shape == (2048, 4096)
     assert net["bottleneck"].after == ()
     assert net["bottleneck"].groups == 1
@@ -167,6 +152,14 @@ def test_biases_keep_the_sources_rate_until_their_layer_is_frozen() -> None:
     assert schedule.rates(recipe.training, names) == {"conv1.bias": 0.02, "fc8.bias": 0.02}
     schedule.begin_epoch(recipe.training, 7)
     assert schedule.rates(recipe.training, names) == {"conv1.bias": 0.0, "fc8.bias": 0.02}
+
+
+@pytest.mark.parametrize(("name", "rate"), [("conv6-pretrain", 0.002), ("conv6-finetune", 0.022)])
+def test_conv6s_biases_have_the_rate_of_the_layer_params(name: str, rate: float) -> None:
+    recipe = load_recipe(name)
+    schedule = Schedule.start(recipe.training, recipe.input)
+    found = schedule.rates(recipe.training, ["conv5.bias", "conv6.bias", "fc6.bias"])
+    assert found == {"conv5.bias": 0.02, "conv6.bias": rate, "fc6.bias": 0.02}
 
 
 def test_only_the_last_layer_of_finetune_last_ever_moves_and_a_plateau_lowers_its_rate() -> None:

@@ -263,7 +263,7 @@ def test_a_finished_run_has_nothing_to_do(runs: Runs, capsys: Capture) -> None:
         (["--seed", "8"], ["--seed 7, not 8"]),
         (["--rate", "0.002"], ["training.rate = 0.001, not 0.002"]),
         (["--batch-size", "6"], ["training.batch_size = 4, not 6"]),
-        (["--set", "architecture.hidden=17"], ["architecture.hidden = 16, not 17"]),
+        (["--set", "net.fc7.neurons=17"], ["net.fc7.neurons = 16, not 17"]),
         (["--set", "input.divisor=1"], ["input.divisor = 64.0, not 1.0"]),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "",

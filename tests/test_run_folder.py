@@ -13,8 +13,8 @@ from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.run_folder import COLUMNS, RunFolder, find_checkpoint
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
-from alexnet_cli.patches import InputTransform
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.recipes.read import load_recipe
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from alexnet_cli.recipe import Change, Input, Training, load_recipe
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Change, Input, Training
 from alexnet_stages.train.schedule import Schedule
 
 NAMES = ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc8.weight", "fc8.bias"]

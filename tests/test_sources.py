@@ -246,7 +246,7 @@ def test_numbers_become_names_whose_order_is_the_numbers(made: Miniature, tmp_pa
     ]
     path = made.write("a.tar", tar_of(files))
     sources = sources_of(path)
-    assert sources.classes.names == tuple(f"{number:02d}" for number in range(12))
+    assert sources.classes.names == tuple(str(number) for number in range(12))
     assert list(sources.labels) == list(range(12))
     names = made.write("classes.txt", "".join(f"class{number:02d}\n" for number in range(20)).encode())
     given = sources_of(path, classes=names, allow_missing=True)

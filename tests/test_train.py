@@ -22,7 +22,7 @@ from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
-from alexnet_cli.network import Network, load_whole
+from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.randomness import draws_of, order_of
 
 MakeStore = Callable[..., CropStore]
@@ -37,7 +37,7 @@ class Bench:
         self.val = make_store("val", [0, 1, 2] * 3, seed=1)
         self.stats = make_statistics(self.train)
         self.make_store, self.make_statistics = make_store, make_statistics
-        self.sets = [*narrow, "architecture.dropout=0"]
+        self.sets = [*narrow]
         self.folder = self.train.path.parent
         self.out = self.folder / "run"
 
@@ -101,8 +101,8 @@ def test_the_run_folder_holds_config_metrics_events_checkpoints_log_and_manifest
     config = json.loads((bench.out / "config.json").read_text())
     assert config["seed"] == 5
     assert config["recipe"]["name"] == "quickstart"
-    assert config["recipe"]["architecture"]["classes"] == 3
-    assert config["recipe"]["architecture"]["hidden"] == 16
+    assert config["recipe"]["net"]["classes"] == 3
+    assert config["recipe"]["net"]["fc6"]["neurons"] == 16
     assert config["recipe"]["training"]["batch_size"] == 4
     assert config["parents"]["crops"] == bench.train.digest
     assert config["parents"]["validation"] == bench.val.digest
@@ -209,7 +209,7 @@ def test_a_step_is_the_update_rule_with_the_gradient_of_the_mean_loss(bench: Ben
     assert bench("--quiet", "--batch-size", 24, "--rate", rate, "--set", "training.weight_decay=0.1") == 0
     first = read_checkpoint(RunFolder(bench.out).checkpoint_path(1), to_train=True)
     second = read_checkpoint(RunFolder(bench.out).checkpoint_path(2))
-    network = Network(first.recipe.architecture).double()
+    network = Network(first.recipe.net).double()
     load_whole(network, first.model)
     patches = torch.from_numpy(patches_by_hand(bench, 2, 0.1, 64.0))
     loss = functional.cross_entropy(network(patches), torch.from_numpy(bench.train.labels))
@@ -395,11 +395,11 @@ def test_a_second_training_into_the_same_folder_is_refused(bench: Bench, capsys:
     ("words", "parts"),
     [
         (["--recipe", "papr"], ["there is no recipe 'papr'", "paper"]),
-        (["--set", "architecture.colums=1"], ["no field 'colums'"]),
+        (["--set", "net.colums=1"], ["no field 'colums'", "did you mean 'columns'?"]),
         (["--set", "nonsense.columns=1"], ["there is no section 'nonsense'"]),
         (["--set", "columns=1"], ["SECTION.FIELD=VALUE"]),
         (["--set", "training.rate=fast"], ["[training] rate is a number, not 'fast'"]),
-        (["--set", "architecture.conv6=False"], ["[architecture] conv6 is true or false, not 'False'"]),
+        (["--set", "input.flip=False"], ["[input] flip is true or false, not 'False'"]),
         (["--set", "training.batch_size=4.5"], ["[training] batch_size is a whole number, not 4.5"]),
         (["--rate", "-1"], ["--rate -1.0: must be positive"]),
         (["--precision", "fp8"], ["--precision fp8", "fp32"]),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from alexnet_cli.update_rule import UpdateRule
+from alexnet_cli.net.update import UpdateRule
 
 NAMES = ("conv1.weight", "conv1.bias", "fc8.weight", "fc8.bias")
 SHAPES = ((4, 3, 2, 2), (4,), (5, 6), (5,))

@@ -1,13 +1,53 @@
-"""The class list: sorted class names; a class's index is its position. It travels from preprocess to ensemble."""
+"""The class list: class names in order; a class's index is its position. It travels from preprocess to ensemble.
+
+    same = plain_names(["10", "9", "09"])     # {"10": "10", "9": "9", "09": "9"}
+    ClassList.sorted(same.values()).names     # ("9", "10")
+
+**One order** for folders, archives, shards and label files: where all names are whole numbers, the order of the
+numbers, and 0, 00 and 000 are one class; otherwise the order of the names' code points, as it is for WNIDs.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from alexnet_cli.errors import ArtifactError
+
+_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(\.0*)?", re.ASCII)
+"""Of a table whose column had gaps, spreadsheets write 3.0 for 3."""
+
+UNLABELLED_NAME = str(-1)
+"""What data sets write where a picture has no label."""
+
+
+def are_numbers(names: Iterable[str]) -> bool:
+    """Whether all names are whole numbers, and there is one."""
+    distinct = set(names)
+    return bool(distinct) and all(_NUMBER.fullmatch(name) for name in distinct)
+
+
+def number_of(name: str) -> int:
+    """The whole number that a name is."""
+    match = _NUMBER.fullmatch(name)
+    assert match is not None, name
+    return int(match[1])
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name as it is written -> the name of the class it stands for.
+
+    Letters with accents in one spelling (Unicode NFC; macOS writes NFD), and where all are whole numbers, those without
+    leading zeros.
+    """
+    distinct = set(names)
+    if are_numbers(distinct):
+        return {name: str(number_of(name)) for name in distinct}
+    return {name: unicodedata.normalize("NFC", name) for name in distinct}
 
 
 @dataclass(frozen=True)
@@ -33,8 +73,16 @@ class ClassList:
 
     @classmethod
     def sorted(cls, names: Iterable[str]) -> ClassList:
-        """The class list of a set of names: index = position in sorted order (code points)."""
-        return cls(tuple(sorted(set(names))))
+        """The class list of a set of names: numbers in numeric order, others by their code points."""
+        distinct = set(names)
+        return cls(tuple(sorted(distinct, key=number_of) if are_numbers(distinct) else sorted(distinct)))
+
+    def spelt(self, names: Iterable[str]) -> dict[str, str]:
+        """Each name -> this list's name for the same class, or the name itself where there is none."""
+        mine = {plain: name for name, plain in plain_names(self.names).items()}
+        theirs = plain_names(names)
+        known = set(self.names)
+        return {name: name if name in known else mine.get(plain, name) for name, plain in theirs.items()}
 
     def __len__(self) -> int:
         return len(self.names)

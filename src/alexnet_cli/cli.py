@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from alexnet_cli import __version__
-from alexnet_cli.commands.check.command import command as check
-from alexnet_cli.commands.contest.command import command as contest
-from alexnet_cli.commands.doctor.command import command as doctor
-from alexnet_cli.commands.sample.command import command as sample
-from alexnet_cli.commands.summary.command import command as summary
 from alexnet_cli.console import printable, size
 from alexnet_cli.errors import AlexNetError, describe_os_error
+from alexnet_cli.help import CommandWithHelp, GroupWithHelp, meant_option
 from alexnet_cli.memory import limit_reached
 from alexnet_cli.signals import EndedBySignalError, ending_on_signals
 from alexnet_cli.streams import finish_streams, prepare_streams
 
 STAGE_GROUP = "alexnet.stages"
 _ORDER = ("preprocess", "pca", "train", "eval", "ensemble")
+_BUILT_IN = ("sample", "recipe", "summary", "check", "contest", "doctor")
+_SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALEXNET"}
 
 
 def _print_version(wanted: bool) -> None:
@@ -38,35 +37,58 @@ def _print_version(wanted: bool) -> None:
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True, allow_from_autoenv=False
+        ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.", allow_from_autoenv=False)
+    ] = False,
 ) -> None:
     """AlexNet (Krizhevsky, Sutskever, Hinton 2012), whole: from JPEGs to the averaged ensemble.
 
     preprocess → pca → train → eval → ensemble; each reads and writes artifacts on disk.
+
+    An environment variable can set any option: ALEXNET_TRAIN_EPOCHS=20 is --epochs 20 of `alexnet train`.
     """
 
 
-def build() -> typer.Typer:
-    """The command line: built-in commands and every stage that an installed package declares."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+def build(only: str | None = None) -> typer.Typer:
+    """The command line: every stage that an installed package declares, and the built-in commands.
+
+    With `only`, where there is a command of this name, no other one is imported.
+    """
+    app = typer.Typer(cls=GroupWithHelp, rich_markup_mode="rich", context_settings=dict(_SETTINGS))
     app.callback()(_options)
     stages = {point.name: point for point in entry_points(group=STAGE_GROUP)}
     known = [name for name in _ORDER if name in stages]
-    for name in known + sorted(set(stages) - set(known)):
+    names = known + sorted(set(stages) - set(known)) + [name for name in _BUILT_IN if name not in stages]
+    for name in [only] if only in names else names:
+        panel = "More" if name in _BUILT_IN else None
+        if name not in stages:
+            _add(app, name, import_module(f"alexnet_cli.commands.{name}.command").command, panel)
+            continue
         try:
-            command = stages[name].load()
-            if not callable(command):
-                raise TypeError(f"{stages[name].value} is no function")
+            _add(app, name, stages[name].load(), panel)
         except Exception as error:  # a broken third-party stage must not take the others down, nor hide
             print(printable(f"warning: the stage '{name}' can't be loaded: {error}"), file=sys.stderr)
-            continue
-        app.command(name)(command)
-    more = {"sample": sample, "summary": summary, "contest": contest, "check": check, "doctor": doctor}
-    for name, command in more.items():
-        app.command(name, rich_help_panel="More")(command)
     return app
+
+
+def _add(app: typer.Typer, name: str, command: Callable[..., Any] | typer.Typer, panel: str | None) -> None:
+    """A function becomes a command; a typer.Typer, with commands of its own, becomes a group."""
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name, cls=GroupWithHelp, rich_help_panel=panel)
+    elif callable(command):
+        app.command(name, cls=CommandWithHelp, rich_help_panel=panel)(command)
+    else:
+        raise TypeError(f"{command!r} is no function")
+
+
+def _asked(words: Sequence[str]) -> str | None:
+    """The command that these words name; None where all must be known: for help, completion, a wrong word."""
+    return words[0] if words and "_ALEXNET_COMPLETE" not in os.environ else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    outcome = build()(words, prog_name="alexnet", standalone_mode=False)
+    outcome = build(_asked(words))(words, prog_name="alexnet", standalone_mode=False)
     if outcome == 130:  # typer's word for Ctrl-C, said to nobody
         raise KeyboardInterrupt
     return outcome if isinstance(outcome, int) else 0
@@ -108,6 +130,8 @@ def _explain(error: BaseException) -> int:
     if hasattr(error, "format_message"):  # the parser's own errors
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "alexnet"
+        if meant := meant_option(error):
+            return _fail(f"there is no option {error.option_name}: use {meant} (`{where} --help`)", 2)  # type: ignore[attr-defined]
         return _fail(f"{error.format_message()} (try `{where} --help`)", 2)
     if isinstance(error, MemoryError):
         return _fail("out of memory: use a smaller --batch-size or fewer --workers", 5)

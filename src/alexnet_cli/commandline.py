@@ -7,12 +7,20 @@ def command(config: PcaConfig) -> None:
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from typer.models import OptionInfo
+
+from alexnet_cli.options import CommonOptions
 
 Config = TypeVar("Config")
+_METAVARS = {bool: "", int: "N", float: "X", str: "TEXT", Path: "PATH"}
+"""What stands behind an option in the help, by the type of its value; a flag takes none."""
 
 
 def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None]], Callable[..., None]]:
@@ -20,6 +28,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
     def decorate(work: Callable[[Config], None]) -> Callable[..., None]:
         hints = get_type_hints(config_type, include_extras=True)
+        common = {field.name for field in dataclasses.fields(CommonOptions)}
         parameters = []
         for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
             default: Any = inspect.Parameter.empty
@@ -29,9 +38,15 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
                 default = field.default_factory()
             parameters.append(
                 inspect.Parameter(
-                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=_with_metavar(hints[field.name]),
                 )
             )
+
+        # The help shows them in this order: what must be given, what this command is about, what all commands have.
+        parameters.sort(key=lambda given: (given.default is not inspect.Parameter.empty, given.name in common))
 
         def command(**options: Any) -> None:
             work(config_type(**options))
@@ -44,3 +59,14 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
         return command
 
     return decorate
+
+
+def _with_metavar(hint: Any) -> Any:
+    """The annotation of an option, with a short name for its value where it has none."""
+    value, *notes = get_args(hint) or (hint,)
+    kinds = [kind for kind in (get_args(value) or (value,)) if kind is not type(None)]
+    if not notes or not isinstance(notes[0], OptionInfo) or notes[0].metavar is not None or kinds[0] not in _METAVARS:
+        return hint
+    option = copy.copy(notes[0])
+    option.metavar = _METAVARS[kinds[0]]
+    return Annotated[value, option]

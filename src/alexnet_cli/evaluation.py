@@ -18,10 +18,10 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.input.patches import VIEWS, InputTransform, view, views_of
 from alexnet_cli.loader import CropLoader, batches_of
-from alexnet_cli.network import Network, load_whole
+from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.patches import VIEWS, InputTransform, view, views_of
 
 _PATCHES_AT_ONCE = 128
 """Patches in one forward pass on a CPU: more only takes memory."""
@@ -29,7 +29,7 @@ _PATCHES_AT_ONCE = 128
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A network ready to be asked, with the input transform that belongs to it."""
+    """A trained network with its input transform: crops in, probabilities out."""
 
     network: Network
     transform: InputTransform
@@ -42,7 +42,7 @@ class Net:
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, precision: str) -> Net:
         """The whole net of a checkpoint on one device. ArtifactError where its weights are not its recipe's."""
-        network = Network(checkpoint.recipe.architecture).to(device, float_type(precision))
+        network = Network(checkpoint.recipe.net).to(device, float_type(precision))
         try:
             load_whole(network, checkpoint.model)
         except UsageError as error:  # its own recipe says another net than its weights are

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
+from alexnet_cli.errors import PictureError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_regular, require_regular
 
 
@@ -214,7 +214,10 @@ def _check(devkit: Devkit) -> None:
 
 def _leaves(path: Path, content: bytes) -> Iterator[tuple[str, int, str, int]]:
     """WNID, ID, words and number of training pictures of each class in meta.mat."""
-    from scipy.io import loadmat
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise UsageError(f"{path}: reading its {_META} needs scipy: pip install 'alexnet[ilsvrc]'") from None
 
     try:
         # A struct array: one record for each node, ILSVRC2012_ID, WNID, words, gloss, … its fields.

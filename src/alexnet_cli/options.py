@@ -28,28 +28,28 @@ Parallel = Annotated[
         "--parallel",
         help="columns: one column on each device (the paper's way); data: shares of the mini-batch; hybrid: "
         "convolutions by shares, fully-connected layers by neurons; auto: columns where they divide the devices.",
-        metavar="auto|columns|data|hybrid",
+        metavar="MODE",
     ),
 ]
 Timeout = Annotated[
     float,
-    Option("--timeout", help="Seconds without a sign of life after which a process is given up.", min=1.0),
+    Option("--timeout", help="Seconds without a sign of life after which a process counts as lost.", min=1.0),
 ]
 BatchSize = Annotated[int, Option("--batch-size", help="Pictures in a mini-batch.", min=1)]
-Workers = Annotated[int, Option("--workers", help="Parallel workers; 0 means one for each core.", min=0)]
-Seed = Annotated[int, Option("--seed", help="Every random choice is a function of it.", min=0)]
+Workers = Annotated[int, Option("--workers", help="Parallel workers; 0: one for each core.", min=0)]
+Seed = Annotated[int, Option("--seed", help="Every random choice follows from it.", min=0)]
 Precision = Annotated[
     str,
     Option(
         "--precision",
         help="fp32; tf32 (NVIDIA's 19-bit products, CUDA only); bf16 (bfloat16 maps and products, fp32 weights); "
         "fp64 (for checks).",
-        metavar="fp32|tf32|bf16|fp64",
+        metavar="TYPE",
     ),
 ]
-Compile = Annotated[bool, Option("--compile/--no-compile", help="Compile the network with torch.compile.")]
+Compile = Annotated[bool, Option("--compile", help="Compile the network with torch.compile.")]
 Views = Annotated[
-    int, Option("--views", help="10: corners, centre and their mirror images; 1: centre.", metavar="1|10")
+    int, Option("--views", help="10: the corners, the centre and their mirror images; 1: the centre.", metavar="1|10")
 ]
 
 

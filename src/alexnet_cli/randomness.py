@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.architecture import DROPPED, Architecture
+from alexnet_cli.recipes.layers import Dropout
+from alexnet_cli.recipes.net import Net, shapes
 
 # What a stream is for: part of its key, so that no two purposes share one.
 ORDER, PATCHES, INITIAL, DROPOUT, CACHED_VIEWS = range(5)
@@ -80,22 +81,23 @@ def cached_views_of(seed: int, epoch: int, pictures: int, views: int) -> NDArray
 
 
 def dropout_masks(
-    architecture: Architecture, held: tuple[int, ...], seed: int, step: int, batch: int, device: torch.device | str
-) -> list[Tensor] | None:
-    """Masks of fc6 and fc7 for one step, each (batch, neurons held here): 0 or 1/(1 − p). None where p is 0.
+    net: Net, held: tuple[int, ...], seed: int, step: int, batch: int, device: torch.device | str
+) -> dict[str, Tensor]:
+    """The masks of every dropout layer for one step, by its name, each (batch, numbers of the columns held here).
 
-    The paper multiplies by ½ at test time instead: the same function (section 4.2).
+    0 or 1; under the convention "inverted" 0 or 1/(1 − p) (net/dropout.py).
     """
-    p = architecture.dropout
-    if p == 0:
-        return None
-    masks = []
-    for layer, name in enumerate(DROPPED):
+    masks: dict[str, Tensor] = {}
+    for layer in shapes(net):
+        if not isinstance(layer.spec, Dropout):
+            continue
+        p = layer.spec.probability
+        own = (layer.outputs // net.columns, *[layer.output_side] * 2)
         parts = []
-        neurons = architecture.neurons(name) // architecture.columns
         for column in held:
-            generator = torch_generator(device, seed, DROPOUT, step, layer, column)
-            drawn = torch.rand(batch, neurons, generator=generator, device=device)
-            parts.append(drawn.ge_(p).mul_(1 / (1 - p)))
-        masks.append(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
+            generator = torch_generator(device, seed, DROPOUT, step, len(masks), column)
+            drawn = torch.rand(batch, *own[: 1 if layer.output_side == 1 else 3], generator=generator, device=device)
+            drawn.ge_(p)
+            parts.append(drawn.mul_(1 / (1 - p)) if layer.spec.convention == "inverted" else drawn)
+        masks[layer.name] = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
     return masks

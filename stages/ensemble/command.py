@@ -11,12 +11,11 @@ from alexnet_stages.ensemble.config import EnsembleConfig
 def command(config: EnsembleConfig) -> None:
     """Average the probabilities of several nets (paper, section 6, table 2).
 
-    Members are runs, checkpoints or scores files; what has no scores yet is evaluated.
+    A member is a run, a checkpoint or a scores file. A run or checkpoint is evaluated first, on --crops.
 
-    --fit-weights HOLDOUT searches the members' weights on held-out pictures
-    and reports on those of --crops, beside equal weights.
-    --submission FILE writes the five best classes of each picture as the
-    contest wants them.
+    --fit-weights HOLDOUT searches a weight for each member on held-out pictures, and reports the errors on --crops,
+    beside those with equal weights.
+    --submission FILE writes the five most probable classes of each picture, in the contest's format.
 
     Example: alexnet ensemble out/runs/1 out/runs/2 --crops out/val.lmdb --out out/ensemble
     """

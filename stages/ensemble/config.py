@@ -25,7 +25,11 @@ class EnsembleConfig(CommonOptions):
     """The ensemble folder."""
     crops: Annotated[
         Path | None,
-        Option("--crops", help="The pictures: a crop store. Scores files alone do without.", show_default=False),
+        Option(
+            "--crops",
+            help="The pictures: a crop store. Not needed where all members are scores files.",
+            show_default=False,
+        ),
     ] = None
     """Crop store that members without scores are evaluated on."""
     weights: Annotated[
@@ -57,7 +61,7 @@ class EnsembleConfig(CommonOptions):
         Path | None,
         Option(
             "--devkit",
-            help="ILSVRC2012_devkit_t12.tar.gz: the IDs of --submission, where the class list has none.",
+            help="ILSVRC2012_devkit_t12.tar.gz: gives --submission its IDs, where the class list has none.",
             metavar="PATH",
             show_default=False,
         ),

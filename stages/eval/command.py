@@ -11,10 +11,10 @@ _SHOWN = 20
 
 @command_from(EvalConfig)
 def command(config: EvalConfig) -> None:
-    """Evaluate a net: ten views averaged in probability, and the centre view, in one pass.
+    """Evaluate a net: the probabilities of ten views, averaged, and of the centre view.
 
-    A net that was trained without mirror images (input.flip) is shown none: five views.
-    The scores file holds each picture's probabilities; of a store without labels there are scores, but no errors.
+    A net that was trained without mirror images (input.flip = false) is shown five views, without their mirror images.
+    The scores file holds each picture's probabilities. Where a store has no labels, there are no errors to print.
 
     Example: alexnet eval out/runs/1 out/val.lmdb --out out/scores/1.h5
     """

@@ -10,11 +10,11 @@ from alexnet_stages.pca.config import PcaConfig
 def command(config: PcaConfig) -> None:
     """Compute a crop store's mean image and the principal components of its RGB values.
 
-    One pass over the store. The sums are exact integers, so the result does
-    not depend on order or threads. `alexnet train` subtracts the mean image
-    and draws its colour noise along the components.
+    It reads the store once. The sums are exact integers: the result depends on
+    neither the order nor the number of threads. `alexnet train` subtracts the
+    mean image and draws its colour noise along the components.
 
-    Example: [bold]alexnet pca train.lmdb --out stats.h5[/bold]
+    Example: alexnet pca train.lmdb --out stats.h5
     """
     from alexnet_cli.console import print_json
     from alexnet_stages.pca.run import print_result, run

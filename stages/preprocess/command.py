@@ -10,9 +10,9 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 
 @command_from(PreprocessConfig)
 def command(config: PreprocessConfig) -> None:
-    """Pictures -> crop store: shorter side scaled to 256, central 256×256 cut out.
+    """Make a crop store of pictures: scale the shorter side to 256, cut out the central 256×256.
 
-    What SOURCE is, is seen by looking; archives are read in place:
+    SOURCE may be any of these; the command finds out which. Archives are not extracted.
       class folders      their names, sorted, are the classes 0, 1, …
       pictures           a folder of them, with --labels or --unlabelled
       ILSVRC2012_*.tar   train, val or test, or the folder that holds them
@@ -20,27 +20,28 @@ def command(config: PreprocessConfig) -> None:
       Kaggle's CLS-LOC   any folder of it, with --split
       class tars         a folder of one tar for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
-    Read are JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF; other
-    files are ignored and counted.
+    It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and counts
+    and ignores other files.
 
-    Stopped or killed, the same command goes on where it was; the store is the
-    same as if never stopped, and the same for any number of workers.
+    If the command is stopped or killed, run it again: it goes on where it was.
+    The store's bytes depend neither on that nor on the number of workers.
 
-    A picture that can't be read ends the command with code 3 when all others
-    are done; --allow-bad N leaves out up to N and lists them in OUT/rejects.tsv.
+    If a picture can't be read, the command finishes the others and ends with code
+    3. --allow-bad N leaves out up to N such pictures and lists them in
+    OUT/rejects.tsv.
 
-    At the end, and in OUT/report.txt: pictures of each class, known defective
-    files, exact duplicates (also of --compare or --classes), and other things
-    worth knowing. Before: how long it will take and whether the disk has room.
+    Before it starts, it says how long it will take and whether the disk has room.
+    OUT/report.txt lists the pictures of each class, files known to be defective,
+    and exact duplicates, within SOURCE and with --compare or --classes.
 
-    Several machines: each makes one shard, in any order; OUT is complete with
-    the last, and every command takes it as one store, the same as in one piece.
+    Several machines can share the work: each makes one shard, in any order. When
+    the last shard is done, every command takes OUT as one store.
       by hand   alexnet preprocess … --out OUT --shard 2/8
       Slurm     sbatch --array=1-8 … (or srun) alexnet preprocess … --shard slurm
       torchrun  torchrun --no-python … alexnet preprocess … --shard torchrun
-    slurm reads SLURM_ARRAY_TASK_ID and _COUNT (without an array SLURM_PROCID and
-    SLURM_NTASKS), torchrun reads RANK and WORLD_SIZE. Processes that share a
-    machine want --workers too. --allow-bad counts for each shard.
+    slurm reads SLURM_ARRAY_TASK_ID and _COUNT, or without an array SLURM_PROCID and
+    SLURM_NTASKS; torchrun reads RANK and WORLD_SIZE. Give --workers where several
+    processes share a machine. Each shard has its own --allow-bad.
 
     Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
              alexnet preprocess ILSVRC2012_img_val.tar --out val.lmdb

@@ -38,7 +38,8 @@ Classes = Annotated[
     Path | None,
     Option(
         "--classes",
-        help="Take the class list of this crop store (or text file, one name a line): train's, for validation.",
+        help="Take the class list of this crop store (train's, for validation), or text file: one name a line, whose "
+        "order is the order; synset_words.txt is understood.",
         show_default=False,
     ),
 ]
@@ -108,7 +109,7 @@ class PreprocessConfig(CommonOptions):
     unlabelled: Unlabelled = False
     """The pictures have no labels; every label is -1."""
     classes: Classes = None
-    """A crop store, a devkit, or a text file with one name a line, whose classes the indices refer to."""
+    """A crop store, a devkit, or a text file with one name a line in their order, to which the indices refer."""
     allow_missing: AllowMissing = False
     """Classes of `classes` or of the devkit may be without pictures."""
     split: Split = None

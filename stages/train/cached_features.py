@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.architecture import DROPPED, Layer, layers
 from alexnet_cli.artifacts.checkpoint import Checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.manifest import digest_of
@@ -32,10 +31,13 @@ from alexnet_cli.artifacts.scores import top_k_error
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast
 from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.input.patches import VIEWS, view
 from alexnet_cli.loader import Batch, CropLoader, batches_of
-from alexnet_cli.patches import VIEWS, view
+from alexnet_cli.net.dropout import Dropout
+from alexnet_cli.net.network import Masks
 from alexnet_cli.randomness import cached_views_of
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.net import Layer, layers
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.schedule import Schedule
 from alexnet_stages.train.session import Session, Setting
@@ -58,7 +60,7 @@ def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
 
     UsageError where nothing is trained, or a convolution: then there is no frozen part whose features could be kept.
     """
-    net, training = layers(recipe.architecture), recipe.training
+    net, training = layers(recipe.net), recipe.training
     schedule = Schedule.start(training, recipe.input)
     names = [f"{layer.name}.weight" for layer in net]
     trained: set[str] = set()
@@ -89,12 +91,17 @@ class CachedSession(Session):
 
     def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
         super().__init__(setting, folder, talk, stop)
-        if len(self.network.held) < self.recipe.architecture.columns:
+        if len(self.network.held) < self.recipe.net.columns:
             raise UsageError(
                 "training.cached_features works in one process with all columns: give one device in --devices, or "
                 "--set training.cached_features=false"
             )
         self.frozen, self.rest = split(self.recipe)
+        steps = self.network.steps
+        cut = steps.index(self.rest[0].name)
+        while isinstance(self.network.get_submodule(steps[cut - 1]), Dropout):  # drawn in every step as ever
+            cut -= 1
+        self.frozen_steps, self.rest_steps = steps[:cut], steps[cut:]
         self.views = views_of(self.recipe)
         self.features: list[NDArray[np.float32]] = []
         """For each view, (pictures, numbers)."""
@@ -146,7 +153,7 @@ class CachedSession(Session):
     def _prepare(self) -> None:
         """Compute the features that are not there yet, and map all into memory."""
         setting = self.setting
-        numbers = self.rest[0].inputs * self.rest[0].groups
+        numbers = self.rest[0].seen
         self._forget_others()
         jobs = [(setting.store, which, self.cache / f"view-{at}.npy") for at, which in enumerate(self.views)]
         if setting.val is not None:
@@ -220,8 +227,7 @@ class CachedSession(Session):
     def _frozen_outputs(self, crops: Tensor, which: View) -> NDArray[np.float32]:
         """(N, numbers): what the first trained layer sees of one view of some crops."""
         with torch.inference_mode(), autocast(self.setting.device, self.setting.precision):
-            numbers = self.network.convolve(view(crops, which, self.transform))
-            numbers = self.network.connect(numbers, None, self.frozen)
+            numbers = self.network.run(view(crops, which, self.transform), None, self.frozen_steps)
         return numbers.float().cpu().numpy()
 
     @contextmanager
@@ -238,12 +244,9 @@ class CachedSession(Session):
             rows[places] = self.features[which][indices[places]]
         return torch.from_numpy(rows).to(self.setting.device)
 
-    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
-        numbers, below = batch.crops, self.frozen[-1].name
-        if masks is not None and below in DROPPED:
-            numbers = numbers * masks[DROPPED.index(below)]
+    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
         with autocast(self.setting.device, self.setting.precision):
-            return self.network.connect(numbers, masks, self.rest)
+            return self.network.run(batch.crops, masks, self.rest_steps)
 
     def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
         assert self.validation is not None, "whoever validates has features of the validation pictures"
@@ -251,7 +254,7 @@ class CachedSession(Session):
         for start in range(0, len(store), _JUDGED_AT_ONCE):
             numbers = torch.from_numpy(np.array(self.validation[start : start + _JUDGED_AT_ONCE]))
             with torch.inference_mode(), autocast(self.setting.device, self.setting.precision):
-                logits = self.network.connect(numbers.to(self.setting.device), None, self.rest)
+                logits = self.network.run(numbers.to(self.setting.device), None, self.rest_steps)
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
         finite = np.isfinite(probabilities).all(axis=1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def command(config: TrainConfig) -> None:
     """Train a net: crop stores and statistics to a run folder.
 
-    The recipe names architecture, input and schedule; options override it, and the run folder records the result.
+    The recipe names net, input and schedule; options override it, and the run folder records the result.
     SIGTERM saves and ends with code 75, Ctrl-C once saves and ends, twice ends at once; `--resume` goes on.
     Going on, workers, devices, --parallel and --compile may change, and the epochs may become more. Recipe, seed,
     precision, crops and statistics may not.

@@ -32,9 +32,12 @@ class TrainConfig(CommonOptions):
     """Statistics of the training store."""
     recipe: Annotated[
         str,
-        Option("--recipe", help="paper, source-2012, small, finetune-last, … (`alexnet summary --list`)."),
+        Option(
+            "--recipe",
+            help="paper, source-2012, small, … (`alexnet summary --list`), or your own file: FILE.toml.",
+        ),
     ] = "paper"
-    """Name of the recipe."""
+    """Name of the recipe, or a TOML file."""
     epochs: Annotated[
         int | None, Option("--epochs", help="Passes over the training pictures.", min=1, show_default="the recipe's")
     ] = None
@@ -49,7 +52,7 @@ class TrainConfig(CommonOptions):
         list[str],
         Option(
             "--set",
-            help="Replace any field of the recipe, such as architecture.conv6=true or training.patience=3. Repeatable.",
+            help="Replace any field of the recipe, such as net.pool1.size=2 or training.patience=3. Repeatable.",
             metavar="FIELD=VALUE",
             show_default="none",
         ),
@@ -99,4 +102,4 @@ class TrainConfig(CommonOptions):
             raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
         for text in self.set:
             if text.count(".") < 1 or "=" not in text:
-                raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as architecture.conv6=true")
+                raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")

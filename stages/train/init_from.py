@@ -8,7 +8,7 @@ says why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,36 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_cli.architecture import Layer, layers
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
 from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder, Saved, find_checkpoint
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
-from alexnet_cli.network import Network
+from alexnet_cli.net.network import Network
 from alexnet_cli.reading import read_json_object
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.layers import Linear
+from alexnet_cli.recipes.net import Layer, layers, shapes
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.journal import Journal
 
 ROLE = "init-from"
 """The origin's role among the parents of a run and its checkpoints."""
-
-# Fields that change what a layer computes from the same weights.
-_SAME_FUNCTION = {
-    "architecture": (
-        "order",
-        "activation",
-        "normalisation",
-        "overlapping_pooling",
-        "exchange",
-        "norm_k",
-        "norm_alpha",
-        "norm_beta",
-        "norm_window",
-        "map_norm_alpha",
-    ),
-    "input": ("normalisation", "divisor"),
-}
 
 
 @dataclass(frozen=True)
@@ -197,11 +181,11 @@ def plan(origin: Origin | None, recipe: Recipe, classes: ClassList) -> Origin | 
     checkpoint = origin.checkpoint
     if checkpoint is None:
         return origin
-    their_layers = layers(checkpoint.recipe.architecture)
+    their_layers = layers(checkpoint.recipe.net)
     theirs = {layer.name: layer for layer in their_layers}
     under = {layer.name: lower.name for lower, layer in pairwise(their_layers)}
     fates: list[Fate] = []
-    for layer in layers(recipe.architecture):
+    for layer in layers(recipe.net):
         misfit = _misfit(layer, theirs.get(layer.name), classes, checkpoint.classes)
         fates.append(_fate(layer.name, misfit, fates[-1] if fates else None, under.get(layer.name), recipe))
     mine = {fate.layer for fate in fates}
@@ -223,7 +207,7 @@ def _misfit(mine: Layer, theirs: Layer | None, classes: ClassList, their_classes
     """Why a layer does not fit, or None."""
     if theirs is None:
         return "the origin has none"
-    if mine.name == "fc8":
+    if isinstance(mine.spec, Linear) and mine.spec.neurons == "classes":
         difference = their_classes.difference(classes)
         if difference:
             return f"other classes than the origin's: {difference}"
@@ -254,10 +238,24 @@ def _fate(name: str, misfit: str | None, below: Fate | None, below_there: str | 
 
 
 def _differences(theirs: Recipe, mine: Recipe) -> tuple[str, ...]:
+    """What changes the function of the same weights: where layers without weights stand, their fields, the input."""
     found = []
-    was, now = theirs.to_dict(), mine.to_dict()
-    for section, names in _SAME_FUNCTION.items():
-        for name in names:
-            if was[section][name] != now[section][name]:
-                found.append(f"{section}.{name} is {was[section][name]} there and {now[section][name]} here")
+    for name in ("normalisation", "divisor", "mean_at"):
+        was, now = getattr(theirs.input, name), getattr(mine.input, name)
+        if was != now:
+            found.append(f"input.{name} is {was} there and {now} here")
+    there = {layer.name: layer.after for layer in shapes(theirs.net) if layer.weighted}
+    for layer in shapes(mine.net):
+        if layer.weighted and layer.after != there.get(layer.name, layer.after):
+            orders = (" → ".join(kinds) or "nothing" for kinds in (there[layer.name], layer.after))
+            found.append("{} is followed by {} there and by {} here".format(layer.name, *orders))
+    specs = {spec.name: spec for spec in theirs.net.layers}
+    for spec in mine.net.layers:
+        before = specs.get(spec.name)
+        if before is None or before.kind != spec.kind:
+            continue
+        for field in fields(spec):
+            was, now = getattr(before, field.name), getattr(spec, field.name)
+            if was != now and field.name not in ("kernels", "neurons", "probability"):
+                found.append(f"net.{spec.name}.{field.name} is {was} there and {now} here")
     return tuple(found)

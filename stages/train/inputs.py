@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord
 from alexnet_cli.artifacts.crops import CropStore, open_crops
-from alexnet_cli.artifacts.freshness import plain
 from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_stages.train.config import TrainConfig
 
 
@@ -28,36 +26,15 @@ class HasRecipe(Protocol):
 def resolve_recipe(config: TrainConfig, classes: int, origin: HasRecipe | None = None) -> Recipe:
     """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
 
-    Where the recipe keeps the origin's net (`keep_net`), architecture and input are the origin's, and options override
-    those.
+    Where the recipe keeps the origin's net (`keep_net`), net and input are the origin's, and options override those.
     """
-    values = load_recipe(config.recipe).to_dict()
-    _override(values, config.set)
-    if values["training"]["keep_net"] and origin is not None and origin.recipe is not None:
-        kept = origin.recipe.to_dict()
-        values |= {"architecture": kept["architecture"], "input": kept["input"]}
-        _override(values, config.set)
-    try:
-        recipe = Recipe.from_dict(values)
-    except TypeError as error:
-        raise UsageError(f"--set: a value has the wrong type ({error})") from None
+    recipe = load_recipe(config.recipe, config.set)
+    if recipe.training.keep_net and origin is not None and origin.recipe is not None:
+        recipe = load_recipe(config.recipe, config.set, kept=origin.recipe)
     return recipe.with_options(
-        architecture={"classes": classes},
+        net={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
     )
-
-
-def _override(values: dict[str, Any], texts: Sequence[str]) -> None:
-    """Put `--set`'s values into a recipe's."""
-    for text in texts:
-        name, _, value = text.partition("=")
-        section, _, field = name.strip().partition(".")
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"--set {text}: there is no section '{section}': use architecture, input or training")
-        try:
-            values[section][field] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[section][field] = value.strip()
 
 
 def require_labelled(store: CropStore) -> CropStore:
@@ -99,11 +76,9 @@ def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], bef
     """
     was = before.recipe.with_options(training={"epochs": recipe.training.epochs}).to_dict()
     now = recipe.to_dict()
-    for section in ("architecture", "input", "training"):
-        for field, value in now[section].items():
-            if plain(was[section][field]) != plain(value):
-                name = f"{section}.{field}"
-                return f"was trained by recipe {was['name']} with {name} = {was[section][field]}, not {value}"
+    for path, before_, now_ in differing(was, now):
+        if path.startswith(("net.", "input.", "training.")):
+            return f"was trained by recipe {was['name']} with {path} = {before_}, not {now_}"
     if before.state["seed"] != config.seed:
         return f"was started with --seed {before.state['seed']}, not {config.seed}"
     precision = before.state.get("precision") or _recorded_precision(RunFolder(config.out))

@@ -19,11 +19,11 @@ from alexnet_cli.artifacts.working import end_work, marked_kind, only_writer, re
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.input.patches import input_transform
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
-from alexnet_cli.patches import input_transform
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
@@ -68,7 +68,7 @@ def run(config: TrainConfig) -> Result:
     _refuse_output(config)
     inputs = check(config)
     devices, world = devices_of_ranks(choose_devices(config.devices))
-    net, pictures = inputs.recipe.architecture, min(inputs.recipe.training.batch_size, len(inputs.store))
+    net, pictures = inputs.recipe.net, min(inputs.recipe.training.batch_size, len(inputs.store))
     layout, _ = choose_layout(config.parallel, world, net)
     if world > 1 and inputs.recipe.training.cached_features:
         raise UsageError(
@@ -224,7 +224,7 @@ def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
         f"{config.precision}, seed {config.seed}"
     )
     if setting.ranks.world > 1:
-        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.architecture)
+        _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)
         talk.say(what)
 
 
@@ -232,7 +232,7 @@ def _finish(config: TrainConfig, folder: RunFolder, session: Session, parents: d
     best, newest = folder.best(), folder.newest()
     assert newest is not None, "a training saves at the end of each epoch"
     chosen = best or newest
-    images = session.progress.step * session.batch_size
+    images = session.progress.step * session.epoch_pictures / session.batches
     result = Result(
         run=config.out,
         steps=session.progress.step,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from alexnet_cli.recipe import Input, Training
+from alexnet_cli.recipes.recipe import Input, Training
 
 
 @dataclass
@@ -46,8 +46,9 @@ class Schedule:
             rate = self.layers.get(layer, self.rate)
             if training.trained and layer not in training.trained:
                 rate = 0.0
-            if kind == "bias" and training.bias_rate is not None and rate > 0:
-                rate = training.bias_rate
+            if kind == "bias" and rate > 0:
+                own = training.bias_rate if training.bias_rate is not None else rate
+                rate = training.layer_bias_rates.get(layer, own)
             found[name] = rate
         return found
 

@@ -27,15 +27,16 @@ from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
 from alexnet_cli.finite import not_finite, not_finite_layer
-from alexnet_cli.initial_values import initialise
+from alexnet_cli.input.patches import InputTransform, training_patches
 from alexnet_cli.loader import Batch, CropLoader, batches_of
-from alexnet_cli.network import Network, column_rows, load_whole, own_rows
+from alexnet_cli.net.initial import initialise
+from alexnet_cli.net.network import Masks, load_whole, own_rows
+from alexnet_cli.net.update import UpdateRule
+from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.patches import InputTransform, training_patches
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
-from alexnet_cli.update_rule import UpdateRule
 from alexnet_stages.train.init_from import Origin
 from alexnet_stages.train.journal import Journal
 from alexnet_stages.train.schedule import Schedule
@@ -100,15 +101,17 @@ class Session:
         self.transform = setting.transform.to(setting.device)
         self.labels = torch.from_numpy(setting.store.labels).to(setting.device)
         self.ranks = setting.ranks
-        self.network = Network(self.recipe.architecture, self.ranks.placement(self.recipe.architecture))
+        self.network = self.ranks.network(self.recipe.net)
         self.forward: Callable[..., Tensor] = self.network
         self._compiled: Callable[..., Tensor] = self.network
         self.progress = Progress()
         self.schedule = Schedule.start(self.training, self.recipe.input)
         pictures = len(setting.store)
         self.batch_size = min(self.training.batch_size, pictures)
-        self.batches = pictures // self.batch_size
-        """Whole mini-batches in an epoch; the pictures left over are others in every epoch."""
+        partial = self.training.partial_batch and pictures % self.batch_size > 0
+        self.batches = pictures // self.batch_size + partial
+        """Mini-batches in an epoch. Without `partial_batch` the pictures left over are others in every epoch."""
+        self.epoch_pictures = pictures if partial else self.batches * self.batch_size
         self.journal: Journal
         self._pending = torch.zeros((), dtype=torch.float64, device=setting.device)
         self._unseen = 0
@@ -157,7 +160,7 @@ class Session:
         )
         batches = batches_of(order, self.batch_size)[progress.batch : self.batches]
         label = f"epoch {progress.epoch}/{self.training.epochs}"
-        total, done = self.batches * self.batch_size, progress.batch * self.batch_size
+        total, done = self.epoch_pictures, progress.batch * self.batch_size
         with (
             self.talk.progress(label, total, unit="images", done=done) as advance,
             self._loader(batches) as loader,
@@ -172,8 +175,8 @@ class Session:
 
     def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
         """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
-        setting, share = self.setting, self.ranks.share(self.batch_size)
-        own = [batch[share] for batch in batches]
+        setting = self.setting
+        own = [batch[self.ranks.share(len(batch))] for batch in batches]
         return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
 
     def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
@@ -219,7 +222,7 @@ class Session:
         self.update.clear()
         return loss.detach()
 
-    def _logits(self, batch: Batch, masks: list[Tensor] | None) -> Tensor:
+    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
         """What the net says of a mini-batch's training patches."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
@@ -232,16 +235,17 @@ class Session:
         with autocast(setting.device, setting.precision):
             return self.forward(patches, masks)
 
-    def _masks(self, pictures: int, rows: slice) -> list[Tensor] | None:
+    def _masks(self, pictures: int, rows: slice) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
-        net, setting = self.recipe.architecture, self.setting
-        masks = dropout_masks(net, self.network.held, setting.seed, self.progress.step, pictures, self.setting.device)
-        if masks is None:
-            return None
-        here, dtype = self.network.placement, float_type(setting.precision)
-        if not here.splits_pictures:  # a column's masks are drawn for its own neurons already
-            return [mask[rows].to(dtype) for mask in masks]
-        return [mask[:, column_rows(mask.shape[1], here.parts, here.part)].to(dtype) for mask in masks]
+        setting, network, hybrid = self.setting, self.network, self.ranks.layout.mode == "hybrid"
+        masks = dropout_masks(
+            self.recipe.net, network.held, setting.seed, self.progress.step, pictures, self.setting.device
+        )
+        dtype, here = float_type(setting.precision), network.here
+        if hybrid:  # a column's masks are drawn for its own neurons already
+            parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
+            return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
+        return {name: mask[rows].to(dtype) for name, mask in masks.items()}
 
     def _look(self) -> float:
         """Gather the losses since the last look; the epoch's mean. A sum that is not finite ends the training."""
@@ -293,7 +297,7 @@ class Session:
 
     def _warn_if_stuck(self) -> None:
         window = min(_STUCK_WINDOW, self.training.stuck_after)
-        loss, guess = self.progress.stuck_sum / window, math.log(self.recipe.architecture.classes)
+        loss, guess = self.progress.stuck_sum / window, math.log(self.recipe.net.classes)
         if loss < 0.98 * guess:
             return
         self.journal.warn(
@@ -309,7 +313,7 @@ class Session:
             error, error5 = self._validate(self.setting.val)
             if error is None:
                 self._stop()
-        images = self.batches * self.batch_size
+        images = self.epoch_pictures
         rate = images / max(progress.epoch_seconds, 1e-9)
         row: dict[str, Any] = {
             "epoch": progress.epoch,

@@ -10,7 +10,7 @@ from alexnet_cli.artifacts.crops import open_crops
 from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.inputs import (
     difference,

@@ -21,12 +21,12 @@ from alexnet_cli.artifacts.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_json_object
-from alexnet_cli.recipe import Recipe
+from alexnet_cli.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from alexnet_cli.patches import InputTransform
+    from alexnet_cli.input.patches import InputTransform
 
 KIND = "checkpoint"
 SCHEMA = 2
@@ -119,7 +119,7 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
 def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     from safetensors.torch import load_file
 
-    from alexnet_cli.patches import InputTransform
+    from alexnet_cli.input.patches import InputTransform
 
     manifest = read_checkpoint_manifest(path)
     wanted = [name for name in _DIGESTED if to_train or name != MOMENTUM]
@@ -129,15 +129,16 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
             if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
                 raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
         config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        recipe = Recipe.from_dict(config["recipe"])
         checkpoint = Checkpoint(
             path=path,
             manifest=manifest,
-            recipe=Recipe.from_dict(config["recipe"]),
+            recipe=recipe,
             classes=ClassList(
                 tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
             ),
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT)),
+            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at),
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=state,
         )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alexnet_cli.architecture import Architecture, Layer, layers
 from alexnet_cli.artifacts.crops import RECORD_BYTES
-from alexnet_cli.network import column_rows
+from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.layout import Layout
+from alexnet_cli.recipes.net import Layer, Net, layers
 
 _FLOAT = 4
 _STATES = 3
@@ -28,10 +28,10 @@ class LayerAccount:
     """Bytes that all devices together send for one picture of a mini-batch, forward and backward."""
 
 
-def account(net: Architecture, layout: Layout, batch_size: int) -> list[LayerAccount]:
+def account(net: Net, layout: Layout, batch_size: int) -> list[LayerAccount]:
     """Layer by layer. Gradients that are summed over devices count for the mini-batch: divided by its pictures."""
     found = []
-    connected = [layer.name for layer in layers(net) if layer.kind == "fully-connected"]
+    connected = [layer.name for layer in layers(net) if layer.kind == "linear"]
     for layer in layers(net):
         held = _held_rows(layer, layout) * layer.parameters // layer.outputs
         sent = _crossing(net, layer, layout, first_connected=layer.name == connected[0])
@@ -49,14 +49,14 @@ def crop_bytes(layout: Layout) -> int:
     return (layout.column_size - 1) * RECORD_BYTES
 
 
-def state_bytes(net: Architecture, layout: Layout) -> int:
+def state_bytes(net: Net, layout: Layout) -> int:
     """Bytes of weights, gradients and momentum on the first device."""
     return (
         _STATES * _FLOAT * sum(_held_rows(layer, layout) * layer.parameters // layer.outputs for layer in layers(net))
     )
 
 
-def map_bytes(net: Architecture, layout: Layout, batch_size: int) -> int:
+def map_bytes(net: Net, layout: Layout, batch_size: int) -> int:
     """Bytes of the layers' outputs that the first device keeps for the backward pass of a mini-batch."""
     total: int = 0
     for layer in layers(net):
@@ -77,16 +77,16 @@ def _held_rows(layer: Layer, layout: Layout) -> int:
     return int(rows.stop - rows.start)
 
 
-def _crossing(net: Architecture, layer: Layer, layout: Layout, *, first_connected: bool) -> float:
+def _crossing(net: Net, layer: Layer, layout: Layout, *, first_connected: bool) -> float:
     """Bytes of a layer's inputs that cross: an all-gather forward, a reduce-scatter of as much backward."""
     others = layout.part(0)[1] - 1
-    if others == 0 or layer.name == "conv1":
+    if others == 0 or layer.name == layers(net)[0].name:
         return 0.0
-    exchanged = net.sees_all(layer.name)
+    exchanged = layer.sees == "all"
     if layout.mode == "hybrid":
         if layer.kind == "convolution":
             return 0.0
         exchanged = True
-    seen = layer.inputs * layer.groups
+    seen = layer.seen
     side = layer.input_side if layer.kind == "convolution" else 1
     return 2.0 * others * seen * side**2 * _FLOAT if exchanged else 0.0

@@ -304,7 +304,7 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
     killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
     for record in by_kind["error"] + by_kind["lost"]:
         rank, cause = record["rank"], record["cause"]
-        if cause.startswith("died"):  # its own last word is newer than what its peers had heard
+        if cause.startswith("died"):  # the peers' records of its phase lag behind its own
             how = f" ({killed[rank]})" if rank in killed else ""
             cause = f"died at {_phase(folder, rank)}{how}"
         return _lost(rank, team, cause)

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alexnet_cli.architecture import Architecture
 from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.net import Net
 
 MODES = ("columns", "data", "hybrid")
 
@@ -75,7 +75,7 @@ def lengths_of_shares(count: int, size: int) -> list[int]:
     return [share.stop - share.start for share in (share_of(count, index, size) for index in range(size))]
 
 
-def choose_layout(parallel: str, world: int, net: Architecture) -> tuple[Layout, str]:
+def choose_layout(parallel: str, world: int, net: Net) -> tuple[Layout, str]:
     """The layout that `--parallel` asks for, and in words what it is and why.
 
     UsageError where the net and the number of ranks don't allow it.

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet_cli.architecture import Architecture, layers
-from alexnet_cli.network import Network, Placement, column_rows
-from alexnet_cli.parallel.collectives import Group, Traffic, put_together, put_together_same_loss, summing_hook
+from alexnet_cli.net.network import FLATTEN, Network
+from alexnet_cli.parallel.collectives import Group, Traffic, summing_hook
 from alexnet_cli.parallel.layout import Layout, lengths_of_shares, share_of
+from alexnet_cli.parallel.place import place
+from alexnet_cli.recipes.net import Net
 
 
 class Ranks:
@@ -85,51 +86,15 @@ class Ranks:
 
     # ---------------------------------------------------------------------------------------------------- the net
 
-    def placement(self, net: Architecture) -> Placement:
-        """Which parts of a net live here, and how the others' numbers come."""
-        layout, column, everyone = self.layout, self._column, self._all
-        if self.world == 1 or layout.mode == "data" or column is None or everyone is None:
-            return Placement()
-        part, parts = layout.part(self.rank)
-        group = column if layout.mode == "columns" else everyone
-        seen = {layer.name: layer.inputs * layer.groups for layer in layers(net)}
-
-        def widths(total: int) -> list[int]:
-            rows = [column_rows(total, parts, index) for index in range(parts)]
-            return [row.stop - row.start for row in rows]
-
-        def exchange(maps: Tensor, layer: str) -> Tensor:
-            return put_together(maps, group, [maps.shape[1]] * group.size, 1, layer)
-
-        def gather(numbers: Tensor, layer: str) -> Tensor:
-            return put_together(numbers, group, widths(seen[layer]), 1, layer)
-
-        def gather_logits(logits: Tensor, layer: str) -> Tensor:
-            return put_together_same_loss(logits, group, widths(net.classes), 1, "logits")
-
-        def to_connected(numbers: Tensor, layer: str) -> Tensor:
-            return put_together(numbers, everyone, lengths_of_shares(self._pictures, self.world), 0, layer)
-
-        if layout.mode == "columns":
-            return Placement(
-                held=layout.held(self.rank),
-                part=part,
-                parts=parts,
-                exchange=exchange,
-                gather=gather,
-                gather_logits=gather_logits,
-            )
-        return Placement(
-            part=part,
-            parts=parts,
-            splits_pictures=True,
-            to_connected=to_connected,
-            gather=gather,
-            gather_logits=gather_logits,
-        )
+    def network(self, net: Net) -> Network:
+        """The part of a net that lives here, with the exchanges that bring the others' numbers (place.py)."""
+        if self.world == 1 or self.layout.mode == "data" or self._column is None or self._all is None:
+            return Network(net)
+        group = self._column if self.layout.mode == "columns" else self._all
+        return place(net, self.layout, self.rank, group, pictures=lambda: self._pictures)
 
     def announce(self, pictures: int) -> None:
-        """Tell the placement how many pictures the next mini-batch has."""
+        """Tell the exchanges of `hybrid` how many pictures the next mini-batch has."""
         self._pictures = pictures
 
     def share(self, pictures: int) -> slice:
@@ -141,8 +106,11 @@ class Ranks:
         return slice(0, pictures) if self.layout.mode == "hybrid" else self.share(pictures)
 
     def rounds(self, batches: Sequence[NDArray[np.int64]]) -> list[tuple[NDArray[np.int64], int]]:
-        """Of an evaluation's mini-batches, those whose results this rank is asked for, the same number on every rank
-        (the last may be empty), each with the number of pictures that all ranks do meanwhile."""
+        """Which mini-batches of an evaluation this rank computes, one for each round.
+
+        With each mini-batch comes the number of pictures that all ranks compute in its round. Every rank has the same
+        number of rounds, so that none waits for another; in the last one its mini-batch may be empty.
+        """
         if self.layout.mode == "hybrid":  # all ranks work on each
             return [(batch, len(batch)) for batch in batches]
         size, index = self.layout.data_size, self.layout.data_index(self.rank)
@@ -226,9 +194,8 @@ class _Convolutions(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self._convolve = network.convolve
-        for layer in network.layers:
-            if layer.kind == "convolution":
-                self.add_module(layer.name, network.weights(layer.name))
+        for name in network.steps[: network.steps.index(FLATTEN)]:
+            self.add_module(name, network.get_submodule(name))
 
     def forward(self, patches: Tensor) -> Tensor:
         return self._convolve(patches)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from alexnet_cli.class_list import ClassList
+from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_ilsvrc2012
 from alexnet_stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.recognise import split_called
+from alexnet_stages.preprocess.sources.webdataset import are_numbered, wnid_of
 
 _SHOWN = 3
+_WNID = re.compile(r"n\d{8}")
+_NO_CLASS = re.compile(
+    r"(\d+\.|_*)?(background|unlabell?ed|un-?known|un-?classified|un-?sorted|no[_ -]?(class|label)|none|null|nan|n/?a|"
+    r"misc(ellaneous)?|others?|clutter|ignore|distractors?|negatives?|tmp|temp|trash|backup|(new|untitled) folder|"
+    r"duplicates|rejects?|images|train(ing)?|val(id|idation)?|test)"
+    r"([_ -](google|noise|class|images|\d+))?(_*| \(\d+\))",
+    re.IGNORECASE,
+)
+"""What folders are called that hold what has no class."""
 
 
 def require_pictures(found: Found) -> None:
@@ -26,6 +37,100 @@ def require_class_names(root: Path, names: Iterable[str]) -> None:
     for name in names:
         if name in ("", ".", ".."):
             raise PictureError(f"{root}: has a class named '{name}': give each class a name of its own")
+
+
+def require_class_archives(found: Found) -> None:
+    """PictureError unless each archive holds one class: shards of mixed pictures give a wrong class list silently.
+
+    Signs of mixed pictures: archives called after a split or a number, several WNIDs in one that is called after none,
+    the same class folders in two.
+    """
+    names = {archive: Path(place).name for archive, place in found.folders.items()}
+    if len(names) > 1 and all(split_called(name) for name in names):
+        raise PictureError(
+            f"{found.root}: holds the archives of {_some(sorted(names))}, not of classes: give one, such as "
+            f"{found.folders[min(names)]}"
+        )
+    wnids, folders = _inside(found.listing.names)
+    advice = "give --labels FILE ('name label' lines or CSV) or --unlabelled, or make one archive for each class"
+    for archive, inside in sorted(wnids.items()):
+        if len(inside) > 1 and not _WNID.fullmatch(archive):
+            raise PictureError(
+                f"{found.folders.get(archive, found.root)}: expected the pictures of one class, found those of "
+                f"{len(inside)} WNIDs ({_some(sorted(inside))}): {advice}"
+            )
+    holders = Counter(folder for inside in folders.values() if len(inside) > 1 for folder in inside)
+    shared = sorted(folder for folder, count in holders.items() if count > 1)
+    if len(shared) > 1:
+        raise PictureError(
+            f"{found.root}: expected an archive for each class, found the folders {_some(shared)} in more than one: "
+            f"{advice}"
+        )
+    if are_numbered(sorted(names)) and found.loose:
+        raise PictureError(
+            f"{found.root}: its archives are called after numbers, such as {min(names)}, not after classes: {advice}, "
+            "with its pictures in a folder of its name"
+        )
+
+
+def _inside(names: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Of `archive/…` names: the WNIDs in each archive, and its first folders."""
+    wnids: dict[str, set[str]] = {}
+    folders: dict[str, set[str]] = {}
+    for name in names:
+        archive, _, own = name.partition("/")
+        folder, slash, _ = own.partition("/")
+        if slash:
+            folders.setdefault(archive, set()).add(folder)
+        wnid = wnid_of(own)
+        if wnid is not None:
+            wnids.setdefault(archive, set()).add(wnid)
+    return wnids, folders
+
+
+def require_one_folder_each(found: Found, spelt: Mapping[str, str]) -> None:
+    """PictureError where two class folders or archives are one class, such as `0` and `00`."""
+    written: dict[str, str] = {}
+    for name, plain in sorted(spelt.items()):
+        if plain in written:
+            how = "the same number" if are_numbers([name]) else "one name, whose accents are written in two ways"
+            raise PictureError(
+                f"{found.root}: the class folders {written[plain]!a} and {name!a} are {how}: put their pictures "
+                "into one"
+            )
+        written[plain] = name
+
+
+def refuse_unlabelled(found: Found, names: Sequence[str], nameless: Container[str]) -> None:
+    """PictureError for a source some of whose pictures have the label -1."""
+    lost = [position for position, name in enumerate(names) if name in nameless]
+    raise PictureError(
+        f"{found.root}: {len(lost):,} of {len(names):,} pictures have the label {UNLABELLED_NAME}, which is none, "
+        f"such as {found.listing.names[lost[0]]}: leave them out, or give --unlabelled"
+    )
+
+
+def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Path | None) -> list[str]:
+    """Lines on the classes' order where it is not that of their names, and on those that look like none."""
+    lines = []
+    if are_numbers(classes.names):
+        numbers = [number_of(name) for name in classes.names]
+        if numbers == sorted(numbers):
+            first, last = classes.names[0], classes.names[-1]
+            text = f"the class names are numbers, in numeric order: {first} to {last}"
+            if numbers != list(range(len(numbers))):
+                index = next(place for place, number in enumerate(numbers) if number != place)
+                text += f"; index and name differ: class {classes.names[index]} has index {index}"
+            lines.append(text)
+    elif given_by is not None and list(classes.names) != sorted(classes.names):
+        lines.append(f"classes in the order of {given_by}: {_some(classes.names)}")
+    doubtful = [index for index, name in enumerate(classes.names) if _NO_CLASS.fullmatch(name)]
+    if doubtful:
+        counts = Counter(labels)
+        some = ", ".join(f"{classes.names[index]} ({counts[index]:,})" for index in doubtful[:_SHOWN])
+        more = ", …" if len(doubtful) > _SHOWN else ""
+        lines.append(f"LOOK LIKE NO CLASS, but are trained as one: {some}{more}; if that is not meant, take them out")
+    return lines
 
 
 def require_filled(found: Found, classes: Sequence[str]) -> None:

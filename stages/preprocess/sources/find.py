@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_cli.artifacts.crops import UNLABELLED
-from alexnet_cli.class_list import ClassList
+from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, plain_names
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
@@ -48,8 +48,10 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     devkit = _devkit(config, layout)
     found = _index(layout, config, talk or Talk(quiet=True))
     require_unique(found.root, found.listing)
-    labelling = _label(config, layout, found, given, devkit)
     checks.require_pictures(found)
+    if layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS) and config.labels is None and not config.unlabelled:
+        checks.require_class_archives(found)
+    labelling = _spelt(found, _label(config, layout, found, given, devkit), given)
     classes = _classes(config, found, labelling, given)
     if devkit:
         classes = classes.explained_by(devkit.classes)
@@ -62,6 +64,8 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     guessed = layout.labels is not None or (names is None and not config.unlabelled)
     plain = layout.kind is Kind.FOLDER and not guessed and not classes.words
     notes = [] if plain else [_summary(layout, found, labelling, labels, classes)]
+    if names is not None:
+        notes += checks.describe_classes(labels, classes, given_by=config.classes if given else None)
     notes += [devkit.checks] if devkit and classes.ids == devkit.ids else []
     if devkit and layout.split == "train" and labels[0] != UNLABELLED and classes == devkit.classes:
         compared = checks.compare_with_devkit(devkit, labels)
@@ -173,6 +177,26 @@ def _grouped(config: PreprocessConfig, layout: Layout, found: Found, devkit: Dev
         known_by=devkit.path if devkit else "",
         from_folders=True,
     )
+
+
+def _spelt(found: Found, labelling: _Labelling, given: ClassList | None) -> _Labelling:
+    """The labels in the class list's spelling, in which `0` is `00`, and -1 is none.
+
+    PictureError where two folders are one class, or where some of the pictures have no label.
+    """
+    names = labelling.names
+    if not names:
+        return labelling
+    known = given or labelling.known
+    spelt = known.spelt(names) if known is not None else plain_names(names)
+    if labelling.from_folders:
+        checks.require_one_folder_each(found, spelt)
+    nameless = {name for name, plain in spelt.items() if plain == UNLABELLED_NAME}
+    if nameless == set(spelt) and not labelling.from_folders:
+        return replace(labelling, names=None, how=f"{labelling.how}: all are {UNLABELLED_NAME}, so without labels")
+    if nameless:
+        checks.refuse_unlabelled(found, names, nameless)
+    return replace(labelling, names=[spelt[name] for name in names])
 
 
 def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, given: ClassList | None) -> ClassList:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_stages.preprocess.sources.ignored import is_hidden
 from alexnet_stages.preprocess.sources.listing import Found
-
-_JUNK_FOLDERS = {"__MACOSX"}
 
 
 def index_folder(root: Path) -> Found:
@@ -17,11 +16,6 @@ def index_folder(root: Path) -> Found:
     found = Found(root=root)
     _walk(str(root), "", found, found.listing.file(str(root)), ())
     return found
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's pictures."""
-    return (name.startswith(".") and name not in (".", "..")) or name in _JUNK_FOLDERS
 
 
 def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[int, int], ...]) -> None:
@@ -37,7 +31,7 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
     for entry in entries:
         if is_hidden(entry.name):
             found.ignored["hidden"] += 1
-        elif entry.is_dir():
+        elif _is_folder(entry):
             if not prefix:
                 found.folders[entry.name] = entry.path
             _walk(entry.path, f"{prefix}{entry.name}/", found, file, (*above, here))
@@ -45,8 +39,22 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
             extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
             if extension in PICTURE_EXTENSIONS:
                 _add(entry, prefix + entry.name, found, file)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+                # It may stand for a class's folder, whose pictures and class would be missing without a word.
+                raise PictureError(
+                    f"{entry.path}: is a link to {os.readlink(entry.path)}, which is not there or can't be read: "  # noqa: PTH115
+                    "mend it or remove it"
+                )
             else:
                 found.ignored[extension or "no extension"] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry, or what it links to, is a folder; False for a link that leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle, or a target that may not be looked at
+        return False
 
 
 def _add(entry: os.DirEntry[str], name: str, found: Found, file: int) -> None:

@@ -172,6 +172,8 @@ class Found:
     folders: dict[str, str] = field(default_factory=dict)
     """Each class folder or class archive -> where it lies: it may hold no pictures."""
     archives: list[Path] = field(default_factory=list)
+    loose: set[str] = field(default_factory=set)
+    """Class archives that hold files outside of a folder of their name."""
     labels: list[str] | None = None
     """The class of each picture, where the source itself tells; in the listing's order."""
 

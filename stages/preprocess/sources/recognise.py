@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit
-from alexnet_stages.preprocess.sources.folders import is_hidden
+from alexnet_stages.preprocess.sources.ignored import is_hidden, is_hidden_path
 from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.tars import (
     Archive,
@@ -19,7 +19,14 @@ from alexnet_stages.preprocess.sources.tars import (
     is_picture,
     members,
 )
-from alexnet_stages.preprocess.sources.webdataset import LISTS, expand_braces, is_shard, read_shard_list
+from alexnet_stages.preprocess.sources.webdataset import (
+    LISTS,
+    are_numbered,
+    expand_braces,
+    in_own_folder,
+    is_shard,
+    read_shard_list,
+)
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -91,7 +98,8 @@ def _folder(root: Path, split: str | None) -> Layout:
     tars = [entry for entry in entries if extension_of(entry.name) == ".tar"]
     pictures = any(is_picture(entry.name) for entry in entries)
     if tars and not pictures and not any(entry.is_dir() for entry in entries):
-        if is_shard(first_members(tars[0])):
+        first = first_members(tars[0])
+        if is_shard(first) or (are_numbered([path.stem for path in tars]) and not in_own_folder(tars[0].stem, first)):
             return _shards(root, tars, split)
         return _with_beside(Layout(kind=Kind.CLASS_TARS, root=root, split=split, archives=tuple(tars)), root)
     packed = [entry for entry in entries if entry.name.endswith((".tar.gz", ".tgz"))]
@@ -213,7 +221,8 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
 
 def _split_prefix(path: Path, split: str | None) -> tuple[str, str | None]:
     """In a tar of folders `train/`, `val/`, …: the folder to take, with a slash, and its split."""
-    tops = {member.name.partition("/")[0] if "/" in member.name else "" for member in members(Archive(path))}
+    names = (member.name for member in members(Archive(path)) if not is_hidden_path(member.name))
+    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
     found = {called: top for top in sorted(tops) if (called := split_called(top))}
     if not found:
         return "", split

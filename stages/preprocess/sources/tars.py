@@ -16,7 +16,7 @@ from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
 from alexnet_cli.reading import open_regular
-from alexnet_stages.preprocess.sources.folders import is_hidden
+from alexnet_stages.preprocess.sources.ignored import is_hidden_path
 from alexnet_stages.preprocess.sources.listing import Found
 
 _BLOCK = 512
@@ -170,7 +170,7 @@ def first_members(path: Path, count: int = 16) -> list[Member]:
     reading = members(Archive(path))
     try:
         for member in reading:
-            if not is_hidden(member.name.rpartition("/")[2]):
+            if not is_hidden_path(member.name):
                 found.append(member)
             if len(found) == count:
                 break
@@ -198,7 +198,7 @@ def index_tar(path: Path, prefix: str = "") -> Found:
             continue
         name = member.name[len(prefix) :]
         folder, slash, _ = name.partition("/")
-        if any(map(is_hidden, name.split("/"))):
+        if is_hidden_path(name):
             found.ignored["hidden"] += 1
             continue
         if slash:
@@ -216,7 +216,7 @@ def inner_archives(path: Path) -> list[Archive]:
     return [
         Archive(path, member.offset, member.size, member.name)
         for member in members(Archive(path))
-        if extension_of(member.name) == ".tar" and not is_hidden(member.name.rpartition("/")[2])
+        if extension_of(member.name) == ".tar" and not is_hidden_path(member.name)
     ]
 
 
@@ -242,9 +242,11 @@ def index_class_tars(root: Path, archives: Sequence[Archive], talk: Talk) -> Fou
 def _add_class(found: Found, name: str, file: int, inside: Sequence[Member]) -> None:
     for member in inside:
         own = member.name.removeprefix(f"{name}/")
-        if any(map(is_hidden, own.split("/"))):
+        if is_hidden_path(own):
             found.ignored["hidden"] += 1
         elif is_picture(own):
+            if own == member.name:
+                found.loose.add(name)
             found.listing.add(f"{name}/{own}", file=file, size=member.size, offset=member.offset)
         else:
             found.ignored[extension_of(own) or "no extension"] += 1

@@ -2,8 +2,9 @@
 
     n01440764_10026.jpg   n01440764_10026.cls   n01440764_10026.json
 
-The class is in .cls (a number or a name), else in .json. Numbers become names of equal width, so that sorted order is
-number order; where each sample's key begins with a WNID that belongs to its number, the WNIDs are the names.
+The class is in .cls (a number or a name), else in .json. Where each sample's key begins with a WNID that belongs to its
+number, the WNIDs are the names. Where no sample has either and every key begins with a WNID (`n01440764_10026` or
+`n01440764/10026`), the WNIDs are the classes.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alexnet_cli.class_list import ClassList
+from alexnet_cli.class_list import ClassList, are_numbers, number_of
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
-from alexnet_stages.preprocess.sources.folders import is_hidden
+from alexnet_stages.preprocess.sources.ignored import is_hidden_path
 from alexnet_stages.preprocess.sources.listing import Found, Listing
 from alexnet_stages.preprocess.sources.tars import Archive, Member, members
 
@@ -33,7 +34,7 @@ _MOST_CLASS_CHARACTERS = 1000
 _MOST_DIGITS = 40
 """Of both numbers in braces."""
 _JSON_KEYS = ("wnid", "synset", "cls", "label", "class", "class_name")
-_WNID = re.compile(r"(n\d{8})_")
+_WNID = re.compile(r"(n\d{8})[_/]")
 LISTS = (".txt", ".list", ".lst")
 
 
@@ -42,6 +43,18 @@ class _Sample:
     picture: Member | None = None
     labels: dict[str, Member] = field(default_factory=dict)
     """`.cls` and `.json`."""
+
+
+def are_numbered(names: Sequence[str]) -> bool:
+    """Whether archives are called after their number, `im-000000` or `train_images_0`, and not after a class."""
+    if all(re.fullmatch(r"n\d{8}", name) for name in names):
+        return False
+    parts = [part for name in names if (part := re.fullmatch(r"(.*?)(\d+)(\D*)", name))]
+    if len(parts) < len(names) or len({(part[1], part[3]) for part in parts}) > 1:
+        return False
+    before = parts[0][1]
+    padded = len({len(part[2]) for part in parts}) == 1 and any(re.match(r"0\d\d", part[2]) for part in parts)
+    return not before or before[-1] in "-_. " or padded
 
 
 def expand_braces(text: str) -> list[str]:
@@ -82,6 +95,11 @@ def is_shard(found: Sequence[Member]) -> bool:
     return any(member.name.endswith((".cls", ".json")) for member in found)
 
 
+def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
+    """Whether all of an archive's files lie in a folder of its name: then it is a class's, whatever it is called."""
+    return all(member.name.startswith(f"{archive}/") for member in found)
+
+
 def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool) -> Found:
     """The samples of all shards, sorted by name; the class of each, unless `labelled` is false."""
     twice = {path for path in paths if paths.count(path) > 1} if len(paths) < 10_000 else set()
@@ -90,6 +108,7 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
     found = Found(root=root, archives=list(paths))
     listing = found.listing
     classes: dict[str, str] = {}
+    lacking: tuple[Path, str] | None = None
     with talk.progress("indexing", len(paths), unit="shards") as advance:
         for path in paths:
             number = listing.file(str(path))
@@ -100,28 +119,57 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
                 name = key + picture.name[len(picture.name) - len(_extension(picture.name)) :]
                 if name in classes:
                     raise PictureError(f"{path}: expected each picture once, found {name} twice, in one or two shards")
-                classes[name] = sys.intern(_label(path, key, sample)) if labelled else ""
+                label = _label(path, sample) if labelled else ""
+                if labelled and not label and lacking is None:
+                    lacking = (path, key)
+                classes[name] = sys.intern(label)
                 listing.add(name, file=number, size=picture.size, offset=picture.offset)
             advance()
     found.listing = listing.sorted()
     if labelled:
-        found.labels = _class_names(found.listing, classes)
+        if lacking and any(classes.values()):
+            raise PictureError(
+                f"{lacking[0]}: {lacking[1]} has no .cls and no .json: give --labels FILE or --unlabelled"
+            )
+        found.labels = _from_keys(*lacking, found) if lacking else _class_names(found.listing, classes)
     return found
 
 
+def _from_keys(path: Path, key: str, found: Found) -> list[str]:
+    """The WNID that each sample's name begins with. PictureError where one has none: those are no labels."""
+    labels = []
+    for name in found.listing.names:
+        wnid = wnid_of(name)
+        if wnid is None:
+            raise PictureError(
+                f"{path}: {key} has no .cls and no .json, and {name} begins with no WNID such as n01440764_: "
+                "give --labels FILE ('name label' lines or CSV) or --unlabelled, or make shards with .cls files"
+            )
+        labels.append(sys.intern(wnid))
+    return labels
+
+
+def wnid_of(name: str) -> str | None:
+    """The WNID that a picture's name, or else its path, begins with: of `n01440764_1.JPEG` or `n01440764/1.JPEG`."""
+    match = _WNID.match(name.rpartition("/")[2]) or _WNID.match(name)
+    return match[1] if match else None
+
+
 def named_by(found: Found, given: ClassList) -> list[str]:
-    """The classes of shards whose labels are numbers, as names of a given class list, of which they are indices."""
+    """The classes of shards whose labels are numbers, as names of a given class list, of which they are indices.
+
+    Where that list's names are numbers themselves, the labels are names.
+    """
     assert found.labels is not None
-    if (
-        not found.labels
-        or not all(label.isdecimal() for label in found.labels)
-        or set(found.labels) <= set(given.names)
-    ):
+    if not found.labels or not are_numbers(found.labels) or are_numbers(given.names):
         return found.labels
-    highest = max(map(int, found.labels))
+    numbers = {label: number_of(label) for label in set(found.labels)}
+    highest = max(numbers.values())
+    if min(numbers.values()) < 0:
+        return found.labels  # -1 is no label: whoever compares them with the list will say so
     if highest >= len(given):
         raise PictureError(f"{found.root}: expected labels from 0 to {len(given) - 1} (--classes), found {highest}")
-    return [given.names[int(label)] for label in found.labels]
+    return [given.names[numbers[label]] for label in found.labels]
 
 
 def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
@@ -130,7 +178,7 @@ def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
     for member in members(Archive(path)):
         extension = _extension(member.name)
         key = member.name.removesuffix(extension)
-        if any(map(is_hidden, key.split("/"))):
+        if is_hidden_path(member.name):
             found.ignored["hidden"] += 1
         elif extension.lower() in PICTURE_EXTENSIONS:
             sample = samples.setdefault(key, _Sample())
@@ -150,11 +198,11 @@ def _extension(name: str) -> str:
     return file[file.index(".") :] if "." in file else ""
 
 
-def _label(path: Path, key: str, sample: _Sample) -> str:
-    """A sample's class: a number or a name."""
+def _label(path: Path, sample: _Sample) -> str:
+    """A sample's class: a number or a name; empty where it has neither .cls nor .json."""
     member = sample.labels.get(".cls") or sample.labels.get(".json")
     if member is None:
-        raise PictureError(f"{path}: {key} has no .cls and no .json: give --labels FILE or --unlabelled")
+        return ""
     text = _read(path, member).decode("utf-8", "replace").strip()
     if member.name.endswith(".json"):
         try:
@@ -181,18 +229,15 @@ def _read(path: Path, member: Member) -> bytes:
 
 
 def _class_names(listing: Listing, classes: Mapping[str, str]) -> list[str]:
-    """The class of each picture in the listing's order; numbers as WNIDs or padded, see above."""
+    """The class of each picture in the listing's order; numbers as WNIDs where the names tell which."""
     labels = [classes[name] for name in listing.names]
     numbers = set(labels)
     if not numbers or not all(number.isdecimal() for number in numbers):
         return labels
     wnids: dict[str, set[str]] = {number: set() for number in numbers}
     for name, label in zip(listing.names, labels, strict=True):
-        match = _WNID.match(name.rpartition("/")[2])
-        wnids[label].add(match[1] if match else "")
+        wnids[label].add(wnid_of(name) or "")
     single = [next(iter(found)) for found in wnids.values() if len(found) == 1]
     if len(set(single)) == len(numbers) and "" not in single:
         return [next(iter(wnids[label])) for label in labels]
-    width = max(map(len, numbers))
-    padded = {number: sys.intern(number.zfill(width)) for number in numbers}
-    return [padded[label] for label in labels]
+    return labels

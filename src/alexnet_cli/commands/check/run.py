@@ -8,7 +8,7 @@ from pathlib import Path
 from alexnet_cli.commands.check.config import CheckConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import PRECISIONS
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.read import load_recipe
 
 CODECS = ("raw", "jpeg")
 _ON_THE_CPU = re.compile(r"cpu(:[1-9]\d*)?")

@@ -13,7 +13,7 @@ from alexnet_cli.commands.contest.config import ContestConfig
 from alexnet_cli.commands.contest.graph import Step, needed_for, steps
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.read import load_recipe
 
 
 def chosen_steps(config: ContestConfig) -> list[Step]:

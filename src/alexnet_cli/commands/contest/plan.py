@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli import imagenet
-from alexnet_cli.architecture import layers
 from alexnet_cli.artifacts.crops import KIND as CROPS_KIND
 from alexnet_cli.artifacts.crops import SCHEMA as CROPS_SCHEMA
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, read_folder_manifest
@@ -17,7 +16,9 @@ from alexnet_cli.commands.contest.config import ContestConfig
 from alexnet_cli.commands.contest.graph import Step
 from alexnet_cli.commands.contest.make import chosen_steps
 from alexnet_cli.commands.contest.rates import Rate, Rates
-from alexnet_cli.recipe import Recipe, load_recipe
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe
 
 OFFICIAL = {**{split: official.pictures for split, official in imagenet.OFFICIAL.items()}, "fall2011": 14_197_122}
 """Pictures: ILSVRC-2012's three splits; Fall 2011 as image-net.org counts it (the paper says 15 million)."""
@@ -67,9 +68,7 @@ class _Plan:
         self.paper = self._recipe(config.recipe, config.epochs, "train")
 
     def _recipe(self, name: str, epochs: int | None, store: str) -> Recipe:
-        return load_recipe(name).with_options(
-            architecture={"classes": self.classes[store]}, training={"epochs": epochs}
-        )
+        return load_recipe(name).with_options(net={"classes": self.classes[store]}, training={"epochs": epochs})
 
     def stages(self) -> Iterator[Stage]:
         for step in chosen_steps(self.config):
@@ -104,7 +103,7 @@ class _Plan:
         # Time goes with the multiply-adds: of conv6 nets, or of more classes.
         per_second = self.rates.trained.per_second * _multiply_adds(self.paper) / _multiply_adds(recipe)
         epochs = max(recipe.training.epochs - len(run.metrics()), 0)
-        size = KEPT_CHECKPOINTS * 2 * 4 * sum(layer.parameters for layer in layers(recipe.architecture))
+        size = KEPT_CHECKPOINTS * 2 * 4 * sum(layer.parameters for layer in layers(recipe.net))
         stage = self._stage(step.label, store, per_second, size, done=run.finished, passes=epochs)
         if stage.done or store != "train":
             return stage
@@ -134,7 +133,7 @@ class _Plan:
 
 
 def _multiply_adds(recipe: Recipe) -> int:
-    return sum(layer.multiply_adds for layer in layers(recipe.architecture))
+    return sum(layer.multiply_adds for layer in layers(recipe.net))
 
 
 def _counted(store: Path, pictures: int, classes: int) -> tuple[int, int]:

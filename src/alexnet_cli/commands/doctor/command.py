@@ -10,9 +10,9 @@ from alexnet_cli.commands.doctor.config import DoctorConfig
 def command(config: DoctorConfig) -> None:
     """Show what this machine offers: versions, Pillow, cores, memory, CUDA devices, compiler, disk.
 
-    Paste its output into a bug report.
+    Put its output into a bug report.
 
-    Example: [bold]alexnet doctor[/bold]
+    Example: alexnet doctor
     """
     from alexnet_cli.commands.doctor.run import run
     from alexnet_cli.console import print_facts, print_json

@@ -8,13 +8,13 @@ from alexnet_cli.commands.sample.config import SampleConfig
 
 @command_from(SampleConfig)
 def command(config: SampleConfig) -> None:
-    """Write real hand-written digits as an ImageNet-like picture tree, to try the pipeline on.
+    """Write the sample that the pipeline can be tried on: hand-written digits in class folders, as ImageNet has them.
 
     1,437 training and 360 validation pictures in ten classes, from
     scikit-learn's digits (no download): JPEGs of varied sizes and shapes,
-    some greyscale, one CMYK, one PNG named .JPEG. The same bytes each time.
+    some greyscale, one CMYK, one PNG named .JPEG. Every call writes the same bytes.
 
-    Example: [bold]alexnet sample pictures[/bold]
+    Example: alexnet sample pictures
     """
     from alexnet_cli.commands.sample.run import run
     from alexnet_cli.console import print_facts, print_json

@@ -11,12 +11,12 @@ from alexnet_cli.console import print_facts, print_json, print_table, size
 
 @command_from(SummaryConfig)
 def command(config: SummaryConfig) -> None:
-    """Show a recipe's net layer by layer: shapes, parameters, neurons, multiply-adds, bytes, columns.
+    """Show a recipe's net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP, bytes, columns.
 
     Example: alexnet summary --recipe source-2012
     """
     from alexnet_cli.commands.summary.run import run
-    from alexnet_cli.recipe import load_recipe, recipe_files
+    from alexnet_cli.recipes.read import load_recipe, recipe_files
 
     if config.list:
         recipes = {name: load_recipe(name).about for name in recipe_files()}
@@ -38,6 +38,7 @@ def command(config: SummaryConfig) -> None:
         "parameters",
         "neurons",
         "multiply-adds",
+        "FLOP",
         "weights",
         "maps",
     )
@@ -51,6 +52,7 @@ def command(config: SummaryConfig) -> None:
             f"{layer['parameters']:,}",
             f"{layer['neurons']:,}",
             f"{layer['multiply_adds']:,}",
+            f"{layer['flop'] / 1e9:.3f} G",
             size(layer["parameter_bytes"]),
             size(layer["neuron_bytes"]),
         )
@@ -58,7 +60,8 @@ def command(config: SummaryConfig) -> None:
     ]
     totals = [summary["parameters"], summary["neurons"], summary["multiply_adds"]]
     bytes_ = [size(4 * summary["parameters"]), size(4 * summary["neurons"])]
-    rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), *bytes_))
+    flop = f"{summary['flop'] / 1e9:.3f} G"
+    rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), flop, *bytes_))
     print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
     if config.devices > 1:
         _print_shares(summary)

@@ -14,7 +14,7 @@ from alexnet_cli.options import Parallel
 class SummaryConfig:
     """Which net to show."""
 
-    recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown.")] = "paper"
+    recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown, or a file: FILE.toml.")] = "paper"
     """Name of the recipe."""
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")

@@ -1,33 +1,39 @@
-"""The work of `alexnet summary`: the layers of an architecture in numbers."""
+"""The work of `alexnet summary`: the layers of a net in numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from alexnet_cli.architecture import Architecture, Layer, layers
 from alexnet_cli.commands.summary.config import SummaryConfig
-from alexnet_cli.recipe import load_recipe
+from alexnet_cli.recipes.net import Layer, Net, layers
+from alexnet_cli.recipes.read import load_recipe
 
 _FLOAT = 4
 
 
 def run(config: SummaryConfig) -> dict[str, Any]:
-    """The net of a recipe in numbers: `parameters`, `neurons`, `multiply_adds` (of one picture, forward), `layers`."""
-    recipe = load_recipe(config.recipe).with_options(architecture={"classes": config.classes})
-    net = recipe.architecture
+    """The net of a recipe in numbers.
+
+    `parameters`, `neurons`, `multiply_adds` and `flop` of one picture's forward pass, and the `layers` with weights.
+    """
+    recipe = load_recipe(config.recipe).with_options(net={"classes": config.classes})
+    net = recipe.net
     described = [_describe(layer, net) for layer in layers(net)]
     shared = _share(net, config, described) if config.devices > 1 else {}
     return {
         "recipe": recipe.name,
         "about": recipe.about,
         "columns": net.columns,
-        **{total: sum(layer[total] for layer in described) for total in ("parameters", "neurons", "multiply_adds")},
+        **{
+            total: sum(layer[total] for layer in described)
+            for total in ("parameters", "neurons", "multiply_adds", "flop")
+        },
         "layers": described,
         **shared,
     }
 
 
-def _share(net: Architecture, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
+def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
     """What several devices hold and send; the layers' own figures go to them."""
     from alexnet_cli.parallel.account import account, crop_bytes, map_bytes, state_bytes
     from alexnet_cli.parallel.layout import choose_layout
@@ -49,7 +55,7 @@ def _share(net: Architecture, config: SummaryConfig, described: list[dict[str, A
     }
 
 
-def _describe(layer: Layer, net: Architecture) -> dict[str, Any]:
+def _describe(layer: Layer, net: Net) -> dict[str, Any]:
     convolution = layer.kind == "convolution"
     side = layer.output_side
     kernels = f"{layer.outputs}"
@@ -58,10 +64,10 @@ def _describe(layer: Layer, net: Architecture) -> dict[str, Any]:
         kernels += f", every {layer.stride}" if layer.stride > 1 else ""
     if net.columns == 1:
         sees = "one column"
-    elif layer.name == "conv1":
+    elif layer.sees == "picture":
         sees = "the picture"
     else:
-        sees = "all columns" if net.sees_all(layer.name) else "its own column"
+        sees = "all columns" if layer.sees == "all" else "its own column"
     return {
         "name": layer.name,
         "kind": layer.kind,
@@ -73,6 +79,7 @@ def _describe(layer: Layer, net: Architecture) -> dict[str, Any]:
         "parameters": layer.parameters,
         "neurons": layer.neurons,
         "multiply_adds": layer.multiply_adds,
+        "flop": 2 * layer.multiply_adds,
         "parameter_bytes": _FLOAT * layer.parameters,
         "neuron_bytes": _FLOAT * layer.neurons,
     }

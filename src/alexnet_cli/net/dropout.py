@@ -1,0 +1,26 @@
+"""Dropout (paper, 4.2): in training each number is 0 with probability p; at test time all are there, times 1 − p.
+
+Checkpoints of older versions were trained under another convention ("inverted"): the numbers that stay are divided by
+1 − p in training, and nothing happens at test time. The functions are the same, but not the training: under the same
+initial values and rates, the layers above begin at another scale (as if at 1/(1 − p) times their deviation).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from alexnet_cli.recipes.layers import Dropout as Spec
+
+
+class Dropout(nn.Module):
+    """Draws nothing itself: masks are a function of the seed, the step, the layer and the column (randomness.py)."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.at_test = 1.0 - spec.probability if spec.convention == "2012" else 1.0
+
+    def forward(self, numbers: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Any shape → the same. mask: in training, of the same shape; None at test time."""
+        if mask is not None:
+            return numbers * mask
+        return numbers if self.at_test == 1 else numbers * self.at_test

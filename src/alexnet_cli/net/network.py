@@ -1,0 +1,147 @@
+"""The network: the recipe's layers in a row, written for the columns that live in this process.
+
+Legend: N pictures, C channels of all columns held here, K classes. Maps are (N, C, H, W) in channels_last memory.
+Knows no device and no process group: one GPU holds all columns, or each holds one (`Here`), and then `exchanges` bring
+the others' numbers before the layers that see them (parallel/place.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.net.activation import Relu, Tanh
+from alexnet_cli.net.convolution import Convolution
+from alexnet_cli.net.dropout import Dropout
+from alexnet_cli.net.linear import Linear
+from alexnet_cli.net.norm import Norm
+from alexnet_cli.net.pool import Pool
+from alexnet_cli.net.weights import Weights, column_rows
+from alexnet_cli.recipes import layers as specs
+from alexnet_cli.recipes.net import Layer, Net, shapes
+
+FLATTEN = "flatten"
+"""The step that makes numbers (N, C·H·W) of maps, before the first fully-connected layer."""
+LOGITS = "logits"
+"""The name under which `exchanges` are asked after the last layer."""
+
+Exchange = Callable[[Tensor], Tensor]
+"""Numbers that live here → all that the next layer sees."""
+Masks = Mapping[str, Tensor]
+"""Dropout's masks by the layer's name, each of the shape of what it drops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """Which parts of a net live in this process. The default is the whole net."""
+
+    held: tuple[int, ...] | None = None
+    """The columns whose convolutions live here, neighbours in order; None: all."""
+    part: int = 0
+    parts: int = 1
+    """Of the fully-connected layers' rows this process holds part `part` of `parts`."""
+
+
+class Network(nn.Module):
+    """The net of a recipe, or the parts of it that live here. Parameters are zero until `initialise` sets them."""
+
+    def __init__(self, net: Net, here: Here | None = None) -> None:
+        super().__init__()
+        self.net, self.here = net, here or Here()
+        self.held = tuple(range(net.columns)) if self.here.held is None else tuple(self.here.held)
+        self.layers = tuple(layer for layer in shapes(net) if layer.weighted)
+        self.exchanges: dict[str, Exchange] = {}
+        """What brings the other processes' numbers, by the name of the layer that is about to see them."""
+        self.steps: list[str] = []
+        """The names of all layers, and FLATTEN, in order."""
+        for layer in shapes(net):
+            if layer.kind == "linear" and FLATTEN not in self.steps:
+                self._add(FLATTEN, nn.Flatten())
+            self._add(layer.name, self._module(layer))
+        self.convolved: Callable[[Tensor], Tensor] = self.convolve
+        """What `forward` calls for all up to FLATTEN: a data-parallel wrapper may stand here."""
+
+    def forward(self, patches: Tensor, masks: Masks | None = None) -> Tensor:
+        """Logits of all classes, (N, K).
+
+        patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for each dropout layer, (N, neurons held
+        here); None at test time.
+        """
+        return self.run(self.convolved(patches), masks, self.steps[self.steps.index(FLATTEN) + 1 :])
+
+    def convolve(self, patches: Tensor) -> Tensor:
+        """The layers up to FLATTEN: (N, numbers of the columns held here)."""
+        return self.run(patches, None, self.steps[: self.steps.index(FLATTEN) + 1])
+
+    def run(self, numbers: Tensor, masks: Masks | None, steps: list[str]) -> Tensor:
+        """Some layers in a row; after the last of the net, its logits are those of all classes."""
+        for name in steps:
+            if name in self.exchanges:
+                numbers = self.exchanges[name](numbers)
+            layer = self.get_submodule(name)
+            if isinstance(layer, Dropout):
+                numbers = layer(numbers, masks[name] if masks is not None else None)
+            else:
+                numbers = layer(numbers)
+        if steps and steps[-1] == self.steps[-1] and LOGITS in self.exchanges:
+            numbers = self.exchanges[LOGITS](numbers)
+        return numbers
+
+    def weights(self, name: str) -> Weights:
+        """The weights of a layer by its name."""
+        module = self.get_submodule(name)
+        assert isinstance(module, Weights)
+        return module
+
+    def _add(self, name: str, module: nn.Module) -> None:
+        self.add_module(name, module)
+        self.steps.append(name)
+
+    def _module(self, layer: Layer) -> nn.Module:
+        """The module of a layer, for what lives here."""
+        spec, columns = layer.spec, len(self.held)
+        match spec:
+            case specs.Convolution():
+                first, last = (column_rows(layer.outputs, layer.columns, self.held[at]) for at in (0, -1))
+                return Convolution(layer, slice(first.start, last.stop), columns)
+            case specs.Linear():
+                return Linear(layer, column_rows(layer.outputs, self.here.parts, self.here.part))
+            case specs.Relu():
+                return Relu()
+            case specs.Tanh():
+                return Tanh()
+            case specs.Norm():
+                return Norm(spec, columns)
+            case specs.Pool():
+                return Pool(spec)
+            case specs.Dropout():
+                return Dropout(spec)
+        raise AssertionError(f"no module for a layer of kind {spec.kind}")
+
+
+def load_whole(network: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the rows held here out of whole tensors named `conv1.weight` …; UsageError where one does not fit."""
+    wanted = {name for name, _ in network.named_parameters()}
+    if wanted != set(tensors):
+        odd = sorted(wanted ^ set(tensors))[0]
+        side = "has no" if odd in wanted else "has, and this net has not,"
+        raise UsageError(f"the weights are of another net: it {side} '{odd}'")
+    with torch.no_grad():
+        for layer in network.layers:
+            weights = network.weights(layer.name)
+            for kind, parameter in (("weight", weights.weight), ("bias", weights.bias)):
+                whole = tensors[f"{layer.name}.{kind}"]
+                shape = layer.weight_shape if kind == "weight" else (layer.outputs,)
+                if tuple(whole.shape) != shape:
+                    found = f"{layer.name}.{kind} is {tuple(whole.shape)}, not {shape}"
+                    raise UsageError(f"the weights are of another net: {found}")
+                parameter.copy_(whole[weights.rows])
+
+
+def own_rows(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The rows held here of whole tensors by parameter name."""
+    return {name: whole[network.weights(name.rpartition(".")[0]).rows] for name, whole in tensors.items()}

@@ -1,0 +1,106 @@
+"""Tables of TOML or JSON to dataclasses, and what is said of a wrong field."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from alexnet_cli.errors import UsageError
+
+Section = TypeVar("Section")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+class FieldError(UsageError):
+    """A field of a recipe that can't be meant.
+
+    path: the field, such as "net.conv1.kernels". table: the table it stands in, "net.conv1". problem: what is wrong.
+    """
+
+    def __init__(self, path: str, problem: str, table: str = "") -> None:
+        self.path, self.problem, self.table = path, problem, table
+        self.words = f"[{table}] {problem}" if table else problem
+        super().__init__(f"a recipe's {self.words}")
+
+    def under(self, outer: str) -> FieldError:
+        """The same error, seen from outside the table."""
+        path, table = (f"{outer}.{inner}" if inner else outer for inner in (self.path, self.table))
+        return FieldError(path, self.problem, table)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to write in place of a wrong name, in words."""
+    choices = list(known)
+    close = get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"use one of {', '.join(choices)}"
+
+
+def one_of(field: str, value: str, choices: Iterable[str]) -> None:
+    """FieldError where a word is none of the choices."""
+    if value not in (known := list(choices)):
+        raise FieldError(field, f"{field} '{value}' is unknown: use one of {', '.join(known)}")
+
+
+def require(field: str, fits: bool, problem: str) -> None:
+    """FieldError with the problem where a value does not fit."""
+    if not fits:
+        raise FieldError(field, f"{field} {problem}")
+
+
+def section(kind: type[Section], table: str, values: Any, **known: Any) -> Section:
+    """A table as a dataclass; FieldError with the table's path for an unknown field, a wrong type or value.
+
+    known: fields that do not come from the table.
+    """
+    if not isinstance(values, Mapping):
+        raise FieldError("", f"is a table of fields, not {values!r}").under(table)
+    hints = _hints(kind)  # type: ignore[arg-type]
+    try:
+        for name in values:
+            if name not in hints:
+                raise FieldError(name, f"has no field '{name}': {nearest(name, hints)}")
+        return kind(**{name: _typed(hints[name], value, name) for name, value in values.items()}, **known)
+    except FieldError as error:
+        raise error.under(table) from None
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind) if item.init and item.name != "name"}
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    """A value as its field has it: lists as tuples, whole numbers as floats where those are meant.
+
+    FieldError where it is of another type: "False" as text, for one, would count as true.
+    """
+    inner, origin = get_args(hint), get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise FieldError(name, f"{name} is a list in brackets, not {value!r}")
+        return tuple(_typed(inner[0], item, name) for item in value)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise FieldError(name, f"{name} is a table in braces, not {value!r}")
+        return {key: _typed(inner[1], item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        return section(hint, name, value)
+    if origin is Literal:
+        one_of(name, value, inner)
+        return value
+    if type(None) in inner:
+        return None if value is None else _typed(inner[0], value, name)
+    if inner:  # a number, or one word that stands for it
+        words = [word for part in inner if get_origin(part) is Literal for word in get_args(part)]
+        return value if value in words else _typed(inner[0], value, name)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint in _KINDS and type(value) is not hint:
+        raise FieldError(name, f"{name} is {_KINDS[hint]}, not {value!r}")
+    return value

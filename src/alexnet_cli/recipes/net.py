@@ -1,0 +1,220 @@
+"""The net as data: its layers in order, and the shapes, parameters and work that follow. Knows no device.
+
+Shapes: a picture is 3×224×224; maps are channels × side × side. Column a's channels come first, then b's (paper, 3.2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from alexnet_cli.recipes.fields import FieldError, nearest, require, section
+from alexnet_cli.recipes.layers import KINDS, Convolution, Dropout, Linear, Spec
+
+PATCH = 224
+"""Side of the net's input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """The layers in order, and in how many columns they stand."""
+
+    columns: int = 2
+    """2: half the kernels in each column, the columns on one GPU each; 1: the one-GPU net."""
+    classes: int = 1000
+    """Outputs of the softmax."""
+    layers: tuple[Spec, ...] = ()
+
+    def __post_init__(self) -> None:
+        require("columns", self.columns > 0, f"is {self.columns}: it must be positive")
+        require("classes", self.classes > 1, f"is {self.classes}: a net tells at least 2 apart")
+        shapes(self)
+
+    @property
+    def dropouts(self) -> tuple[Dropout, ...]:
+        """The dropout layers, in order."""
+        return tuple(spec for spec in self.layers if isinstance(spec, Dropout))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a recipe writes it: columns, classes, the order of the layers, and a table for each."""
+        tables = {spec.name: {"kind": spec.kind, **_fields(spec)} for spec in self.layers}
+        return {"columns": self.columns, "classes": self.classes, "order": list(tables), **tables}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Net:
+        """From `to_dict`'s values; FieldError for what can't be meant."""
+        names = [name for name, value in values.items() if isinstance(value, Mapping)]
+        order = values.get("order", names)
+        plain = {name: value for name, value in values.items() if name != "order" and name not in {*names, *order}}
+        if set(names) - set(order):
+            raise FieldError("order", f"order leaves out '{min(set(names) - set(order))}'").under("net")
+        layers = tuple(_spec(name, values.get(name)) for name in order)
+        try:
+            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers)
+        except FieldError as error:
+            raise error if error.path.startswith("net") else error.under("net") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """The fields of [net] beside its layers."""
+
+    columns: int = 2
+    classes: int = 1000
+
+    def net(self) -> Net:
+        return Net(columns=self.columns, classes=self.classes)
+
+
+def _fields(spec: Spec) -> dict[str, Any]:
+    return {item.name: getattr(spec, item.name) for item in dataclasses.fields(spec) if item.name != "name"}
+
+
+def _spec(name: str, table: Any) -> Spec:
+    """A layer from its table."""
+    where = f"net.{name}"
+    if not isinstance(table, Mapping):
+        raise FieldError("", f"is a table of fields, not {table!r}").under(where)
+    kind = table.get("kind")
+    if kind is None:
+        raise FieldError("", f"has no kind: use one of {', '.join(KINDS)}").under(where)
+    if kind not in KINDS:
+        raise FieldError("kind", f"kind '{kind}' is unknown: {nearest(str(kind), KINDS)}").under(where)
+    fields = {field: value for field, value in table.items() if field != "kind"}
+    for item in dataclasses.fields(KINDS[kind]):
+        if item.default is dataclasses.MISSING and item.name not in (*fields, "name"):
+            raise FieldError(item.name, f"needs {item.name}: a {kind} layer has no default for it").under(where)
+    return section(KINDS[kind], f"net.{name}", fields, name=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer in its place: what it is, and the shapes of what comes in and out, all columns together."""
+
+    spec: Spec
+    columns: int
+    input_channels: int
+    input_side: int
+    outputs: int
+    """Channels, or numbers."""
+    output_side: int
+    after: tuple[str, ...] = ()
+    """Kinds of the layers without weights that follow, in order."""
+
+    @property
+    def name(self) -> str:
+        """As the recipe calls it."""
+        return self.spec.name
+
+    @property
+    def kind(self) -> str:
+        """As the recipe calls it: convolution, linear, …"""
+        return self.spec.kind
+
+    @property
+    def weighted(self) -> bool:
+        """Whether it has weights and biases."""
+        return isinstance(self.spec, (Convolution, Linear))
+
+    @property
+    def sees(self) -> str:
+        """picture, column or all; "" for a layer without weights."""
+        return self.spec.sees if isinstance(self.spec, (Convolution, Linear)) else ""
+
+    @property
+    def size(self) -> int:
+        """Side of a kernel."""
+        return self.spec.size if isinstance(self.spec, Convolution) else 1
+
+    @property
+    def stride(self) -> int:
+        """Pixels from kernel to kernel."""
+        return self.spec.stride if isinstance(self.spec, Convolution) else 1
+
+    @property
+    def seen(self) -> int:
+        """Channels, or numbers, that come in from all columns."""
+        return self.input_channels * (1 if isinstance(self.spec, Convolution) else self.input_side**2)
+
+    @property
+    def groups(self) -> int:
+        """Into how many parts inputs and kernels fall: 1 where every kernel sees all."""
+        return self.columns if self.sees == "column" else 1
+
+    @property
+    def inputs(self) -> int:
+        """Channels (or numbers) that one kernel sees."""
+        return self.seen // self.groups
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Of the whole tensor: (kernels, inputs, size, size) or (outputs, inputs)."""
+        shape = (self.outputs, self.inputs)
+        return (*shape, self.size, self.size) if isinstance(self.spec, Convolution) else shape
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return self.outputs * (self.inputs * self.size**2 + 1) if self.weighted else 0
+
+    @property
+    def neurons(self) -> int:
+        """Outputs per picture."""
+        return self.outputs * self.output_side**2
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one picture's forward pass, biases not counted."""
+        return self.neurons * self.inputs * self.size**2 if self.weighted else 0
+
+
+@lru_cache
+def shapes(net: Net, side: int = PATCH) -> tuple[Layer, ...]:
+    """Every layer in order with its shapes; FieldError names a layer that does not fit the one below."""
+    found: list[Layer] = []
+    shape = (3, side)
+    last = ""
+    for number, spec in enumerate(net.layers):
+        try:
+            out = spec.shape(shape, net.columns, net.classes)
+            _check_sight(spec, first=not any(layer.weighted for layer in found))
+        except FieldError as error:
+            raise error.under(f"net.{spec.name}") from None
+        after: list[str] = []
+        for follower in net.layers[number + 1 :]:
+            if isinstance(follower, (Convolution, Linear)):
+                break
+            after.append(follower.kind)
+        found.append(
+            Layer(
+                spec=spec,
+                columns=net.columns,
+                input_channels=shape[0],
+                input_side=shape[1],
+                outputs=out[0],
+                output_side=out[1],
+                after=tuple(after),
+            )
+        )
+        shape, last = out, spec.name
+    if net.layers and shape != (net.classes, 1):
+        text = f'gives {shape[0]}×{shape[1]}×{shape[1]} outputs: end the net with linear layers, neurons = "classes"'
+        raise FieldError("", text).under(f"net.{last}")
+    return tuple(found)
+
+
+def _check_sight(spec: Spec, *, first: bool) -> None:
+    """The first layer with weights sees the picture, and no other does."""
+    if isinstance(spec, (Convolution, Linear)):
+        if first and spec.sees == "column":
+            raise FieldError("sees", 'sees "column", and nothing stands below it: a first layer sees "picture"')
+        if not first and spec.sees == "picture":
+            raise FieldError("sees", 'sees "picture", and other layers stand below it: use "column" or "all"')
+
+
+def layers(net: Net) -> tuple[Layer, ...]:
+    """The layers with weights, in order."""
+    return tuple(layer for layer in shapes(net) if layer.weighted)

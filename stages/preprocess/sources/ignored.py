@@ -1,0 +1,42 @@
+"""What lies among people's pictures and is none of them: hidden files, and folders that systems keep for themselves.
+
+One rule for folders, tars and shards alike.
+"""
+
+from __future__ import annotations
+
+_SYSTEM_FOLDERS = frozenset(
+    {
+        # Synology
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "@tmp",
+        "@sharebin",
+        "@sharesnap",
+        # QNAP
+        "@recycle",
+        "@recently-snapshot",
+        "@transcode",
+        # Windows
+        "$recycle.bin",
+        "system volume information",
+        # Linux
+        "lost+found",
+        # macOS
+        "__macosx",
+        "network trash folder",
+        "temporary items",
+    }
+)
+"""In small letters: file servers do not all keep the case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file's or folder's own name says that it is none of the user's pictures."""
+    return (name.startswith(".") and name not in (".", "..")) or name.lower() in _SYSTEM_FOLDERS
+
+
+def is_hidden_path(path: str) -> bool:
+    """Whether any part of a path, '/' between the parts, is hidden."""
+    return any(map(is_hidden, path.split("/")))

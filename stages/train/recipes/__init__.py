@@ -1,1 +1,0 @@
-"""The recipes: one TOML file each, every value with where it comes from."""

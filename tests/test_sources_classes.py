@@ -1,0 +1,271 @@
+"""The class list is right, or the command refuses: folders, archives and shards have one order and one rule."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miniature import WNIDS, jpeg, tar_of
+
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import PictureError
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.sources import Sources, find_sources
+
+FORMS = ("folders", "tar", "tar of tars", "class tars", "shards")
+SYSTEM = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".Trash-1000")
+
+
+def sources_of(source: Path, **options: Any) -> Sources:
+    return find_sources(PreprocessConfig(source=source, out=Path("/nowhere/x.lmdb"), **options))
+
+
+def refused(source: Path, **options: Any) -> str:
+    with pytest.raises(PictureError) as caught:
+        sources_of(source, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def tree(root: Path, names: list[str]) -> Path:
+    for number, name in enumerate(names):
+        write(root / name, jpeg(number))
+    return root
+
+
+def in_form(form: str, root: Path, names: list[str]) -> Path:
+    """The pictures `class/file` of `names` in one of FORMS."""
+    pictures = [(name, jpeg(number)) for number, name in enumerate(names)]
+    if form == "folders":
+        return tree(root / "folders", names)
+    if form == "tar":
+        return write(root / "a.tar", tar_of(pictures))
+    if form == "shards":
+        files = []
+        for name, data in pictures:
+            key = name.replace("/", "_").partition(".")[0]
+            files += [(f"{key}.jpg", data), (f"{key}.cls", name.partition("/")[0].encode())]
+        return write(root / "a.tar", tar_of(files))
+    inner: dict[str, list[tuple[str, bytes]]] = {}
+    for name, data in pictures:
+        folder, _, file = name.partition("/")
+        inner.setdefault(folder, []).append((f"{folder}/{file}", data))
+    archives = [(f"{folder}.tar", tar_of(files)) for folder, files in inner.items()]
+    if form == "tar of tars":
+        return write(root / "a.tar", tar_of(archives))
+    for name, data in archives:
+        write(root / "tars" / name, data)
+    return root / "tars"
+
+
+# One order
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("width", [1, 4])
+def test_numbers_are_in_numeric_order_in_every_form(form: str, width: int, tmp_path: Path) -> None:
+    names = [f"{number:0{width}d}/a.jpg" for number in range(12)]
+    sources = sources_of(in_form(form, tmp_path, names))
+    assert sources.classes.names == tuple(map(str, range(12)))
+    numbers = [int(name.replace("_", "/").split("/")[0]) for name in sources.names]
+    assert sorted(numbers) == list(range(12))
+    assert list(sources.labels) == numbers
+    assert any("in numeric order: 0 to 11" in note for note in sources.notes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_that_are_not_all_numbers_are_in_text_order_in_every_form(form: str, tmp_path: Path) -> None:
+    sources = sources_of(in_form(form, tmp_path, [f"{name}/a.jpg" for name in ("0", "1", "10", "2", "cat")]))
+    assert sources.classes.names == ("0", "1", "10", "2", "cat")
+    assert not any("numeric" in note for note in sources.notes)
+
+
+@pytest.mark.parametrize("text", ["{name} {label}\n", "{name},{label}.0\n", "{name}\t{label:03d}\n"])
+def test_numbers_in_label_files_are_in_numeric_order(text: str, tmp_path: Path) -> None:
+    flat = tree(tmp_path / "flat", [f"{number}.jpg" for number in range(12)])
+    lines = "".join(text.format(name=f"{number}.jpg", label=number) for number in range(12))
+    sources = sources_of(flat, labels=write(tmp_path / "labels.txt", lines))
+    assert sources.classes.names == tuple(map(str, range(12)))
+    assert [int(name.split(".")[0]) for name in sources.names] == list(sources.labels)
+
+
+def test_a_number_that_is_no_index_is_said(tmp_path: Path) -> None:
+    sources = sources_of(in_form("folders", tmp_path, ["1/a.jpg", "2/a.jpg", "5/a.jpg"]))
+    assert any(note.endswith("index and name differ: class 1 has index 0") for note in sources.notes)
+
+
+def test_the_same_classes_written_otherwise_match(tmp_path: Path) -> None:
+    given = write(tmp_path / "classes.txt", "00\n01\n02\n")
+    sources = sources_of(in_form("folders", tmp_path, ["0/a.jpg", "2/a.jpg"]), classes=given, allow_missing=True)
+    assert (list(sources.labels), sources.classes.names) == ([0, 2], ("0", "1", "2"))
+    old = ClassList(("00", "01", "10"))
+    assert old.spelt(["0", "10", "001", "3"]) == {"0": "00", "10": "10", "001": "01", "3": "3"}
+
+
+@pytest.mark.parametrize("form", ["folders", "tar", "class tars"])
+def test_two_folders_of_one_number_are_refused(form: str, tmp_path: Path) -> None:
+    line = refused(in_form(form, tmp_path, ["0/a.jpg", "00/a.jpg", "1/a.jpg"]))
+    assert "the class folders '0' and '00' are the same number" in line
+
+
+def test_accents_written_in_two_ways_are_one_class(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    train = in_form("folders", tmp_path / "train", [f"{composed}/a.jpg", "bar/a.jpg"])
+    val = in_form("folders", tmp_path / "val", [f"{apart}/a.jpg", "bar/a.jpg"])
+    assert sources_of(train).classes == sources_of(val).classes
+    both = in_form("folders", tmp_path / "both", [f"{composed}/a.jpg", f"{apart}/b.jpg", "bar/a.jpg"])
+    assert "accents are written in two ways" in refused(both)
+
+
+def test_minus_one_is_no_label(tmp_path: Path) -> None:
+    names = ["0.jpg", "1.jpg", "2.jpg"]
+    flat = tree(tmp_path / "flat", names)
+    some = write(tmp_path / "some.txt", "0.jpg 0\n1.jpg -1\n2.jpg 1\n")
+    assert refused(flat, labels=some) == (
+        f"{flat}: 1 of 3 pictures have the label -1, which is none, such as 1.jpg: leave them out, or give --unlabelled"
+    )
+    every = write(tmp_path / "all.txt", "".join(f"{name} -1\n" for name in names))
+    sources = sources_of(flat, labels=every)
+    assert (list(sources.labels), len(sources.classes)) == ([-1] * 3, 0)
+    shard = tar_of([("a.jpg", jpeg(1)), ("a.cls", b"-1"), ("b.jpg", jpeg(2)), ("b.cls", b"0")])
+    assert "1 of 2 pictures have the label -1" in refused(write(tmp_path / "x.tar", shard))
+
+
+# --classes FILE
+
+
+def test_a_class_file_gives_the_order(tmp_path: Path) -> None:
+    folders = in_form("folders", tmp_path, ["cat/a.jpg", "dog/a.jpg", "ant/a.jpg"])
+    sources = sources_of(folders, classes=write(tmp_path / "classes.txt", "dog\ncat\nant\n"))
+    assert sources.classes.names == ("dog", "cat", "ant")
+    assert dict(zip(sources.names, sources.labels, strict=True)) == {"dog/a.jpg": 0, "cat/a.jpg": 1, "ant/a.jpg": 2}
+    assert any(note == f"classes in the order of {tmp_path / 'classes.txt'}: dog, cat, ant" for note in sources.notes)
+
+
+def test_a_class_file_may_give_words_or_indices(tmp_path: Path) -> None:
+    folders = in_form("folders", tmp_path, [f"{wnid}/a.jpg" for wnid in WNIDS[:2]])
+    words = write(tmp_path / "synset_words.txt", f"{WNIDS[0]} tench, Tinca tinca\n{WNIDS[1]}\tgoldfish\n")
+    sources = sources_of(folders, classes=words)
+    assert (sources.classes.names, sources.classes.words) == (WNIDS[:2], ("tench, Tinca tinca", "goldfish"))
+    folders = in_form("folders", tmp_path / "b", ["hot dog/a.jpg", "002.Cat/a.jpg"])
+    sources = sources_of(folders, classes=write(tmp_path / "classes.txt", "1 hot dog\n2 002.Cat\n"))
+    assert sources.classes.names == ("hot dog", "002.Cat")
+    plain = write(tmp_path / "plain.txt", "hot dog\n002.Cat\n")
+    assert sources_of(folders, classes=plain).classes.names == ("hot dog", "002.Cat")
+
+
+# What is none of the user's
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", SYSTEM)
+def test_system_folders_are_no_classes_and_hold_no_pictures(form: str, name: str, tmp_path: Path) -> None:
+    right = ["cat/a.jpg", "dog/b.jpg"]
+    expected = sources_of(in_form(form, tmp_path / "right", right))
+    junk = [f"cat/{name}/a.jpg/SYNOPHOTO_THUMB_M.jpg"]
+    if form in ("folders", "tar", "shards"):
+        junk.append(f"{name}/c.jpg")
+    if form == "shards":
+        files = [(f"cat_a.{kind}", content) for kind, content in (("jpg", jpeg(0)), ("cls", b"cat"))]
+        files += [(f"dog_b.{kind}", content) for kind, content in (("jpg", jpeg(1)), ("cls", b"dog"))]
+        found = sources_of(write(tmp_path / "wrong" / "a.tar", tar_of([*files, *((path, b"x") for path in junk)])))
+    else:
+        found = sources_of(in_form(form, tmp_path / "wrong", [*right, *junk]))
+    assert (found.names, list(found.labels), found.classes) == (expected.names, list(expected.labels), expected.classes)
+    assert found.ignored["hidden"] >= 1
+
+
+def test_an_empty_system_folder_stops_nothing(tmp_path: Path) -> None:
+    folders = in_form("folders", tmp_path, ["cat/a.jpg", "dog/b.jpg"])
+    for name in SYSTEM:
+        (folders / name).mkdir()
+    sources = sources_of(folders)
+    assert (sources.classes.names, sources.ignored) == (("cat", "dog"), {"hidden": len(SYSTEM)})
+
+
+@pytest.mark.parametrize("place", ["emu", "cat/more"])
+@pytest.mark.parametrize("target", ["nowhere", "emu"])
+def test_a_link_to_nothing_is_refused_where_a_folder_could_be(place: str, target: str, tmp_path: Path) -> None:
+    folders = in_form("folders", tmp_path, ["cat/a.jpg", "dog/b.jpg"])
+    link = folders / place
+    link.symlink_to(link if target == "emu" else target)
+    assert refused(folders).startswith(f"{link}: is a link to ")
+    link.unlink()
+    link.symlink_to(folders / "dog")
+    assert len(sources_of(folders).names) == 3
+
+
+def test_classes_that_look_like_none_are_named(tmp_path: Path) -> None:
+    names = ["BACKGROUND_Google", "unlabeled", "__unknown__", "backgammon", "cat"]
+    sources = sources_of(in_form("folders", tmp_path, [f"{name}/a.jpg" for name in names]))
+    assert len(sources.classes) == 5
+    note = next(note for note in sources.notes if note.startswith("LOOK LIKE NO CLASS"))
+    assert "BACKGROUND_Google (1), __unknown__ (1), unlabeled (1)" in note
+    assert "backgammon" not in note
+
+
+# Shards without labels
+
+
+def shards(root: Path, files: list[str], *, name: str = "im-{:06d}.tar", text: bool = False) -> Path:
+    for number in range(2):
+        part = [(file, jpeg(place)) for place, file in enumerate(files) if place % 2 == number]
+        part += [(f"{file.rpartition('.')[0]}.txt", b"a caption") for file, _ in part if text]
+        write(root / "shards" / name.format(number), tar_of(part))
+    return root / "shards"
+
+
+@pytest.mark.parametrize("name", ["im-{:06d}.tar", "train_images_{}.tar", "{:05d}.tar", "shard{:03d}.tar"])
+@pytest.mark.parametrize("text", [False, True])
+def test_shards_without_labels_are_no_classes(name: str, text: bool, tmp_path: Path) -> None:
+    folder = shards(tmp_path, [f"{number:04d}.jpg" for number in range(8)], name=name, text=text)
+    line = refused(folder)
+    assert line.startswith(f"{folder / name.format(0)}: 0000 has no .cls and no .json")
+    assert "give --labels FILE" in line
+    assert "--unlabelled" in line
+    assert len(sources_of(folder, unlabelled=True).names) == 8
+    labels = write(tmp_path / "labels.csv", "".join(f"{number:04d},{number % 2}\n" for number in range(8)))
+    assert list(sources_of(folder, labels=labels).labels) == [0, 1] * 4
+
+
+@pytest.mark.parametrize("key", ["{wnid}_{number}_{wnid}.JPEG", "{wnid}/{number}.jpg"])
+def test_wnids_in_front_of_every_key_are_the_classes(key: str, tmp_path: Path) -> None:
+    files = [key.format(wnid=WNIDS[number // 2], number=number) for number in range(8)]
+    sources = sources_of(shards(tmp_path, files, name="train_images_{}.tar"))
+    assert sources.classes.names == WNIDS[:4]
+    assert [WNIDS.index(name[:9]) for name in sources.names] == list(sources.labels)
+    one_without = shards(tmp_path / "b", [*files, "x.jpg"], name="train_images_{}.tar")
+    assert "x.jpg begins with no WNID" in refused(one_without)
+
+
+def test_archives_that_mix_classes_are_no_class_archives(tmp_path: Path) -> None:
+    mixed = [f"{WNIDS[number]}_{number}.JPEG" for number in range(4)]
+    folder = shards(tmp_path, mixed, name="part{}.tar")
+    assert "found those of 2 WNIDs" in refused(folder)
+    outer = write(tmp_path / "o.tar", tar_of([(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]))
+    assert "found those of 2 WNIDs" in refused(outer)
+    trees = tmp_path / "trees"
+    for name in ("one", "two"):
+        write(trees / f"{name}.tar", tar_of([("cat/a.jpg", jpeg(1)), ("dog/b.jpg", jpeg(2))]))
+    assert "found the folders cat, dog in more than one" in refused(trees)
+    splits = tmp_path / "splits"
+    for name in ("train", "val"):
+        write(splits / f"{name}.tar", tar_of([(f"{name}.jpg", jpeg(1))]))
+    assert "not of classes: give one, such as" in refused(splits)
+
+
+def test_class_archives_stay_class_archives(tmp_path: Path) -> None:
+    for number, name in enumerate(("cat", "dog")):
+        write(tmp_path / "tars" / f"{name}.tar", tar_of([("images/1.jpg", jpeg(number)), ("2.jpg", jpeg(number + 5))]))
+    assert sources_of(tmp_path / "tars").classes.names == ("cat", "dog")
+    for number in range(3):
+        write(tmp_path / "numbers" / f"{number}.tar", tar_of([(f"{number}/1.jpg", jpeg(number))]))
+    assert sources_of(tmp_path / "numbers").classes.names == ("0", "1", "2")
