@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY ?= $(VENV)/.ready
 ALEXNET ?= $(BIN)/alexnet
 
-.PHONY: help setup test test-all test-gpu lint types bench clean full-pipeline FORCE
+.PHONY: help setup lock test test-all test-gpu lint types bench clean full-pipeline
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,94 +81,36 @@ DEVICES ?= auto
 PRECISION ?= fp32
 CODEC ?= raw
 
-# An artifact's last file is written when all of it is there: that file is make's target.
-NUMBERS := $(shell seq 1 $(MEMBERS) 2>/dev/null)
-STORES := $(OUT)/train.lmdb/manifest.json $(OUT)/val.lmdb/manifest.json
-RUNS := $(NUMBERS:%=$(OUT)/runs/%/manifest.json)
-SCORES := $(NUMBERS:%=$(OUT)/scores/%.h5)
-ENSEMBLE := $(OUT)/ensemble/manifest.json
-
-# $(SETTINGS)/NAME holds the variables that an artifact was made with. Where they differ from today's, the artifact
-# gets FORCE as a prerequisite. They are compared while make reads this file and written only when the work is done, so
-# that `make -n`, `make -q` and a run that is stopped at once change nothing.
-SETTINGS := $(OUT)/.settings
-quote = '$(subst ','\'',$1)'
-# $(call changed,NAME,text): FORCE unless $(SETTINGS)/NAME begins with this line.
-changed = $(shell [ "$$(head -n 1 $(SETTINGS)/$1 2>/dev/null)" = $(call quote,$2) ] || echo FORCE)
-# $(call grown,NAME,folder): FORCE where the folder, or a class folder in it, changed after $(SETTINGS)/NAME was begun.
-grown = $(shell find -L $(call quote,$2)/ -maxdepth 1 -type d -newer $(SETTINGS)/$1 2>/dev/null | sed -n '1s/.*/FORCE/p')
-
+NUMBERS = $(shell seq 1 $(MEMBERS) 2>/dev/null)
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/sample)
-VAL := $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || echo val)
-SAMPLE := $(if $(DATA),,$(OUT)/sample/sample.json)
-STORE_SETTINGS = $(SOURCE) $(CODEC)
-RUN_SETTINGS := $(RECIPE) $(EPOCHS) $(PRECISION)
-RECIPE_FILE := $(wildcard src/alexnet_cli/recipes/$(RECIPE).toml)
-ENSEMBLE_SETTINGS := $(NUMBERS)
+quote = '$(subst ','\'',$1)'
+VAL = $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || echo val)
 
 ifneq ($(words $(OUT)),1)
 $(error OUT='$(OUT)': must be a path without blanks)
 endif
-ifneq ($(filter full-pipeline $(OUT)/%,$(MAKECMDGOALS)),)
-ifeq ($(NUMBERS),)
-$(error MEMBERS=$(MEMBERS): must be a number, 1 or more)
+
+# Each command compares its output with what it is asked for (--update): the same, and it does nothing; else it makes it
+# anew. A trained net is never deleted: an unfinished one goes on, and one of another recipe is refused.
+full-pipeline: $(READY)  ## preprocess, pca, train, eval, ensemble: only what is out of date, going on where it stopped
+	@$(ALEXNET) check $(if $(DATA),--data $(call quote,$(DATA))) --recipe $(call quote,$(RECIPE)) --members $(call quote,$(MEMBERS)) \
+	    $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) --devices $(call quote,$(DEVICES)) --precision $(call quote,$(PRECISION)) --codec $(call quote,$(CODEC))
+ifeq ($(DATA),)
+	$(ALEXNET) sample $(OUT)/sample --update
 endif
-ifneq ($(DATA),)
-ifneq ($(shell [ -d $(call quote,$(DATA)/train) ] && [ -d $(call quote,$(DATA)/$(VAL)) ] && echo yes),yes)
-$(error DATA=$(DATA): must hold the folders train/<class>/ and val/<class>/ (or validation/<class>/))
-endif
-endif
-endif
-
-# With -q there is nothing to say: a recipe here would make everything look out of date.
-full-pipeline: $(ENSEMBLE)  ## preprocess, pca, train, eval, ensemble: only what is out of date, going on where it stopped
-ifeq ($(findstring q,$(firstword x$(MAKEFLAGS))),)
-	@if [ -e $(SETTINGS)/shown ] && ! [ $(ENSEMBLE) -nt $(SETTINGS)/shown ]; then \
-	    echo "everything is up to date: $(OUT)/ensemble"; cat $(OUT)/ensemble/table.txt; \
-	else \
-	    touch $(SETTINGS)/shown; echo "done: $(OUT)/ensemble/table.txt, nets in $(OUT)/runs"; \
-	fi
-endif
-
-$(OUT)/sample/sample.json: | $(READY)
-	$(ALEXNET) sample $(OUT)/sample --overwrite
-
-# What is written while pictures are read must be noticed next time: the settings file's time is the start of the work.
-$(OUT)/train.lmdb/manifest.json: $(SAMPLE) $(call changed,train,$(STORE_SETTINGS)) $(call grown,train,$(SOURCE)/train) | $(READY)
-	@mkdir -p $(SETTINGS) && echo $(call quote,$(STORE_SETTINGS)) > $(SETTINGS)/train.begun
-	$(ALEXNET) preprocess $(call quote,$(SOURCE)/train) --out $(OUT)/train.lmdb --codec $(CODEC) --overwrite
-	@mv $(SETTINGS)/train.begun $(SETTINGS)/train && touch $@
-
-$(OUT)/val.lmdb/manifest.json: $(OUT)/train.lmdb/manifest.json $(call changed,val,$(STORE_SETTINGS)) \
-    $(call grown,val,$(SOURCE)/$(VAL)) | $(READY)
-	@mkdir -p $(SETTINGS) && echo $(call quote,$(STORE_SETTINGS)) > $(SETTINGS)/val.begun
-	$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb \
-	    --classes $(OUT)/train.lmdb --allow-missing --codec $(CODEC) --overwrite
-	@mv $(SETTINGS)/val.begun $(SETTINGS)/val && touch $@
-
-$(OUT)/stats.h5: $(OUT)/train.lmdb/manifest.json | $(READY)
-	$(ALEXNET) pca $(OUT)/train.lmdb --out $@ --overwrite
-	@touch $@
-
-# A run goes on (--resume) as long as what shapes it is the same: the variables, the recipe, the crops' digests. Otherwise
-# it is made anew. They are written before training here, since the run's folder is theirs from its first step.
-$(foreach i,$(NUMBERS),$(eval $(OUT)/runs/$(i)/manifest.json: $(call changed,run-$(i),$(RUN_SETTINGS))))
-$(RUNS): $(OUT)/runs/%/manifest.json: $(STORES) $(OUT)/stats.h5 $(RECIPE_FILE) | $(READY)
-	@mkdir -p $(SETTINGS); { echo $(call quote,$(RUN_SETTINGS)); grep -h '"digest"' $(STORES); \
-	    cat /dev/null $(RECIPE_FILE); } > $(SETTINGS)/run-$*.now; \
-	cmp -s $(SETTINGS)/run-$*.now $(SETTINGS)/run-$* || rm -rf $(OUT)/runs/$*; \
-	mv $(SETTINGS)/run-$*.now $(SETTINGS)/run-$*
-	[ -e $@ ] || $(ALEXNET) train $(OUT)/train.lmdb --val $(OUT)/val.lmdb --stats $(OUT)/stats.h5 --recipe $(RECIPE) \
-	    $(if $(EPOCHS),--epochs $(EPOCHS)) --devices $(DEVICES) --precision $(PRECISION) --seed $* --out $(OUT)/runs/$* --resume
-	@touch $@
-
-$(SCORES): $(OUT)/scores/%.h5: $(OUT)/runs/%/manifest.json $(OUT)/val.lmdb/manifest.json | $(READY)
-	$(ALEXNET) eval $(OUT)/runs/$* $(OUT)/val.lmdb --devices $(DEVICES) --precision $(PRECISION) --out $@ --overwrite
-	@touch $@
-
-$(ENSEMBLE): $(SCORES) $(call changed,ensemble,$(ENSEMBLE_SETTINGS)) | $(READY)
-	$(ALEXNET) ensemble $(SCORES) --crops $(OUT)/val.lmdb --out $(OUT)/ensemble --overwrite
-	@touch $@; echo $(ENSEMBLE_SETTINGS) > $(SETTINGS)/ensemble
+	$(ALEXNET) preprocess $(call quote,$(SOURCE)/train) --out $(OUT)/train.lmdb --codec $(CODEC) --update
+	$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb --classes $(OUT)/train.lmdb --allow-missing \
+	    --codec $(CODEC) --update
+	$(ALEXNET) pca $(OUT)/train.lmdb --out $(OUT)/stats.h5 --update
+	set -e; for seed in $(NUMBERS); do \
+	    $(ALEXNET) train $(OUT)/train.lmdb --val $(OUT)/val.lmdb --stats $(OUT)/stats.h5 --recipe $(RECIPE) \
+	        $(if $(EPOCHS),--epochs $(EPOCHS)) --devices $(DEVICES) --precision $(PRECISION) --seed $$seed \
+	        --out $(OUT)/runs/$$seed --update; \
+	    $(ALEXNET) eval $(OUT)/runs/$$seed $(OUT)/val.lmdb --devices $(DEVICES) --precision $(PRECISION) \
+	        --out $(OUT)/scores/$$seed.h5 --update; \
+	done
+	$(ALEXNET) ensemble $(NUMBERS:%=$(OUT)/scores/%.h5) --crops $(OUT)/val.lmdb --out $(OUT)/ensemble --update
+	@echo "everything is up to date: $(OUT)/ensemble/table.txt, nets in $(OUT)/runs"
 
 # ------------------------------------------------------------------------------------------------------ the contest entry
 

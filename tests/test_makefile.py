@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from stand_in import MAKEFILE, run_make, write_stand_in
 
-CASES = r"""    sample) mkdir -p "$out"/{train,val}/{a,b}; touch "$out/sample.json" ;;
-    preprocess) mkdir -p "$out"; digest=$( (echo "$*"; cd "$2"; find . | sort) | cksum)
-        echo "  \"digest\": \"$digest\"," > "$out/manifest.json" ;;
-    pca|eval) mkdir -p "$(dirname "$out")"; touch "$out" ;;
-    train) [[ "$*" == *--resume* ]] || exit 9; [ -e "$out/begun" ] && echo resumed >> "$LOG"
-        mkdir -p "$out"; touch "$out/manifest.json" ;;
-    ensemble) mkdir -p "$out"; echo "the table" > "$out/table.txt"; touch "$out/manifest.json" ;;
+CASES = r"""    sample) mkdir -p "$out"/{train,val} ;;
+    check) ;;
+    *) mkdir -p "$(dirname "$out")"; touch "$out.done" ;;
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
@@ -59,98 +57,59 @@ def kinds(lines: list[str]) -> list[str]:
     return names
 
 
-WHOLE = ["sample", "preprocess train", "preprocess val", "pca", "train 1", "eval 1", "train 2", "eval 2", "ensemble"]
+WHOLE = ["check", "sample", "preprocess train", "preprocess val", "pca"]
+WHOLE += ["train 1", "eval 1", "train 2", "eval 2", "ensemble"]
 
 
 def test_without_data_the_sample_goes_through_every_stage(project: Project) -> None:
     lines = project.make()
     assert kinds(lines) == WHOLE
-    assert lines[0] == "sample out/sample --overwrite"
-    assert lines[1] == "preprocess out/sample/train --out out/train.lmdb --codec raw --overwrite"
-    assert lines[2] == (
-        "preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb --allow-missing --codec raw --overwrite"
+    assert lines[0] == "check --recipe quickstart --members 2 --devices auto --precision fp32 --codec raw"
+    assert lines[1] == "sample out/sample --update"
+    assert lines[2] == "preprocess out/sample/train --out out/train.lmdb --codec raw --update"
+    assert lines[3] == (
+        "preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb --allow-missing --codec raw --update"
     )
     assert (
         "train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe quickstart --devices auto "
-        "--precision fp32 --seed 2 --out out/runs/2 --resume"
+        "--precision fp32 --seed 2 --out out/runs/2 --update"
     ) in lines
-    assert lines[-1] == "ensemble out/scores/1.h5 out/scores/2.h5 --crops out/val.lmdb --out out/ensemble --overwrite"
-
-
-def test_a_second_run_does_nothing_and_says_so(project: Project) -> None:
-    project.make()
-    assert project.make() == []
-    assert "everything is up to date: out/ensemble" in project.output
-    assert "the table" in project.output
-    assert project.run("-q", "full-pipeline").returncode == 0
+    assert lines[-1] == "ensemble out/scores/1.h5 out/scores/2.h5 --crops out/val.lmdb --out out/ensemble --update"
+    assert "everything is up to date: out/ensemble/table.txt" in project.output
 
 
 def test_the_variables_reach_the_commands(project: Project) -> None:
     words = ("RECIPE=paper", "EPOCHS=3", "MEMBERS=3", "DEVICES=cpu", "PRECISION=bf16", "CODEC=jpeg", "OUT=elsewhere")
     lines = project.make(*words)
+    assert lines[0] == "check --recipe paper --members 3 --epochs 3 --devices cpu --precision bf16 --codec jpeg"
     assert "train 3" in kinds(lines)
     train = next(line for line in lines if line.startswith("train"))
     assert "--recipe paper --epochs 3 --devices cpu --precision bf16 --seed 1 --out elsewhere/runs/1" in train
-    assert "--codec jpeg" in lines[1]
-    assert project.make(*words) == []
+    assert "--codec jpeg" in lines[2]
 
 
 @pytest.mark.parametrize(
-    ("stopped", "rest"),
+    ("failing", "ran"),
     [
-        ("preprocess*/val*", WHOLE[2:]),
-        ("pca*", WHOLE[3:]),
-        ("train*runs/1*", WHOLE[4:]),
-        ("eval*runs/1*", WHOLE[5:]),
-        ("train*runs/2*", WHOLE[6:]),
-        ("ensemble*", ["ensemble"]),
+        ("check*", WHOLE[:1]),
+        ("preprocess*/val*", WHOLE[:4]),
+        ("train*runs/1*", WHOLE[:6]),
+        ("eval*runs/1*", WHOLE[:7]),
+        ("ensemble*", WHOLE),
     ],
 )
-def test_an_interrupted_pipeline_goes_on_where_it_stopped(project: Project, stopped: str, rest: list[str]) -> None:
-    project.make(fail=stopped, code=2)
-    assert kinds([line for line in project.make() if line != "resumed"]) == rest
-    assert project.make() == []
+def test_a_command_that_fails_ends_the_pipeline(project: Project, failing: str, ran: list[str]) -> None:
+    lines = project.make(fail=failing, code=2)
+    assert kinds(lines) == ran
+    assert "everything is up to date" not in project.output
 
 
-def test_an_interrupted_training_is_resumed(project: Project) -> None:
-    project.make(fail="train*runs/2*", code=2)
-    lines = project.make()
-    assert lines[lines.index("resumed") - 1].endswith("--out out/runs/2 --resume")
-
-
-@pytest.mark.parametrize("change", ["RECIPE=paper", "EPOCHS=2"])
-def test_another_recipe_or_number_of_epochs_trains_anew_and_prepares_nothing(project: Project, change: str) -> None:
-    project.make()
-    (project.folder / "out/runs/1/begun").touch()
-    lines = project.make(change)
-    assert kinds(lines) == WHOLE[4:]
-    assert "resumed" not in lines, "what another recipe left must be gone"
-    assert project.make(change) == []
-    assert kinds(project.make()) == WHOLE[4:]
-
-
-def test_an_interrupted_training_with_another_recipe_starts_anew(project: Project) -> None:
-    project.make(fail="train*", code=2)
-    assert (project.folder / "out/runs/1/begun").exists()
-    assert "resumed" not in project.make("RECIPE=paper")
-
-
-def test_one_more_member_trains_that_member_alone(project: Project) -> None:
-    project.make()
-    assert kinds(project.make("MEMBERS=3")) == ["train 3", "eval 3", "ensemble"]
-    assert kinds(project.make("MEMBERS=1")) == ["ensemble"]
-
-
-def test_another_codec_makes_all_but_the_sample_anew(project: Project) -> None:
-    project.make()
-    assert kinds(project.make("CODEC=jpeg")) == WHOLE[1:]
-
-
-def test_a_dry_run_and_a_change_taken_back_leave_everything_up_to_date(project: Project) -> None:
-    project.make()
-    assert project.run("-n", "full-pipeline", "RECIPE=paper", "CODEC=jpeg").returncode == 0
-    assert project.run("-q", "full-pipeline", "RECIPE=paper").returncode == 1
-    assert project.make() == []
+def test_make_removes_and_keeps_account_of_nothing() -> None:
+    for name in ("Makefile", "contest.mk"):
+        text = (MAKEFILE.parent / name).read_text()
+        recipes = text[text.index("full-pipeline:") if name == "Makefile" else 0 :]
+        for word in ("rm -", "touch", "cmp", "$(eval", ".settings", "-nt ", "-newer", "mv "):
+            assert word not in recipes, f"{name}: {word}"
 
 
 @pytest.fixture
@@ -165,56 +124,80 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_data_of_ones_own_is_used_instead_of_the_sample(project: Project, pictures: Path) -> None:
     lines = project.make(f"DATA={pictures}")
-    assert kinds(lines) == WHOLE[1:]
-    assert lines[0].startswith(f"preprocess {pictures}/train --out out/train.lmdb")
-    assert lines[1].startswith(f"preprocess {pictures}/validation --out out/val.lmdb")
-    assert any("--recipe small" in line for line in lines)
-    assert project.make(f"DATA={pictures}") == []
+    assert kinds(lines) == [name for name in WHOLE if name != "sample"]
+    assert lines[0].startswith(f"check --data {pictures} --recipe small")
+    assert lines[1].startswith(f"preprocess {pictures}/train --out out/train.lmdb")
+    assert lines[2].startswith(f"preprocess {pictures}/validation --out out/val.lmdb")
 
 
-def _later(path: Path) -> None:
-    """As if the folder had changed just now; the file system's clock may tick too slowly for a test."""
-    stamp = path.stat().st_mtime + 5
-    os.utime(path, (stamp, stamp))
+# ------------------------------------------------------------------------------------------------ with the real command
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda folder: (folder / "train/cat/2.jpg").touch(), WHOLE[1:]),
-        (lambda folder: shutil.rmtree(folder / "train/dog"), WHOLE[1:]),
-        (lambda folder: (folder / "validation/dog/2.jpg").touch(), [*WHOLE[2:3], *WHOLE[4:]]),
-    ],
-    ids=["a picture added", "a class removed", "a validation picture added"],
-)
-def test_changed_pictures_are_noticed(
-    project: Project, pictures: Path, change: Callable[[Path], object], expected: list[str]
-) -> None:
-    project.make(f"DATA={pictures}")
-    change(pictures)
-    for folder in (pictures / "train", pictures / "train/cat", pictures / "validation/dog"):
-        if folder.stat().st_mtime > (project.folder / "out/.settings/val").stat().st_mtime:
-            _later(folder)
-    assert kinds(project.make(f"DATA={pictures}")) == expected
-
-
-def test_a_touched_folder_with_the_same_pictures_costs_no_training(project: Project, pictures: Path) -> None:
-    project.make(f"DATA={pictures}")
-    _later(pictures / "train/cat")
-    assert not any(line.startswith("train") for line in project.make(f"DATA={pictures}"))
+@pytest.fixture
+def real(project: Project) -> Project:
+    """The same with the real `alexnet`."""
+    program = project.folder / "alexnet"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m alexnet_cli "$@"\n')
+    return project
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("DATA=nowhere",), "DATA=nowhere: must hold the folders train/<class>/ and val/<class>/"),
-        (("MEMBERS=none",), "MEMBERS=none: must be a number, 1 or more"),
+        (("EPOCHS=abc",), "Invalid value for '--epochs'"),
+        (("MEMBERS=none",), "Invalid value for '--members'"),
+        (("MEMBERS=0",), "Invalid value for '--members'"),
+        (("PRECISION=fp16",), "--precision fp16: unknown"),
+        (("RECIPE=papre",), "there is no recipe 'papre'"),
+        (("DEVICES=cuda:96,97",), "this machine has"),
+        (("DEVICES=gpu",), "--devices gpu: not understood"),
+        (("CODEC=png",), "--codec png: is none of raw, jpeg"),
+        (("DATA=nowhere",), "nowhere: must hold the folders train/<class>/ and val/<class>/"),
         (("OUT=a b",), "must be a path without blanks"),
     ],
 )
-def test_a_wrong_variable_is_explained(project: Project, words: tuple[str, ...], message: str) -> None:
-    assert project.make(*words, code=2) == []
-    assert message in project.output
+def test_a_typo_in_any_variable_ends_at_once_with_everything_as_it_was(
+    real: Project, words: tuple[str, ...], message: str
+) -> None:
+    own = real.folder / "out/runs/1"
+    own.mkdir(parents=True)
+    (own / "manifest.json").write_text("{}")
+    before = sorted(real.folder.rglob("*"))
+    real.make(*words, code=2)
+    assert message in real.output
+    said = [line for line in real.output.splitlines() if not line.startswith("make")]
+    assert len(said) <= 1, real.output
+    assert [path for path in sorted(real.folder.rglob("*")) if path.name != "log"] == [
+        path for path in before if path.name != "log"
+    ]
+
+
+def write_pictures(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("val", 2)):
+        for name in ("cat", "dog"):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+
+
+@pytest.mark.slow
+def test_a_second_pipeline_does_nothing_says_so_and_is_quick(real: Project) -> None:
+    write_pictures(real.folder / "data")
+    words = ("DATA=data", "MEMBERS=1", "EPOCHS=1", "DEVICES=cpu")
+    real.make(*words)
+    outputs = [real.folder / "out" / name for name in ("train.lmdb", "val.lmdb", "stats.h5", "runs", "ensemble")]
+    files = [path for out in outputs for path in [out, *out.rglob("*")] if path.is_file()]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    start = time.perf_counter()
+    real.make(*words)
+    assert time.perf_counter() - start < 10
+    assert real.output.count("up to date") >= 7
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+    real.make(*words, "RECIPE=quickstart", code=2)
+    assert "out/runs/1: was trained by recipe small" in real.output
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
 
 
 def test_help_lists_every_target(project: Project) -> None:

@@ -25,7 +25,7 @@ from alexnet_cli.streams import finish_streams, prepare_streams
 
 STAGE_GROUP = "alexnet.stages"
 _ORDER = ("preprocess", "pca", "train", "eval", "ensemble")
-_BUILT_IN = ("sample", "recipe", "summary", "contest", "doctor")
+_BUILT_IN = ("sample", "recipe", "summary", "check", "contest", "doctor")
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALEXNET"}
 
 

@@ -10,9 +10,7 @@ import torch
 
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.memory import keep_freed_memory
-
-PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
-"""fp64 is for checks: sums in another order agree to 1e-12 in it."""
+from alexnet_cli.options import PRECISIONS
 
 
 def choose_devices(text: str) -> list[torch.device]:

@@ -8,6 +8,11 @@ from typing import Annotated
 
 from typer import Option
 
+from alexnet_cli.errors import UsageError
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+"""fp64 is for checks: sums in another order agree to 1e-12 in it."""
+
 Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
 Devices = Annotated[
     str,
@@ -54,7 +59,24 @@ class CommonOptions:
 
     overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
     """Replace an output that exists already."""
+    update: Annotated[
+        bool,
+        Option(
+            "--update",
+            help="Do nothing where the output was made from the same input and options; else make it, or make it anew.",
+        ),
+    ] = False
+    """Make the output only where it is absent, or was made from something else."""
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = False
     """No progress and no messages on stderr."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
     """Print the result as one JSON object on stdout, nothing else there."""
+
+    def __post_init__(self) -> None:
+        if self.update and self.overwrite:
+            raise UsageError("--update and --overwrite exclude each other: make what is out of date, or make it anyway")
+
+    @property
+    def replaces(self) -> bool:
+        """Whether an output that exists already may be replaced. A stage with --update has compared it by then."""
+        return self.overwrite or self.update

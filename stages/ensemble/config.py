@@ -75,6 +75,7 @@ class EnsembleConfig(CommonOptions):
     workers: Workers = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.views not in (1, 10):
             raise UsageError(f"--views {self.views}: must be 10 (corners, centre, mirror images) or 1 (centre)")
         self.normalised_weights()

@@ -13,29 +13,20 @@ import numpy as np
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.crops import CropStore, open_crops
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
+from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
+from alexnet_cli.artifacts.freshness import Request, is_current, read_any_manifest
+from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.ownership import ENSEMBLE, SUBMISSION, require_apart, require_output
 from alexnet_cli.artifacts.publish import publish_file, publish_folder, write_verified
 from alexnet_cli.artifacts.run_folder import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
 from alexnet_cli.artifacts.working import begin_work, only_writer, prepare_parent
 from alexnet_cli.console import Talk, percent, printable, printable_lines
-from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.evaluation import Scoring, score_to_file
-from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-from alexnet_cli.parallel.layout import Layout
 from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.distinct import require_distinct
 from alexnet_stages.ensemble.fit import Fit, fit_weights
 from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
-
-KIND = "ensemble"
-SCHEMA = 2
-SCORES = "scores.h5"
-MEMBERS = "members"
-HOLDOUT = "holdout"
-FIT = "fit.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +66,8 @@ class Result:
     equal_errors: dict[str, float | None] | None = None
     """The errors of equal weights on the same pictures, with --fit-weights."""
     submission: Path | None = None
+    up_to_date: bool = False
+    """Nothing was done: the ensemble there is of these members and options (--update)."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -88,6 +81,8 @@ class Result:
             result |= {"fit": self.fit.as_json(), "equal_weights": self.equal_errors}
         if self.submission is not None:
             result["submission"] = str(self.submission)
+        if self.up_to_date:
+            result["up_to_date"] = True
         return result
 
 
@@ -96,6 +91,9 @@ def run(config: EnsembleConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     _refuse_outputs(config)
     store = None if config.crops is None else open_crops(config.crops)
+    asked = made_from(config, store)
+    if config.update and (earlier := _up_to_date(config, asked, talk)):
+        return earlier
     holdout = None if config.fit_weights is None else _holdout(config, store)
     if config.submission is not None and store is not None:  # before hours of evaluation
         file_order(store.names)
@@ -114,9 +112,14 @@ def run(config: EnsembleConfig) -> Result:
             ids = devkit_ids(known, config.devkit, str(config.crops or config.members[0]))
             lines = submission_text(average, ids)
         table = _table(members, average, equal, fit)
-        _publish(config, work, members, average, table, fit)
+        written: dict[str, Any] = {"made_from": asked}
+        if lines is not None:
+            written["submission"] = digest_of([lines])
+        if equal is not None:
+            written["equal_weights"] = equal.errors()
+        _publish(config, work, members, average, table, fit, written)
         if config.submission is not None and lines is not None:
-            publish_file(config.submission, lines.encode(), SUBMISSION, overwrite=config.overwrite)
+            publish_file(config.submission, lines.encode(), SUBMISSION, overwrite=config.replaces)
             talk.say(f"{config.submission}: {len(average.names):,} lines, five devkit IDs each")
     listed = [member.as_json() for member in members]
     equal_errors = equal.errors() if equal else None
@@ -124,19 +127,101 @@ def run(config: EnsembleConfig) -> Result:
     return Result(config.out, len(average.names), listed, errors, table, fit, equal_errors, config.submission)
 
 
+def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]:
+    """What shapes an ensemble, for `--update`: each member's digest, the pictures, the weights, the submission's IDs.
+
+    A scores file counts by its own digest. A run counts by its checkpoint's, with the views and the precision that it
+    is evaluated in; the precision changes the numbers.
+    """
+    evaluated: dict[str, Any] = {}
+    members = []
+    for path in config.members:
+        if path.is_file():
+            members.append({"name": path.stem, "scores": read_scores_manifest(path).digest})
+        else:
+            evaluated = {"views": config.views, "precision": config.precision}
+            digest = read_checkpoint_manifest(find_checkpoint(path)[0]).digest
+            members.append({"name": path.name, "checkpoint": digest})
+    holdout = None if config.fit_weights is None else open_crops(config.fit_weights).digest
+    devkit = None if config.devkit is None else str(config.devkit)
+    return {
+        "members": members,
+        **evaluated,
+        "crops": None if store is None else store.digest,
+        "weights": config.normalised_weights() if holdout is None else "fitted",
+        "holdout": holdout,
+        "submission": None if config.submission is None else {"devkit": devkit, "ids": _ids_of(store)},
+    }
+
+
+def _ids_of(store: CropStore | None) -> str:
+    return digest_of([json.dumps(store.classes.ids if store else [])])
+
+
+def _up_to_date(config: EnsembleConfig, asked: dict[str, Any], talk: Talk) -> Result | None:
+    """The ensemble that is there, where it was made from the same; else None."""
+
+    def verify(path: Path) -> None:
+        manifest, _ = read_scores(path / SCORES)
+        text = None if config.submission is None else config.submission.read_text(encoding="utf-8")
+        if not all((path / name).is_file() for name in (TABLE, MEMBERS_FILE)):
+            raise ArtifactError(f"{path}: lacks {TABLE} or {MEMBERS_FILE}")
+        own = read_any_manifest(path, kind=KIND, schema=SCHEMA)
+        if own.digest != manifest.digest or (text is not None and own.details.get("submission") != digest_of([text])):
+            raise ArtifactError(f"{path}: its scores or its submission are not those that it was made with")
+
+    request = Request(kind=KIND, schema=SCHEMA, details={"made_from": asked})
+    if config.submission is not None and not config.submission.is_file():
+        return None
+    manifest = is_current(config.out, request, talk, verify=verify)
+    if manifest is None:
+        return None
+    return Result(
+        ensemble=config.out,
+        pictures=manifest.details["pictures"],
+        members=json.loads((config.out / MEMBERS_FILE).read_text(encoding="utf-8")),
+        errors=read_scores(config.out / SCORES)[1].errors(),
+        table=(config.out / TABLE).read_text(encoding="utf-8"),
+        fit=_fit_of(config.out) if asked["holdout"] else None,
+        equal_errors=manifest.details.get("equal_weights"),
+        submission=config.submission,
+        up_to_date=True,
+    )
+
+
+def _fit_of(folder: Path) -> Fit:
+    """The fit that an ensemble's folder records."""
+    values = json.loads((folder / FIT).read_text(encoding="utf-8"))
+    return Fit(
+        weights=tuple(values["weights"]),
+        pictures=values["pictures"],
+        equal=(values["equal_top1_error"], values["equal_top5_error"]),
+        fitted=(values["top1_error"], values["top5_error"]),
+        standard_error=values["standard_error"],
+        tried=values["tried"],
+    )
+
+
 def _refuse_outputs(config: EnsembleConfig) -> None:
     """UsageError where an output may not be written."""
     inputs: dict[str, Path | None] = {f"member {number}": path for number, path in enumerate(config.members, 1)}
     inputs |= {"--crops": config.crops, "--fit-weights": config.fit_weights, "--devkit": config.devkit}
-    require_output(config.out, ENSEMBLE, overwrite=config.overwrite, inputs=inputs)
+    require_output(config.out, ENSEMBLE, overwrite=config.replaces, inputs=inputs)
     if config.submission is not None:
-        require_output(config.submission, SUBMISSION, overwrite=config.overwrite, inputs=inputs)
+        require_output(config.submission, SUBMISSION, overwrite=config.replaces, inputs=inputs)
         require_apart(config.submission, {"the ensemble": config.out})
-        prepare_parent(config.submission)
+        if not config.update:
+            prepare_parent(config.submission)
 
 
 def _publish(
-    config: EnsembleConfig, work: Path, members: list[Member], average: Scores, table: str, fit: Fit | None
+    config: EnsembleConfig,
+    work: Path,
+    members: list[Member],
+    average: Scores,
+    table: str,
+    fit: Fit | None,
+    details: dict[str, Any],
 ) -> None:
     """Write the ensemble's files, its manifest last, and give the folder its name."""
     parents = {f"member {number}": member.manifest.digest for number, member in enumerate(members, 1)}
@@ -145,8 +230,8 @@ def _publish(
         parents["crops"] = crops
     options: dict[str, Any] = {"weights": [member.weight for member in members]}
     written = write_scores(work / SCORES, average, parents=parents, options=options, overwrite=True)
-    _write_json(work / "members.json", [member.as_json() for member in members])
-    write_verified(work / "table.txt", printable_lines(table).encode())
+    _write_json(work / MEMBERS_FILE, [member.as_json() for member in members])
+    write_verified(work / TABLE, printable_lines(table).encode())
     if fit is not None:
         _write_json(work / FIT, fit.as_json())
     else:
@@ -158,7 +243,7 @@ def _publish(
         digest=written.digest,
         options=options,
         parents=parents,
-        details={"pictures": len(average.names), **average.errors()},
+        details={"pictures": len(average.names), **average.errors(), **details},
     )
     write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
     publish_folder(work, config.out, ENSEMBLE)
@@ -241,6 +326,12 @@ def _scores_of(
                 shutil.copyfile(earlier, target)
             return read_scores(target)
     talk.say(f"{path}: {which}, on {store.path}")
+    # torch is loaded here, and not where all scores are there.
+    from alexnet_cli.devices import choose_devices
+    from alexnet_cli.evaluation import Scoring, score_to_file
+    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+    from alexnet_cli.parallel.layout import Layout
+
     devices, world = devices_of_ranks(choose_devices(config.devices))
     scoring = Scoring(
         checkpoint=checkpoint,

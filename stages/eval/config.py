@@ -32,5 +32,6 @@ class EvalConfig(CommonOptions):
     """Loader threads."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.views not in (1, 10):
             raise UsageError(f"--views {self.views}: must be 10 (corners, centre, mirror images) or 1 (centre)")

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.crops import open_crops
+from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
+from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.ownership import SCORES, require_output
 from alexnet_cli.artifacts.run_folder import find_checkpoint
-from alexnet_cli.artifacts.scores import read_scores
+from alexnet_cli.artifacts.scores import KIND, SCHEMA, read_scores
 from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import choose_devices
-from alexnet_cli.evaluation import Scoring, score_to_file
-from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-from alexnet_cli.parallel.layout import Layout
 from alexnet_stages.eval.config import EvalConfig
 
 
@@ -35,6 +33,8 @@ class Result:
     """Top-1 error by class name; empty without labels."""
     titles: dict[str, str]
     """What to call each class in a report, by its name: `n01440764 (tench)`."""
+    up_to_date: bool = False
+    """Nothing was done: the scores there are of this checkpoint on this store (--update)."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -45,6 +45,7 @@ class Result:
             "views": self.views,
             **self.errors,
             "class_errors": self.class_errors,
+            **({"up_to_date": True} if self.up_to_date else {}),
         }
 
 
@@ -52,34 +53,62 @@ def run(config: EvalConfig) -> Result:
     """Evaluate and write the scores; raises ArtifactError, ResourceError or UsageError."""
     talk = Talk(quiet=config.quiet)
     inputs = {"RUN": config.run, "CROPS": config.crops}
-    require_output(config.out, SCORES, overwrite=config.overwrite, inputs=inputs)
-    prepare_parent(config.out)
+    require_output(config.out, SCORES, overwrite=config.replaces, inputs=inputs)
     path, which = find_checkpoint(config.run)
     store = open_crops(config.crops)
+    if config.update and _up_to_date(config, path, store, talk):
+        return _result(config, which, up_to_date=True)
+    prepare_parent(config.out)
+    _score(config, path, which, store, talk)
+    return _result(config, which)
+
+
+def _up_to_date(config: EvalConfig, checkpoint: Path, store: CropStore, talk: Talk) -> bool:
+    """Whether the scores there are of this checkpoint on this store. The precision counts: it changes the numbers."""
+    asked = Request(
+        kind=KIND,
+        schema=SCHEMA,
+        options={"views": config.views, "precision": config.precision},
+        parents={"checkpoint": read_checkpoint_manifest(checkpoint).digest, "crops": store.digest},
+    )
+    return is_current(config.out, asked, talk, verify=read_scores) is not None
+
+
+def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+    # torch is loaded here, and not where there is nothing to do.
+    from alexnet_cli.devices import choose_devices
+    from alexnet_cli.evaluation import Scoring, score_to_file
+    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+    from alexnet_cli.parallel.layout import Layout
+
     devices, world = devices_of_ranks(choose_devices(config.devices))
     where = str(devices[0]) if world == 1 else f"{world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
     scoring = Scoring(
-        checkpoint=path,
+        checkpoint=checkpoint,
         crops=config.crops,
         out=config.out,
         views=config.views,
         precision=config.precision,
         batch_size=config.batch_size,
         threads=config.workers,
-        overwrite=config.overwrite,
+        overwrite=config.replaces,
         quiet=config.quiet,
     )
     run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+
+
+def _result(config: EvalConfig, which: str, *, up_to_date: bool = False) -> Result:
     manifest, scores = read_scores(config.out)
     return Result(
         scores=config.out,
         checkpoint=which,
-        pictures=len(store),
+        pictures=len(scores.names),
         views=manifest.details["views_averaged"],
         errors=scores.errors(),
         class_errors=scores.class_errors(),
         titles=_titles(scores.classes),
+        up_to_date=up_to_date,
     )
 
 

@@ -30,6 +30,7 @@ class PcaConfig(CommonOptions):
     timeout: Timeout = 300.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.workers < 0:
             raise UsageError(f"--workers {self.workers}: must be 0 (one for each core) or more")
         if self.out.is_dir():

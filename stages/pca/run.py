@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop, CropStore, open_crops
+from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.ownership import STATISTICS, require_output
-from alexnet_cli.artifacts.statistics import Statistics, write_statistics
+from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
 from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
@@ -98,6 +99,8 @@ class Result:
     digest: str
     statistics: Statistics
     seconds: float
+    up_to_date: bool = False
+    """Nothing was done: the statistics there are of this store (--update)."""
 
     def as_json(self) -> dict[str, Any]:
         """The `--json` object: the figures without the mean image, on the 0–255 scale."""
@@ -113,6 +116,7 @@ class Result:
             "seconds": self.seconds,
             "digest": self.digest,
             "out": str(self.out),
+            **({"up_to_date": True} if self.up_to_date else {}),
         }
 
 
@@ -122,8 +126,10 @@ def run(config: PcaConfig) -> Result:
     UsageError: the output exists. ArtifactError: the store is unfinished, damaged or empty. ResourceError: the output
     can't be written.
     """
-    require_output(config.out, STATISTICS, overwrite=config.overwrite, inputs={"CROPS": config.crops})
+    require_output(config.out, STATISTICS, overwrite=config.replaces, inputs={"CROPS": config.crops})
     store = open_crops(config.crops)
+    if config.update and (earlier := _up_to_date(config, store)):
+        return earlier
     if len(store) == 0:
         raise ArtifactError(f"{config.crops}: has no pictures: preprocess a folder that has some")
     prepare_parent(config.out)
@@ -137,6 +143,15 @@ def run(config: PcaConfig) -> Result:
     devices, world = devices_of_ranks(choose_devices(config.devices))
     result: Result = run_ranks(summarise, config, devices, Layout("data", world), timeout=config.timeout)
     return result
+
+
+def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
+    """What is there already, where it was made from this store; else None."""
+    asked = Request(kind=KIND, schema=SCHEMA, parents={"crops": store.digest})
+    manifest = is_current(config.out, asked, Talk(quiet=config.quiet), verify=read_statistics)
+    if manifest is None:
+        return None
+    return Result(config.out, manifest.digest, read_statistics(config.out)[1], 0.0, up_to_date=True)
 
 
 def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | None = None) -> Result:
@@ -153,7 +168,7 @@ def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | 
     digest = ""
     if rank == 0:
         manifest = write_statistics(
-            config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.overwrite
+            config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.replaces
         )
         digest = manifest.digest
     store.close()

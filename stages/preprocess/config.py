@@ -135,6 +135,7 @@ class PreprocessConfig(CommonOptions):
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
+        super().__post_init__()
         if self.filter not in FILTER_NAMES:
             raise UsageError(f"--filter {self.filter}: is none of {', '.join(FILTER_NAMES)}")
         if self.codec not in CODECS:

@@ -47,6 +47,8 @@ class Result:
     digest: str
     report: Mapping[str, Any]
     """The summary of the store's report."""
+    up_to_date: bool = False
+    """Nothing was done: the store there is of these pictures and options (--update)."""
     shards: Mapping[str, Any] = field(default_factory=dict)
     """With --shard: `shard`, `missing` (shards of the whole store), and where none is, `whole` (its report's summary)
     and `digest`."""
@@ -67,6 +69,7 @@ class Result:
             "pillow": self.pillow,
             "digest": self.digest,
             "report": self.report,
+            **({"up_to_date": True} if self.up_to_date else {}),
             **({"shards": self.shards} if self.shards else {}),
         }
 
@@ -79,9 +82,10 @@ class Result:
         if self.ignored:
             facts["other files"] = f"{sum(self.ignored.values()):,} ({kinds})"
         facts["size"] = size(self.bytes)
-        facts["time"] = f"{duration(self.seconds)}, {self.pictures_per_second:,.0f} pictures/s with {self.pillow}" + (
+        time_taken = f"{duration(self.seconds)}, {self.pictures_per_second:,.0f} pictures/s with {self.pillow}" + (
             f"; {self.continued:,} were done before" if self.continued else ""
         )
+        facts["time"] = "none: up to date" if self.up_to_date else time_taken
         facts["report"] = str(self.store / TEXT_FILE)
         return facts | self._about_shards()
 

@@ -13,10 +13,11 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import KIND, SCHEMA, CropStore, open_crops, open_piece
 from alexnet_cli.artifacts.crops_shards import (
     REPORT_FILE,
     SHARDED,
@@ -27,6 +28,7 @@ from alexnet_cli.artifacts.crops_shards import (
     shard_range,
 )
 from alexnet_cli.artifacts.crops_writer import CropWriter
+from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.ownership import CROPS, require_output
 from alexnet_cli.artifacts.working import only_writer, target_of
@@ -69,19 +71,24 @@ def run(config: PreprocessConfig) -> Result:
     out = shard_folder(config.out, shard.number, shard.of) if shard else config.out
     with _errors_in_one_line(out), ending_on_signals(_stopped):
         _refuse_output(config, out, shard)
+        found = _found(config, talk) if config.update else None
+        # Before the lock is taken: where there is nothing to do, many may ask at once.
+        if found and (earlier := _up_to_date(config, out, found, talk)):
+            about = _about_shards(config, shard, found.sources, found.elsewhere, talk) if shard else {}
+            return replace(earlier, shards=about)
         with only_writer(out):
-            everything = find_sources(config, talk)
+            found = found or _found(config, talk)
+            everything, elsewhere = found.sources, found.elsewhere
             _refuse_output(config, out, shard)
-            if shard and not config.overwrite:
+            if shard and not config.replaces:
                 require_plan(config.out, _common_plan(config, everything), but=shard.number)
-            elsewhere = _stores_to_compare(config)
             sources = _part(everything, shard, config)
             writer = CropWriter(out, _plan(config, everything, shard))
             with closing(writer):
                 continued = _announce(writer, sources, config, talk)
                 write_crops(writer, sources, _job(config), _workers(config), talk)
                 rejects = _require_good(writer, sources, config)
-                manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere)
+                manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere, found.request)
     seconds = time.perf_counter() - started
     if rejects:
         talk.warn(f"{out / REJECTS_FILE} lists {len(rejects):,} pictures that were left out")
@@ -100,6 +107,63 @@ def run(config: PreprocessConfig) -> Result:
         digest=manifest.digest,
         report=manifest.details["report"],
         shards=_about_shards(config, shard, everything, elsewhere, talk) if shard else {},
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The source's pictures, the stores to compare with, and what `--update` compares."""
+
+    sources: Sources
+    elsewhere: list[CropStore]
+    request: Request
+
+
+def _found(config: PreprocessConfig, talk: Talk) -> _Found:
+    """Index the source. The request: the options, the pictures' listing, the classes, the stores compared with.
+
+    The listing holds names, sizes and times of change: no picture is read. --allow-bad is no part of it: where more
+    pictures were left out than it allows, the store is made anew all the same.
+    """
+    sources, elsewhere = find_sources(config, talk), _stores_to_compare(config)
+    request = Request(
+        kind=KIND,
+        schema=SCHEMA,
+        options=_options(config),
+        parents={
+            "pictures": sources.fingerprint,
+            "classes": sources.classes.digest,
+            **{f"compared {number}": store.digest for number, store in enumerate(elsewhere, 1)},
+        },
+        details={"decoding": decoding()},
+    )
+    return _Found(sources, elsewhere, request)
+
+
+def _up_to_date(config: PreprocessConfig, out: Path, found: _Found, talk: Talk) -> Result | None:
+    """What is there already, where it was made from these pictures with these options; else None."""
+    manifest = is_current(out, found.request, talk, verify=open_piece)
+    if manifest is None:
+        return None
+    rejected = int(manifest.details["rejected"])
+    if rejected > config.allow_bad:
+        talk.say(f"{out}: is made anew ({rejected:,} pictures were left out, and --allow-bad is {config.allow_bad})")
+        return None
+    return Result(
+        store=out,
+        pictures=manifest.details["pictures"],
+        classes=manifest.details["classes"],
+        facts=manifest.details["report"]["facts"],
+        ignored=found.sources.ignored,
+        rejected=rejected,
+        bytes=sum(file.stat().st_size for file in out.iterdir()),
+        continued=0,
+        seconds=0.0,
+        pictures_per_second=0.0,
+        pillow=active_pillow(),
+        digest=manifest.digest,
+        report=manifest.details["report"],
+        up_to_date=True,
     )
 
 
@@ -148,7 +212,7 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
         )
     inputs = {"SOURCE": config.source, "--labels": config.labels, "--classes": config.classes}
     inputs |= {"--compare": config.compare}
-    require_output(out, CROPS, overwrite=config.overwrite, inputs=inputs)
+    require_output(out, CROPS, overwrite=config.replaces, inputs=inputs)
     if shard:
         _refuse_foreign_folder(config.out)
 
@@ -226,6 +290,7 @@ def _finish(
     shard: Shard | None,
     rejects: Rejects,
     elsewhere: Sequence[CropStore],
+    request: Request,
 ) -> Manifest:
     """Write the report, then the arrays and the manifest."""
     arrays = writer.arrays()
@@ -245,6 +310,7 @@ def _finish(
     details = {
         "rejected": len(rejects),
         **count_facts(arrays.facts),
+        **request.details,
         "source": str(sources.root),
         "pillow": active_pillow(),
         "readers": readers(),
@@ -252,7 +318,14 @@ def _finish(
     }
     if shard:
         details["shard"] = {"number": shard.number, "of": shard.of, "plan": _common_plan(config, everything)}
-    return writer.finish(sources.classes, codec=config.codec, options=_options(config), details=details, arrays=arrays)
+    return writer.finish(
+        sources.classes,
+        codec=config.codec,
+        options=_options(config),
+        parents=request.parents,
+        details=details,
+        arrays=arrays,
+    )
 
 
 def _common_plan(config: PreprocessConfig, everything: Sources) -> str:

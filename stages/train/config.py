@@ -93,8 +93,11 @@ class TrainConfig(CommonOptions):
     """Accept statistics that were not made from `crops`."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rate is not None and self.rate <= 0:
             raise UsageError(f"--rate {self.rate}: must be positive")
+        if self.update and self.resume:
+            raise UsageError("--update goes on where a run is unfinished: leave --resume out")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
         for text in self.set:

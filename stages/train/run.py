@@ -5,18 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_record
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.ownership import RUN, is_free, require_output
 from alexnet_cli.artifacts.publish import write_text
 from alexnet_cli.artifacts.run_folder import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
-from alexnet_cli.artifacts.statistics import Statistics, read_statistics
+from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.artifacts.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
@@ -25,32 +23,22 @@ from alexnet_cli.input.patches import input_transform
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
-from alexnet_cli.recipes.read import load_recipe
-from alexnet_cli.recipes.recipe import Recipe, differing
+from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
+from alexnet_stages.train.inputs import (
+    difference,
+    has_more_to_do,
+    open_statistics,
+    open_validation,
+    require_labelled,
+    resolve_recipe,
+)
+from alexnet_stages.train.result import Result
 from alexnet_stages.train.session import Session, Setting
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a training came to."""
-
-    run: Path
-    steps: int
-    best_epoch: int | None
-    top1_error: float | None
-    """Of the best checkpoint, centre view; None without validation pictures."""
-    top5_error: float | None
-    images_per_second: float
-    """Of the training steps alone."""
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {**asdict(self), "run": str(self.run)}
+from alexnet_stages.train.update import up_to_date
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +60,11 @@ def run(config: TrainConfig) -> Result:
     Raises UsageError, ArtifactError, ResourceError, TrainingError; StoppedBySignalError or InterruptedBySaveError
     after a signal, when all is saved.
     """
+    if config.update:
+        if earlier := up_to_date(config):
+            return earlier
+        # An unfinished run goes on, and a finished one where more epochs are asked for.
+        config = dataclasses.replace(config, update=False, resume=True)
     _refuse_output(config)
     inputs = check(config)
     devices, world = devices_of_ranks(choose_devices(config.devices))
@@ -105,15 +98,15 @@ def _refuse_output(config: TrainConfig) -> None:
 
 def check(config: TrainConfig) -> Inputs:
     """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
-    store = _labelled(open_crops(config.crops))
+    store = require_labelled(open_crops(config.crops))
     folder = RunFolder(config.out)
     origin = find_origin(config, folder)
     recipe = resolve_recipe(config, len(store.classes), origin)
     origin = plan(origin, recipe, store.classes)
     if recipe.training.cached_features:
         split(recipe)
-    val = _validation(config, recipe, store)
-    statistics, parents = _statistics(config, store)
+    val = open_validation(config, recipe, store)
+    statistics, parents = open_statistics(config, store)
     if val is not None:
         parents["validation"] = val.digest
     if origin is not None:
@@ -184,55 +177,10 @@ def _place_together(
     return checkpoint
 
 
-def resolve_recipe(config: TrainConfig, classes: int, origin: Origin | None = None) -> Recipe:
-    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
-
-    Where the recipe keeps the origin's net (`keep_net`), net and input are the origin's, and options override those.
-    """
-    recipe = load_recipe(config.recipe, config.set)
-    if recipe.training.keep_net and origin is not None and origin.recipe is not None:
-        recipe = load_recipe(config.recipe, config.set, kept=origin.recipe)
-    return recipe.with_options(
-        net={"classes": classes},
-        training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
-    )
-
-
-def _labelled(store: CropStore) -> CropStore:
-    if not store.labelled:
-        raise ArtifactError(f"{store.path}: has no labels (or no pictures), and training needs them")
-    return store
-
-
-def _validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> CropStore | None:
-    if config.val is None:
-        if recipe.training.schedule == "plateau":
-            raise UsageError(
-                f"recipe {recipe.name} lowers the rate by the validation error: give --val STORE, "
-                "or --set training.schedule=steps"
-            )
-        return None
-    val = _labelled(open_crops(config.val))
-    store.classes.require_same(val.classes, str(store.path), str(val.path))
-    return val
-
-
-def _statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
-    if config.stats is None:
-        raise UsageError(f"--stats is missing: make them with `alexnet pca {config.crops} --out stats.h5`")
-    manifest, statistics = read_statistics(config.stats)
-    if manifest.parents.get("crops") != store.digest and not config.allow_other_stats:
-        raise ArtifactError(
-            f"{config.stats}: are the statistics of another crop store than {config.crops}: make them with "
-            f"`alexnet pca {config.crops}`, or give --allow-other-stats"
-        )
-    return statistics, {"crops": store.digest, "statistics": manifest.digest}
-
-
 def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
     recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
-    record = {
+    about = {
         "recipe": recipe.to_dict(),
         "parents": parents,
         "seed": config.seed,
@@ -242,18 +190,22 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
         "stats": str(config.stats),
     }
     if origin is not None and origin.checkpoint is not None:
-        record["init_from"] = origin.record()
+        about["init_from"] = origin.record()
     recover(config.out)
     _refuse_output(config)
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     if not is_free(config.out) and config.resume:
         end_work(config.out)
         folder.sweep()
         newest = folder.newest()
         if newest is not None:
             checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
-            _require_same_work(config, recipe, parents, checkpoint)
-            if folder.finished and _has_more_to_do(recipe, checkpoint):
+            record = read_checkpoint_record(newest.path)
+            if what := difference(config, recipe, parents, record):
+                raise ArtifactError(
+                    f"{config.out}: {what}: give the same to go on, or --overwrite in place of --resume to start again"
+                )
+            if folder.finished and has_more_to_do(recipe, record):
                 folder.reopen()
                 write_text(folder.path / CONFIG, text)
                 checkpoint = read_checkpoint(newest.path, to_train=True)
@@ -263,30 +215,6 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
     folder.begin(text, replaces=config.overwrite and not is_free(config.out))
     return None
-
-
-def _require_same_work(config: TrainConfig, recipe: Recipe, parents: dict[str, str], checkpoint: Checkpoint) -> None:
-    """Refuse to continue a run under other options; only the number of epochs may change."""
-    before = checkpoint.recipe.with_options(training={"epochs": recipe.training.epochs})
-    was, now = before.to_dict(), recipe.to_dict()
-    for path, before_, now_ in differing(was, now):
-        if path.startswith(("net.", "input.", "training.")):
-            raise ArtifactError(
-                f"{config.out}: was trained with {path} = {before_}, not {now_}: "
-                "give the same options, or --overwrite in place of --resume"
-            )
-    if checkpoint.state["seed"] != config.seed:
-        raise ArtifactError(f"{config.out}: was started with --seed {checkpoint.state['seed']}, not {config.seed}")
-    for role, digest in parents.items():
-        if checkpoint.manifest.parents.get(role) != digest:
-            raise ArtifactError(f"{config.out}: was trained with another {role}: give the same, or --overwrite")
-
-
-def _has_more_to_do(recipe: Recipe, checkpoint: Checkpoint) -> bool:
-    """Whether more epochs are asked for than a finished run had, and its schedule did not end it."""
-    return (
-        checkpoint.manifest.details["epoch"] < recipe.training.epochs and not checkpoint.state["schedule"]["finished"]
-    )
 
 
 def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:

@@ -382,6 +382,7 @@ class Session:
                     "progress": asdict(self.progress),
                     "schedule": self.schedule.to_dict(),
                     "seed": self.setting.seed,
+                    "precision": self.setting.precision,
                 },
                 parents=self.setting.parents,
                 details=details,

@@ -9,11 +9,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, digest_of_file, read_folder_manifest
 from alexnet_cli.artifacts.ownership import CHECKPOINT
@@ -22,10 +20,13 @@ from alexnet_cli.artifacts.reading import steadily
 from alexnet_cli.artifacts.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
-from alexnet_cli.finite import not_finite
-from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alexnet_cli.input.patches import InputTransform
 
 KIND = "checkpoint"
 SCHEMA = 2
@@ -35,6 +36,16 @@ INPUT = "input.safetensors"
 CONFIG = "config.json"
 STATE = "state.json"
 _DIGESTED = (MODEL, MOMENTUM, INPUT, CONFIG, STATE)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointRecord:
+    """What a checkpoint says of itself, read without its tensors and without torch."""
+
+    path: Path
+    manifest: Manifest
+    recipe: Recipe
+    state: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +77,8 @@ def write_checkpoint(
     details: Mapping[str, Any],
 ) -> Manifest:
     """Publish a checkpoint folder; ResourceError where the disk won't have it."""
+    from safetensors.torch import save
+
     explained = {name: values for name, values in (("words", classes.words), ("ids", classes.ids)) if values}
     config = {"recipe": recipe.to_dict(), "classes": classes.names, **explained}
     try:
@@ -104,6 +117,10 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
 
 
 def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
+    from safetensors.torch import load_file
+
+    from alexnet_cli.input.patches import InputTransform
+
     manifest = read_checkpoint_manifest(path)
     wanted = [name for name in _DIGESTED if to_train or name != MOMENTUM]
     try:
@@ -137,6 +154,8 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
 
 def _require_numbers(checkpoint: Checkpoint) -> None:
     """ArtifactError where a tensor is of no floating type, the input's of another shape, or a number is not finite."""
+    from alexnet_cli.finite import not_finite
+
     path, transform = checkpoint.path, checkpoint.transform.tensors()
     mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
     if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
@@ -148,3 +167,18 @@ def _require_numbers(checkpoint: Checkpoint) -> None:
         if (name := not_finite(tensors)) is not None:
             what = f"the momentum of {name}" if tensors is checkpoint.momentum else f"its {name}"
             raise ArtifactError(f"{path}: {what} is not finite: the training failed; use an earlier checkpoint")
+
+
+def read_checkpoint_record(path: Path) -> CheckpointRecord:
+    """Recipe and state without the tensors; ArtifactError where the checkpoint is unfinished, foreign or damaged."""
+    manifest = read_checkpoint_manifest(path)
+    try:
+        for name in (CONFIG, STATE):
+            if digest_of_file(path / name) != manifest.details["files"][name]:
+                raise ArtifactError(f"{path / name}: is damaged: use another checkpoint of the run")
+        config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        return CheckpointRecord(path, manifest, Recipe.from_dict(config["recipe"]), state)
+    except OSError as error:
+        raise ArtifactError(f"{path}: is damaged ({error.strerror}): use another checkpoint of the run") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
+        raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None

@@ -201,6 +201,7 @@ class CropWriter:
         codec: str,
         options: Mapping[str, Any],
         details: Mapping[str, Any],
+        parents: Mapping[str, str] | None = None,
         arrays: Arrays | None = None,
     ) -> Manifest:
         """Write the arrays, the manifest last, and give the store its name."""
@@ -234,6 +235,7 @@ class CropWriter:
             schema=SCHEMA,
             digest=all_steps.content_digest(classes, codec),
             options=options,
+            parents=parents or {},
             details={
                 "pictures": self.records,
                 "classes": len(classes),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from alexnet_cli.commandline import command_from
 from alexnet_cli.commands.contest.config import ContestConfig
 from alexnet_cli.console import percent, print_facts, print_json, print_lines, print_table, size
@@ -9,7 +11,12 @@ from alexnet_cli.console import percent, print_facts, print_json, print_lines, p
 
 @command_from(ContestConfig)
 def command(config: ContestConfig) -> None:
-    """Show what `make contest` came to, beside the paper's table 2; with --dry-run the plan instead.
+    """The contest entry of 2012: show what it came to, beside the paper's table 2.
+
+    --update makes it first: crops, nets, scores and ensembles, one command
+    after the other, each only where its output is absent or out of date;
+    stopped or killed, the same command goes on. --dry-run shows the commands
+    and the plan instead. `make contest` is this command.
 
     The plan's hours follow from rates that are given, that finished nets had,
     or that are measured now: a few pictures through each stage.
@@ -18,8 +25,29 @@ def command(config: ContestConfig) -> None:
     """
     if config.dry_run:
         _show_plan(config)
-    else:
-        _show_results(config)
+        return
+    if config.update:
+        from alexnet_cli.commands.contest.make import make
+
+        make(config)
+        if config.only is not None:
+            return
+        _write_table(config)
+    _show_results(config)
+
+
+def _write_table(config: ContestConfig) -> None:
+    """The results as text in OUT/table.txt."""
+    from contextlib import redirect_stdout
+    from dataclasses import replace
+    from io import StringIO
+
+    from alexnet_cli.artifacts.publish import write_text
+
+    shown = StringIO()
+    with redirect_stdout(shown):
+        _show_results(replace(config, json=False))
+    write_text(config.out / "table.txt", shown.getvalue())
 
 
 def _show_results(config: ContestConfig) -> None:
@@ -49,6 +77,8 @@ def _show_plan(config: ContestConfig) -> None:
     if config.json:
         print_json(everything)
         return
+    for words in everything["commands"]:
+        print(shlex.join(["alexnet", *words]))
     rows = [
         (
             step.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,45 +21,81 @@ class ContestConfig:
 
     out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT", show_default=False)]
     """The folder that `make contest` writes, or would write."""
-    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan: each stage with hours and bytes.")] = False
-    """The plan in place of the results. Nothing is written in OUT."""
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print the commands, and the plan: each stage with hours and bytes.")
+    ] = False
+    """The commands and the plan in place of the results. Nothing is written in OUT."""
+    update: Annotated[
+        bool, Option("--update", help="Make what is absent or out of date, command by command; then show the results.")
+    ] = False
+    """Run the commands, each with --update."""
+    only: Annotated[
+        str | None,
+        Option("--only", help="With --update: this step and what it needs, such as 'train cnn-3'.", show_default=False),
+    ] = None
+    """A step's name."""
     data: Annotated[
         Path | None,
-        Option("--data", help="Plan: ILSVRC-2012; the decoding rate is measured on its pictures.", show_default=False),
+        Option(
+            "--data", help="ILSVRC-2012 as it ships, or any source of `alexnet preprocess --split`.", show_default=False
+        ),
     ] = None
-    """Where pictures for measuring come from; None: generated ones."""
+    """The plan's decoding rate is measured on its pictures; None: on generated ones."""
     fall2011: Annotated[
-        Path | None, Option("--fall2011", help="Plan: Fall 2011, for the conv6 nets.", show_default=False)
+        Path | None, Option("--fall2011", help="Fall 2011, for the conv6 nets.", show_default=False)
     ] = None
     """None: no conv6 nets, only the ensemble of five."""
-    test: Annotated[bool, Option("--test/--no-test", help="Plan: whether there are test pictures.")] = True
-    """Whether the test pictures are scored too."""
+    test: Annotated[
+        bool | None,
+        Option("--test/--no-test", help="Whether the test pictures are scored.", show_default="whether --data has any"),
+    ] = None
+    """Whether the test pictures are scored too; None: where there are any."""
     members: Annotated[int, Option("--members", help="Nets of five convolutions.", min=1)] = 5
     """How many nets of five convolutions."""
-    pretrained: Annotated[int, Option("--pretrained", help="Plan: pre-trainings.", min=1, max=2)] = 1
+    pretrained: Annotated[int, Option("--pretrained", help="Pre-trainings.", min=1, max=2)] = 1
     """How many pre-trainings the two fine-tuned nets start from."""
-    recipe: Annotated[str, Option("--recipe", help="Plan: of the nets of five convolutions.")] = "paper"
+    recipe: Annotated[str, Option("--recipe", help="Of the nets of five convolutions.")] = "paper"
     """Their recipe."""
-    pretrain_recipe: Annotated[str, Option("--pretrain-recipe", help="Plan: of the pre-training.")] = "conv6-pretrain"
+    pretrain_recipe: Annotated[str, Option("--pretrain-recipe", help="Of the pre-training.")] = "conv6-pretrain"
     """Its recipe."""
-    finetune_recipe: Annotated[str, Option("--finetune-recipe", help="Plan: of fine-tuning.")] = "conv6-finetune"
+    finetune_recipe: Annotated[str, Option("--finetune-recipe", help="Of fine-tuning.")] = "conv6-finetune"
     """Its recipe."""
-    epochs: Annotated[int | None, Option("--epochs", help="Plan.", min=1, show_default="the recipe's")] = None
+    epochs: Annotated[
+        int | None, Option("--epochs", help="In place of its recipe's.", min=1, show_default="the recipe's")
+    ] = None
     """Replaces the recipe's."""
     pretrain_epochs: Annotated[
-        int | None, Option("--pretrain-epochs", help="Plan.", min=1, show_default="the recipe's")
+        int | None, Option("--pretrain-epochs", help="In place of its recipe's.", min=1, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
     finetune_epochs: Annotated[
-        int | None, Option("--finetune-epochs", help="Plan.", min=1, show_default="the recipe's")
+        int | None, Option("--finetune-epochs", help="In place of its recipe's.", min=1, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
-    codec: Annotated[str, Option("--codec", help="Plan: of ILSVRC-2012's crops.", metavar="raw|jpeg")] = "raw"
+    codec: Annotated[str, Option("--codec", help="Of ILSVRC-2012's crops.", metavar="raw|jpeg")] = "raw"
     """How crops are stored."""
-    fall2011_codec: Annotated[
-        str, Option("--fall2011-codec", help="Plan: of Fall 2011's crops.", metavar="raw|jpeg")
-    ] = "jpeg"
+    fall2011_codec: Annotated[str, Option("--fall2011-codec", help="Of Fall 2011's crops.", metavar="raw|jpeg")] = (
+        "jpeg"
+    )
     """How crops are stored."""
+    expect: Annotated[
+        str, Option("--expect", help="Numbers that train's and val's crops must have; '' for other data.")
+    ] = "ilsvrc2012"
+    """Of `alexnet preprocess`."""
+    devkit: Annotated[
+        Path | None,
+        Option("--devkit", help="Devkit IDs for the submissions, where --data has none.", show_default=False),
+    ] = None
+    """Of `alexnet ensemble`."""
+    train_options: Annotated[
+        str | None,
+        Option("--train-options", help="More words for each `alexnet train`, such as '--compile'.", show_default=False),
+    ] = None
+    """Split as a shell would."""
+    preprocess_options: Annotated[
+        str | None, Option("--preprocess-options", help="More words for each `alexnet preprocess`.", show_default=False)
+    ] = None
+    """Split as a shell would."""
     devices: Devices = "auto"
     """Where the rates are measured."""
     precision: Precision = "fp32"
@@ -92,6 +129,18 @@ class ContestConfig:
     """No messages on stderr."""
 
     def __post_init__(self) -> None:
+        if self.update and self.dry_run:
+            raise UsageError("--update and --dry-run exclude each other: run the commands, or show them")
+        if self.only is not None and not (self.update or self.dry_run):
+            raise UsageError(f"--only {self.only}: is for --update and --dry-run")
+        for option, text in (
+            ("--train-options", self.train_options),
+            ("--preprocess-options", self.preprocess_options),
+        ):
+            try:
+                shlex.split(text or "")
+            except ValueError as error:
+                raise UsageError(f"{option} {text}: can't be split into words ({error})") from None
         for option, codec in (("--codec", self.codec), ("--fall2011-codec", self.fall2011_codec)):
             if codec not in ("raw", "jpeg"):
                 raise UsageError(f"{option} {codec}: is none of raw, jpeg")

@@ -13,8 +13,9 @@ from alexnet_cli.artifacts.crops import SCHEMA as CROPS_SCHEMA
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, read_folder_manifest
 from alexnet_cli.artifacts.run_folder import RunFolder
 from alexnet_cli.commands.contest.config import ContestConfig
+from alexnet_cli.commands.contest.graph import Step
+from alexnet_cli.commands.contest.make import chosen_steps
 from alexnet_cli.commands.contest.rates import Rate, Rates
-from alexnet_cli.commands.contest.results import FINETUNED_NETS
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe
@@ -58,7 +59,6 @@ def stages(config: ContestConfig, rates: Rates) -> list[Stage]:
 class _Plan:
     def __init__(self, config: ContestConfig, rates: Rates) -> None:
         self.config, self.rates, self.out = config, rates, config.out
-        self.splits = ("val", "test") if config.test else ("val",)
         self.counts: dict[str, int] = {}
         self.classes: dict[str, int] = {}
         for name, official in OFFICIAL.items():
@@ -71,31 +71,18 @@ class _Plan:
         return load_recipe(name).with_options(net={"classes": self.classes[store]}, training={"epochs": epochs})
 
     def stages(self) -> Iterator[Stage]:
-        config = self.config
-        sources = ("train", *self.splits, *(("fall2011",) if config.fall2011 else ()))
-        for name in sources:
-            codec = config.fall2011_codec if name == "fall2011" else config.codec
-            crop_bytes = RAW_BYTES if codec == "raw" else self.rates.jpeg_bytes
-            yield self._stage(
-                f"preprocess {name}",
-                name,
-                self.rates.decoded.per_second,
-                self.counts[name] * crop_bytes,
-                done=(self.out / "crops" / f"{name}.lmdb" / MANIFEST_FILE).is_file(),
-            )
-        for name in ("train", *(("fall2011",) if config.fall2011 else ())):
-            done = (self.out / "statistics" / f"{name}.h5").is_file()
-            yield self._stage(f"pca {name}", name, self.rates.read.per_second, STATISTICS_BYTES, done=done)
-        nets = [(f"cnn-{number}", self.paper, "train") for number in range(1, config.members + 1)]
-        if config.fall2011:
-            pretrain = self._recipe(config.pretrain_recipe, config.pretrain_epochs, "fall2011")
-            finetune = self._recipe(config.finetune_recipe, config.finetune_epochs, "train")
-            nets += [(f"pretrained-{number}", pretrain, "fall2011") for number in range(1, config.pretrained + 1)]
-            nets += [(f"finetuned-{number}", finetune, "train") for number in range(1, FINETUNED_NETS + 1)]
-        for net, recipe, store in nets:
-            yield self._training(net, recipe, store)
-        for split in self.splits:
-            yield from self._scoring([net for net, _, _ in nets if not net.startswith("pretrained")], split)
+        for step in chosen_steps(self.config):
+            yield getattr(self, f"_{step.kind}")(step)
+
+    def _preprocess(self, step: Step) -> Stage:
+        codec = self.config.fall2011_codec if step.store == "fall2011" else self.config.codec
+        size = self.counts[step.store] * (RAW_BYTES if codec == "raw" else self.rates.jpeg_bytes)
+        done = (step.out / MANIFEST_FILE).is_file()
+        return self._stage(step.label, step.store, self.rates.decoded.per_second, size, done=done)
+
+    def _pca(self, step: Step) -> Stage:
+        per_second = self.rates.read.per_second
+        return self._stage(step.label, step.store, per_second, STATISTICS_BYTES, done=step.out.is_file())
 
     def _stage(self, name: str, store: str, per_second: float, size: float, *, done: bool, passes: float = 1) -> Stage:
         pictures = self.counts[store]
@@ -109,38 +96,40 @@ class _Plan:
             done=done,
         )
 
-    def _training(self, net: str, recipe: Recipe, store: str) -> Stage:
+    def _train(self, step: Step) -> Stage:
         """At most the recipe's epochs, less those done; validation in the centre view after each epoch on ILSVRC."""
-        run = RunFolder(self.out / "nets" / net)
+        run, store = RunFolder(step.out), step.store
+        recipe = self._recipe(step.recipe, step.epochs, store)
         # Time goes with the multiply-adds: of conv6 nets, or of more classes.
         per_second = self.rates.trained.per_second * _multiply_adds(self.paper) / _multiply_adds(recipe)
         epochs = max(recipe.training.epochs - len(run.metrics()), 0)
         size = KEPT_CHECKPOINTS * 2 * 4 * sum(layer.parameters for layer in layers(recipe.net))
-        stage = self._stage(f"train {net}", store, per_second, size, done=run.finished, passes=epochs)
+        stage = self._stage(step.label, store, per_second, size, done=run.finished, passes=epochs)
         if stage.done or store != "train":
             return stage
         validation = epochs * self.counts["val"] / (VIEWS * self.rates.evaluated.per_second)
         return Stage(**{**asdict(stage), "seconds": stage.seconds + validation})
 
-    def _scoring(self, nets: list[str], split: str) -> Iterator[Stage]:
-        # Two arrays of float32 probabilities: ten views, and the centre.
-        size = 2 * 4 * self.counts[split] * self.classes["train"]
-        for net in nets:
-            done = (self.out / "scores" / split / f"{net}.h5").is_file()
-            yield self._stage(f"eval {net} {split}", split, self.rates.evaluated.per_second, size, done=done)
-        for count in (self.config.members, len(nets))[: 2 if self.config.fall2011 else 1]:
-            folder = self.out / "ensembles" / f"{count}-{split}"
-            done = (folder / MANIFEST_FILE).is_file()
-            # Averaging is reading scores: no pictures pass, and it takes minutes.
-            yield Stage(
-                name=f"ensemble {count}-{split}",
-                pictures=self.counts[split],
-                passes=0,
-                per_second=0.0,
-                seconds=0.0,
-                bytes=0.0 if done else size,
-                done=done,
-            )
+    def _scores_bytes(self, split: str) -> int:
+        """Two arrays of float32 probabilities: ten views, and the centre."""
+        return 2 * 4 * self.counts[split] * self.classes["train"]
+
+    def _eval(self, step: Step) -> Stage:
+        size, per_second = self._scores_bytes(step.store), self.rates.evaluated.per_second
+        return self._stage(step.label, step.store, per_second, size, done=step.out.is_file())
+
+    def _ensemble(self, step: Step) -> Stage:
+        """Averaging is reading scores: no pictures pass, and it takes minutes."""
+        done = (step.out / MANIFEST_FILE).is_file()
+        return Stage(
+            name=step.label,
+            pictures=self.counts[step.store],
+            passes=0,
+            per_second=0.0,
+            seconds=0.0,
+            bytes=0.0 if done else self._scores_bytes(step.store),
+            done=done,
+        )
 
 
 def _multiply_adds(recipe: Recipe) -> int:

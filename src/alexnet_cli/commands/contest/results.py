@@ -1,4 +1,4 @@
-"""What a contest folder came to, row by row beside the paper's table 2. The folder's layout is contest.mk's."""
+"""What a contest folder came to, row by row beside the paper's table 2. The folder's layout is graph.py's."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_cli.artifacts.ensemble import KIND as ENSEMBLE_KIND
+from alexnet_cli.artifacts.ensemble import SCHEMA as ENSEMBLE_SCHEMA
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.scores import read_scores_manifest
+from alexnet_cli.commands.contest.graph import CNN, FINETUNED, FINETUNED_NETS
 from alexnet_cli.console import percent
 from alexnet_cli.errors import ArtifactError
-
-CNN = "cnn"
-FINETUNED = "finetuned"
-FINETUNED_NETS = 2
-ENSEMBLE_KIND = "ensemble"
-ENSEMBLE_SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet_cli.commands.contest.config import ContestConfig
 from alexnet_cli.commands.contest.results import Row, nets, table
 from alexnet_cli.console import Talk, size
-from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
     from alexnet_cli.commands.contest.plan import Stage
@@ -27,12 +27,12 @@ def results(config: ContestConfig) -> tuple[list[Row], dict[str, Any]]:
 def plan(config: ContestConfig) -> tuple[list[Stage], Rates, dict[str, Any]]:
     """The stages, the rates that they were computed with, and all of it for `--json`."""
     # torch is for measuring; the results above do without it.
+    from alexnet_cli.commands.contest.make import chosen_steps, require_sources
     from alexnet_cli.commands.contest.plan import stages
     from alexnet_cli.commands.contest.rates import find_rates, free_bytes
 
-    for option, source in (("--data", config.data), ("--fall2011", config.fall2011)):
-        if source is not None and not source.exists():
-            raise UsageError(f"{option} {source}: there is no such file or folder: check the path")
+    require_sources(config)
+    commands = [[*step.words, "--update"] for step in chosen_steps(config)]
     talk = Talk(quiet=config.quiet)
     rates = find_rates(config, talk)
     steps = stages(config, rates)
@@ -40,4 +40,8 @@ def plan(config: ContestConfig) -> tuple[list[Stage], Rates, dict[str, Any]]:
     if needed > free:
         talk.warn(f"{config.out}: {size(needed)} needed, {size(free)} free: choose another OUT, or codec jpeg")
     total = {"seconds": sum(step.seconds for step in steps), "bytes": needed, "free_bytes": free}
-    return steps, rates, {"stages": [step.as_json() for step in steps], "rates": rates.as_json(), **total}
+    return (
+        steps,
+        rates,
+        {"stages": [step.as_json() for step in steps], "commands": commands, "rates": rates.as_json(), **total},
+    )

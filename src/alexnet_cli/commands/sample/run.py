@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ABOUT_FILE = "sample.json"
+SOURCE = "scikit-learn load_digits"
 VAL_EVERY = 5
 QUALITY = 92
 GREY_EVERY = 50
@@ -52,10 +53,13 @@ class Result:
     train: int
     val: int
     classes: int
+    up_to_date: bool = False
+    """Nothing was done: the sample is there (--update)."""
 
     def as_json(self) -> dict[str, Any]:
         """The `--json` object."""
-        return {"train": self.train, "val": self.val, "classes": self.classes, "out": str(self.out)}
+        counts = {"train": self.train, "val": self.val, "classes": self.classes, "out": str(self.out)}
+        return {**counts, **({"up_to_date": True} if self.up_to_date else {})}
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,20 @@ def run(config: SampleConfig) -> Result:
 
     UsageError: scikit-learn is missing, or the output exists. ResourceError: the output can't be written.
     """
-    images, digits = load_digits()
-    require_output(config.out, SAMPLE, overwrite=config.overwrite)
-    pictures = split(digits.tolist())
+    require_output(config.out, SAMPLE, overwrite=config.replaces)
     talk = Talk(quiet=config.quiet)
+    if config.update and (earlier := _up_to_date(config.out)):
+        talk.say(f"{config.out}: up to date")
+        return earlier
+    images, digits = load_digits()
+    pictures = split(digits.tolist())
     with only_writer(config.out):
         try:
             work = begin_work(config.out, SAMPLE.name)
             _write_tree(work, images, pictures, talk)
             train = sum(picture.split == "train" for picture in pictures)
             result = Result(config.out, train, len(pictures) - train, len(set(digits.tolist())))
-            about = {"source": "scikit-learn load_digits", "train": result.train, "val": result.val}
+            about = {"source": SOURCE, "train": result.train, "val": result.val, "classes": result.classes}
             (work / ABOUT_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
             os.sync()  # at once: 1,797 files synced one by one take ten times as long
             publish_folder(work, config.out, SAMPLE, synced=True)
@@ -95,6 +102,17 @@ def run(config: SampleConfig) -> Result:
             end_work(config.out)
             raise ResourceError(describe_os_error(error, config.out)) from error
     return result
+
+
+def _up_to_date(out: Path) -> Result | None:
+    """The sample that is there, where no picture of it is missing; else None. It is made from nothing but this file."""
+    try:
+        about = json.loads((out / ABOUT_FILE).read_text(encoding="utf-8"))
+        result = Result(out, about["train"], about["val"], about["classes"], up_to_date=True)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    there = [len(list((out / part).glob("*/*.JPEG"))) for part in ("train", "val")]
+    return result if there == [result.train, result.val] and about["source"] == SOURCE else None
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -1,0 +1,12 @@
+"""The ensemble folder's kind and files; README.md beside this file lists what is in them."""
+
+from __future__ import annotations
+
+KIND = "ensemble"
+SCHEMA = 2
+SCORES = "scores.h5"
+MEMBERS = "members"
+HOLDOUT = "holdout"
+FIT = "fit.json"
+MEMBERS_FILE = "members.json"
+TABLE = "table.txt"

@@ -1,0 +1,1 @@
+"""`alexnet check`: whether a pipeline's options can be meant, before any work."""

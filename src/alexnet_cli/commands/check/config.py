@@ -1,0 +1,34 @@
+"""Options of `alexnet check`: the Makefile's variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from alexnet_cli.options import Devices, Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """What the stages will be told."""
+
+    data: Annotated[
+        Path | None,
+        Option("--data", help="Pictures: it must hold train/ and val/ or validation/.", show_default=False),
+    ] = None
+    """None: the sample."""
+    recipe: Annotated[list[str], Option("--recipe", help="Of `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
+    """Recipes that must exist."""
+    epochs: Annotated[
+        int | None, Option("--epochs", help="Of `alexnet train`.", min=1, show_default="the recipe's")
+    ] = None
+    """Replaces the recipe's."""
+    members: Annotated[int, Option("--members", help="Nets in the ensemble.", min=1)] = 1
+    """Nets in the ensemble."""
+    devices: Devices = "auto"
+    precision: Precision = "fp32"
+    codec: Annotated[str, Option("--codec", help="Of `alexnet preprocess`.", metavar="raw|jpeg")] = "raw"
+    """How crops are stored."""

@@ -1,0 +1,104 @@
+"""What a training works from, opened and checked to belong together. No torch here: `--update` answers without it."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from alexnet_cli.artifacts.checkpoint import CheckpointRecord
+from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder
+from alexnet_cli.artifacts.statistics import Statistics, read_statistics
+from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe, differing
+from alexnet_stages.train.config import TrainConfig
+
+
+class HasRecipe(Protocol):
+    """What `resolve_recipe` needs to know of an origin."""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The origin's recipe."""
+
+
+def resolve_recipe(config: TrainConfig, classes: int, origin: HasRecipe | None = None) -> Recipe:
+    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
+
+    Where the recipe keeps the origin's net (`keep_net`), net and input are the origin's, and options override those.
+    """
+    recipe = load_recipe(config.recipe, config.set)
+    if recipe.training.keep_net and origin is not None and origin.recipe is not None:
+        recipe = load_recipe(config.recipe, config.set, kept=origin.recipe)
+    return recipe.with_options(
+        net={"classes": classes},
+        training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
+    )
+
+
+def require_labelled(store: CropStore) -> CropStore:
+    if not store.labelled:
+        raise ArtifactError(f"{store.path}: has no labels (or no pictures), and training needs them")
+    return store
+
+
+def open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> CropStore | None:
+    if config.val is None:
+        if recipe.training.schedule == "plateau":
+            raise UsageError(
+                f"recipe {recipe.name} lowers the rate by the validation error: give --val STORE, "
+                "or --set training.schedule=steps"
+            )
+        return None
+    val = require_labelled(open_crops(config.val))
+    store.classes.require_same(val.classes, str(store.path), str(val.path))
+    return val
+
+
+def open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
+    if config.stats is None:
+        raise UsageError(f"--stats is missing: make them with `alexnet pca {config.crops} --out stats.h5`")
+    manifest, statistics = read_statistics(config.stats)
+    if manifest.parents.get("crops") != store.digest and not config.allow_other_stats:
+        raise ArtifactError(
+            f"{config.stats}: are the statistics of another crop store than {config.crops}: make them with "
+            f"`alexnet pca {config.crops}`, or give --allow-other-stats"
+        )
+    return statistics, {"crops": store.digest, "statistics": manifest.digest}
+
+
+def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], before: CheckpointRecord) -> str | None:
+    """In what a run that is to go on was begun otherwise, in words; None where it may go on.
+
+    The number of epochs may change, and what is no part of the result: workers, devices, --parallel, --compile, how
+    often it is saved, what is shown.
+    """
+    was = before.recipe.with_options(training={"epochs": recipe.training.epochs}).to_dict()
+    now = recipe.to_dict()
+    for path, before_, now_ in differing(was, now):
+        if path.startswith(("net.", "input.", "training.")):
+            return f"was trained by recipe {was['name']} with {path} = {before_}, not {now_}"
+    if before.state["seed"] != config.seed:
+        return f"was started with --seed {before.state['seed']}, not {config.seed}"
+    precision = before.state.get("precision") or _recorded_precision(RunFolder(config.out))
+    if precision not in (None, config.precision):
+        return f"was trained with --precision {precision}, not {config.precision}"
+    for role, digest in parents.items():
+        if before.manifest.parents.get(role) != digest:
+            return f"was trained with another {role}"
+    return None
+
+
+def _recorded_precision(folder: RunFolder) -> str | None:
+    """What the run's config.json says, for checkpoints that don't say it themselves."""
+    try:
+        found = json.loads((folder.path / CONFIG).read_text(encoding="utf-8")).get("precision")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def has_more_to_do(recipe: Recipe, before: CheckpointRecord) -> bool:
+    """Whether more epochs are asked for than a finished run had, and its schedule did not end it."""
+    return before.manifest.details["epoch"] < recipe.training.epochs and not before.state["schedule"]["finished"]

@@ -1,0 +1,72 @@
+"""`alexnet train --update`: whether the run that is asked for is there. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_cli.artifacts.checkpoint import CheckpointRecord, read_checkpoint_manifest, read_checkpoint_record
+from alexnet_cli.artifacts.crops import open_crops
+from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.recipe import Recipe
+from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.inputs import (
+    difference,
+    has_more_to_do,
+    open_statistics,
+    open_validation,
+    require_labelled,
+    resolve_recipe,
+)
+from alexnet_stages.train.result import Result
+
+ORIGIN = "init-from"
+"""The origin's role among a run's parents."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The net that a recipe with `keep_net` keeps: the run's own is the origin's."""
+
+    recipe: Recipe | None
+
+
+def up_to_date(config: TrainConfig) -> Result | None:
+    """The result of a finished run that is what is asked for; None where there is something to train.
+
+    A run with more epochs than are asked for is up to date. UsageError where the run was begun otherwise: a trained net
+    is deleted by nothing but --overwrite. ArtifactError where the inputs do not belong together.
+    """
+    folder = RunFolder(config.out)
+    newest = folder.newest() if folder.path.exists() else None
+    if newest is None:
+        return None
+    before = read_checkpoint_record(newest.path)
+    store = require_labelled(open_crops(config.crops))
+    recipe = resolve_recipe(config, len(store.classes), _Kept(before.recipe))
+    val = open_validation(config, recipe, store)
+    _, parents = open_statistics(config, store)
+    if val is not None:
+        parents["validation"] = val.digest
+    what = difference(config, recipe, parents | _origin(config, before), before)
+    if what is None and set(before.manifest.parents) != set(parents | _origin(config, before)):
+        what = "was trained with other inputs (--val, --init-from)"
+    if what is not None:
+        raise UsageError(
+            f"{config.out}: {what}: choose another --out to keep it, or give --overwrite in place of --update"
+        )
+    if not folder.finished or has_more_to_do(recipe, before):
+        return None
+    Talk(quiet=config.quiet).say(f"{config.out}: up to date")
+    return Result(**{**folder.manifest().details, "run": config.out, "up_to_date": True})
+
+
+def _origin(config: TrainConfig, before: CheckpointRecord) -> dict[str, str]:
+    """The origin among the parents. One that is gone by now is not needed: the run has all of it."""
+    if config.init_from is None:
+        return {}
+    if not Path(config.init_from).exists():
+        return {name: digest for name, digest in before.manifest.parents.items() if name == ORIGIN}
+    return {ORIGIN: read_checkpoint_manifest(find_checkpoint(config.init_from)[0]).digest}
