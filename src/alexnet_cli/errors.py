@@ -59,6 +59,8 @@ class InterruptedBySaveError(AlexNetError):
     exit_code = 130
 
 
+THE_MACHINES = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors that say nothing of the file: the disk or the machine failed, and the next try may succeed."""
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

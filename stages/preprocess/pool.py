@@ -195,6 +195,8 @@ def _serve(connection: Connection, job: Job, ring: Any) -> None:
             start, pictures = connection.recv()
             try:
                 answer: Any = crop_chunk(pictures, job, memory[start : start + CHUNK * RECORD_BYTES])
+            except ResourceError as error:
+                answer = error
             except MemoryError:
                 answer = MemoryError()
             except Exception as error:

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from faults.server import Fault, Found, Outcome, Server
 from PIL import Image
 
-NARROW = (
-    "architecture.kernels=[4,8,8,8,8]",
-    "architecture.conv6_kernels=8",
-    "architecture.hidden=16",
-)
+from faults.server import Fault, Found, Outcome, Server
+
+NARROW = [
+    "net.conv1.kernels=4",
+    *(f"net.conv{number}.kernels=8" for number in range(2, 6)),
+    *(f"net.fc{number}.neurons=16" for number in (6, 7)),
+]
 """A whole AlexNet, only narrower: `--set` values."""
 NET = [word for option in NARROW for word in ("--set", option)]
 COLOURS = {"ant": (60, 190, 60), "bee": (190, 60, 60)}

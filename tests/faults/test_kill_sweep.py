@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+
 from faults.server import BEFORE, CHANGES, MIDDLE, WRITE, Fault, Found
 from faults.small_pipeline import MODES, STAGES, Case, Pipeline, figure
 
-QUICK_EVERY = 20
-"""Of the kill points of a stage, so many apart are tried in the quick part."""
+QUICK_POINTS = 4
+"""So many of a stage's kill points, evenly spread, are tried in the quick part."""
 QUICK = [("preprocess", "overwrite"), ("pca", "overwrite"), ("train", "overwrite"), ("eval", "overwrite")]
 QUICK += [("ensemble", "overwrite"), ("sample", "overwrite"), ("preprocess", "new"), ("ensemble", "new")]
 
@@ -49,19 +50,20 @@ def sweep(pipeline: Pipeline, case: Case, mode: str, points: Iterable[tuple[int,
     return tried, wrong
 
 
-def points_of(pipeline: Pipeline, case: Case, mode: str, every: int) -> list[tuple[int, int]]:
-    """(action, n): before each changing call, and in the middle of each write."""
+def points_of(pipeline: Pipeline, case: Case, mode: str, most: int | None) -> list[tuple[int, int]]:
+    """(action, n): before each changing call, and in the middle of each write; or `most` of these."""
     calls = pipeline.count(case, mode, CHANGES)
     writes = pipeline.count(case, mode, WRITE)
     points = [(BEFORE, at) for at in range(1, calls + 1)] + [(MIDDLE, at) for at in range(1, writes + 1)]
-    return points[every // 2 :: every] if every > 1 else points
+    every = 1 if most is None else max(1, len(points) // most)
+    return points[every // 2 :: every]
 
 
-def check(pipeline: Pipeline, stage: str, mode: str, every: int) -> None:
+def check(pipeline: Pipeline, stage: str, mode: str, most: int | None = None) -> None:
     case = pipeline.cases[stage]
     if mode == "update" and not pipeline.has_update:
         pytest.skip("the stages don't know --update")
-    points = points_of(pipeline, case, mode, every)
+    points = points_of(pipeline, case, mode, most)
     tried, wrong = sweep(pipeline, case, mode, points)
     figure("kill sweep", stage=stage, mode=mode, points=tried, wrong=len(wrong))
     assert tried >= len(points) // 2
@@ -72,7 +74,7 @@ def check(pipeline: Pipeline, stage: str, mode: str, every: int) -> None:
 def test_a_killed_stage_leaves_a_whole_artifact_and_succeeds_when_run_again(
     pipeline: Pipeline, stage: str, mode: str
 ) -> None:
-    check(pipeline, stage, mode, QUICK_EVERY if stage != "train" else 2 * QUICK_EVERY)
+    check(pipeline, stage, mode, QUICK_POINTS)
 
 
 @pytest.mark.slow
@@ -81,4 +83,4 @@ def test_a_killed_stage_leaves_a_whole_artifact_and_succeeds_when_run_again(
 def test_every_kill_of_a_stage_leaves_a_whole_artifact_and_it_succeeds_when_run_again(
     pipeline: Pipeline, stage: str, mode: str
 ) -> None:
-    check(pipeline, stage, mode, 1)
+    check(pipeline, stage, mode)

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, kind_of_manifest
-from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
+from alexnet_cli.errors import THE_MACHINES, ResourceError, UsageError, describe_os_error
 
 MARK = "alexnet-unfinished.json"
 """The file that an unfinished artifact of ours holds from its first moment."""
@@ -80,7 +80,9 @@ def manifest_kind(folder: Path) -> str | None:
     try:
         file = folder / MANIFEST_FILE
         return kind_of_manifest(file.read_bytes()) if file.is_file() else None
-    except OSError:
+    except OSError as error:
+        if error.errno in THE_MACHINES:
+            raise
         return None
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, overload
 
 from alexnet_cli.artifacts.manifest import digest_of
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import PictureError
+from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError, read_picture
 from alexnet_stages.preprocess.names import NameList
 
@@ -34,7 +34,7 @@ class Located(NamedTuple):
 
 
 def read_located(picture: Located) -> bytes:
-    """A picture's bytes; BadPictureError where they can't be had."""
+    """A picture's bytes; BadPictureError where they can't be had, ResourceError where the disk fails."""
     if picture.offset == WHOLE_FILE:
         return read_picture(picture.path)
     if picture.size > MAX_FILE_BYTES:
@@ -46,6 +46,8 @@ def read_located(picture: Located) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
+        if error.errno in THE_MACHINES:
+            raise ResourceError(describe_os_error(error, picture.path)) from None
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
     if len(data) != picture.size:
         raise BadPictureError(f"lies beyond the end of {picture.path}")

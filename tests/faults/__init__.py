@@ -1,0 +1,1 @@
+"""Faults tried from outside: kills, I/O errors, full disks, flipped bits, strangers' folders, stops, swaps."""
