@@ -267,15 +267,10 @@ def test_a_conv6_net_with_a_bottleneck_starts_from_five_convolutions_and_is_fine
     slow = ("--rate", "1e-9")
     assert shop.train("animals", "five", "--recipe", "source-2012", *slow, sets=("training.bias_rate=1e-9",)) == 0
     six = ("net.conv6.kernels=8",)
-    sets: tuple[str, ...] = (
-        *six,
-        "net.bottleneck.neurons=6",
-        "training.bias_rate=1e-9",
-        "training.layer_bias_rates={}",
-    )
-    sets += ("training.layer_rates={}", "training.changes=[]")
+    sets = (*six, "net.bottleneck.neurons=6", "training.bias_rate=1e-9", "training.layer_bias_rates={}")
+    rest = ("training.layer_rates={}", "training.changes=[]")
     words = ("--recipe", "conv6-pretrain", "--init-from", str(shop.path / "five"), *slow)
-    assert shop.train("large", "pretrained", *words, sets=sets) == 0
+    assert shop.train("large", "pretrained", *words, sets=(*sets, *rest)) == 0
     fates = shop.fates("pretrained")
     assert [layer for layer, (fate, _) in fates.items() if fate == "taken"] == list(CONVOLUTIONS)
     assert [layer for layer, (fate, _) in fates.items() if fate == "new"] == [
