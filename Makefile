@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY ?= $(VENV)/.ready
 ALEXNET ?= $(BIN)/alexnet
 
-.PHONY: help setup lock test test-all test-gpu lint types bench clean full-pipeline FORCE
+.PHONY: help setup test test-all test-gpu lint types bench clean full-pipeline FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock scripts/install.sh scripts/pill
 	scripts/pillow_simd.sh $(BIN)/python
 	@touch $@
 
+.PHONY: lock
 lock: setup  ## write requirements.lock anew, from what .venv has
 	@{ grep '^#' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable --exclude alexnet --exclude pillow \
 	    --exclude pillow-simd | sed -E '/^(nvidia|cuda|triton)/s/$$/ ; sys_platform == "linux"/'; } > requirements.lock.new
@@ -102,7 +103,7 @@ VAL := $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || e
 SAMPLE := $(if $(DATA),,$(OUT)/sample/sample.json)
 STORE_SETTINGS = $(SOURCE) $(CODEC)
 RUN_SETTINGS := $(RECIPE) $(EPOCHS) $(PRECISION)
-RECIPE_FILE := $(wildcard stages/train/recipes/$(RECIPE).toml)
+RECIPE_FILE := $(wildcard src/alexnet_cli/recipes/$(RECIPE).toml)
 ENSEMBLE_SETTINGS := $(NUMBERS)
 
 ifneq ($(words $(OUT)),1)

@@ -84,7 +84,7 @@ store = $(C)/crops/$1.lmdb/manifest.json
 net = $(C)/nets/$1/manifest.json
 
 TRAIN_WORDS = --devices $(DEVICES) --precision $(PRECISION) $(TRAIN_OPTIONS)
-recipe_file = $(wildcard stages/train/recipes/$1.toml)
+recipe_file = $(wildcard src/alexnet_cli/recipes/$1.toml)
 
 # With -q there is nothing to say; see full-pipeline.
 contest: $(C)/table.txt  ## the entry of 2012: five nets, conv6 nets pre-trained on Fall 2011, ensembles, the paper's table

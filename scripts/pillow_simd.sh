@@ -70,7 +70,18 @@ rm -rf "$trial"
 PYTHONPATH=$trial works >>"$log" 2>&1 || keep_pillow "the pillow-simd built here does not work (see $log)"
 rm -rf "$trial"
 
+# What the pillow-simd built here can't read (decoders.py says what), stock Pillow reads: it lies beside, under another name.
+site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+rm -rf "$site/alexnet_stock_pillow"
+"$python" -m pip install --quiet --no-deps --target "$site/alexnet_stock_pillow" 'pillow>=11' >>"$log" 2>&1 \
+    || keep_pillow "there is no stock Pillow for what pillow-simd can't read (see $log)"
+
+reads_all() {
+    "$python" -c 'import sys; from alexnet_cli.decoders import NEEDS, readers; sys.exit(not all(map(readers().get, NEEDS)))'
+}
+
 "$python" -m pip uninstall --quiet --yes pillow pillow-simd >/dev/null 2>&1 || true
 "$python" -m pip install --quiet --no-deps "$wheel"
 stand_in
-echo "pillow: $(basename "$wheel" | cut -d- -f1,2 | tr _ -) is in Pillow's place"
+reads_all >>"$log" 2>&1 || keep_pillow "pillow-simd and stock Pillow together do not read every format (see $log)"
+echo "pillow: $(basename "$wheel" | cut -d- -f1,2 | tr _ -) is in Pillow's place, stock Pillow beside it reads what it can't"

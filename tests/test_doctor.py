@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,6 +43,13 @@ def test_cores_memory_devices_and_disk_are_the_machines(tmp_path: Path) -> None:
     assert result.memory is None or result.memory > 1e8
     assert len(result.devices) == torch.cuda.device_count()
     assert result.disk_free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+
+
+def test_the_cuda_that_torch_was_built_for_is_told_without_importing_torch() -> None:
+    assert run(DoctorConfig()).cuda == torch.version.cuda
+    if not torch.cuda.is_available():
+        code = "import sys; from alexnet_cli.cli import main; main(['doctor']); assert 'torch' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_the_compiler_is_cxx_where_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

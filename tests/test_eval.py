@@ -72,11 +72,16 @@ def one_by_one(checkpoint: Path, store: CropStore) -> tuple[NDArray[np.float64],
     given = {name: tensor.double().numpy() for name, tensor in load_file(checkpoint / "input.safetensors").items()}
     centre, mean = [], []
     for index in range(len(store)):
-        crop = (store.read(index).astype(np.float64) - given["mean"]) * given["scale"]
+        crop, mean_image = store.read(index).astype(np.float64), given["mean"]
         said = []
         for row, column in ((16, 16), (0, 0), (0, 32), (32, 0), (32, 32)):
             patch = crop[row : row + 224, column : column + 224]
-            for seen in (patch, patch[:, ::-1]) if mirrored else (patch,):
+            own = mean_image[row : row + 224, column : column + 224]
+            # The source subtracts the mean's centre from whatever it sees, the paper's mean is mirrored with the patch.
+            at_centre, centre_mean = config["recipe"]["input"]["mean_at"] == "centre", mean_image[16:240, 16:240]
+            views = [patch - (centre_mean if at_centre else own)]
+            views += [patch[:, ::-1] - (centre_mean if at_centre else own[:, ::-1])] if mirrored else []
+            for seen in (given["scale"] * view for view in views):
                 with torch.no_grad():
                     logits = network(torch.from_numpy(seen.transpose(2, 0, 1)[None].copy())).numpy()[0]
                 powers = np.exp(logits - logits.max())

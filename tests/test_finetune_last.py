@@ -27,7 +27,7 @@ from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.randomness import cached_views_of, dropout_masks, order_of
 from alexnet_cli.recipes.read import load_recipe
-from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.recipes.recipe import Change, Recipe
 from alexnet_stages.train.cached_features import CachedSession, split, views_of
 
 MakeStore = Callable[..., CropStore]
@@ -160,7 +160,7 @@ def test_the_net_and_its_input_are_the_origins_and_the_statistics_the_runs_own(s
     tuned, origin = shop.newest("tuned"), shop.newest("origin")
     assert tuned.recipe.input == origin.recipe.input
     assert tuned.recipe.input.divisor == 64
-    assert tuned.recipe.net.layers[0].kernels == 4
+    assert tuned.recipe.to_dict()["net"]["conv1"]["kernels"] == 4
     mean = read_statistics(shop.stats)[1].mean_image
     torch.testing.assert_close(tuned.transform.mean, torch.from_numpy(mean).float())
 
@@ -265,7 +265,7 @@ def test_the_frozen_part_ends_below_the_first_layer_that_is_ever_trained() -> No
     assert frozen[-1].name == "conv5"
     # fc7 is frozen by its rate, and thaws in the third epoch.
     cold = {f"conv{number}": 0.0 for number in range(1, 6)} | {"fc6": 0.0, "fc7": 0.0}
-    thaw = Recipe.from_dict({"training": {"changes": [{"epoch": 3, "layers": {"fc7": 0.01}}]}}).training.changes
+    thaw = (Change(epoch=3, layers={"fc7": 0.01}),)
     _, rest = split(recipe_with(layer_rates=cold, changes=thaw))
     assert [layer.name for layer in rest] == ["fc7", "fc8"]
 
@@ -310,7 +310,7 @@ def test_features_that_the_disk_can_not_hold_are_refused_before_they_are_compute
     ("sets", "init", "words"),
     [
         ((), False, "recipe finetune-last starts from a trained net"),
-        (("training.cached_views=3",), True, "cached_views 3: use one of 1, 2, 5, 10"),
+        (("training.cached_views=3",), True, "cached_views is 3: use one of 1, 2, 5, 10"),
         (("training.trained=['conv5']",), True, "conv5 is trained: name the trained layers"),
     ],
 )

@@ -60,9 +60,9 @@ def test_every_command_has_the_same_three_files(folder: Path) -> None:
     assert {"config.py", "command.py", "run.py"} <= {path.name for path in folder.iterdir()}
 
 
-def test_there_are_the_five_stages_and_four_commands() -> None:
+def test_there_are_the_five_stages_and_five_commands() -> None:
     assert [path.name for path in STAGES] == ["ensemble", "eval", "pca", "preprocess", "train"]
-    assert [path.name for path in COMMANDS] == ["contest", "doctor", "sample", "summary"]
+    assert [path.name for path in COMMANDS] == ["contest", "doctor", "recipe", "sample", "summary"]
 
 
 def names_of_commands() -> list[str]:

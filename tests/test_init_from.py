@@ -166,10 +166,10 @@ def test_a_recipe_says_which_layers_are_taken_and_which_are_new_all_the_same(sho
             ("training.fresh=['conv9']",),
             True,
             2,
-            "training.fresh names 'conv9', and this net's layers are conv1, conv2",
+            "[training] fresh names 'conv9', and this net's layers with weights are conv1, conv2",
         ),
-        (("training.layer_rates={conv6=0.1}",), True, 2, "training.layer_rates names 'conv6'"),
-        (("training.layer_rates={conv1=-0.1}",), True, 2, "the rate of conv1 is -0.1: it must not be negative"),
+        (("training.layer_rates={conv6=0.1}",), True, 2, "[training] layer_rates names 'conv6'"),
+        (("training.layer_rates={conv1=-0.1}",), True, 2, "layer_rates.conv1 is -0.1: it must not be negative"),
         (
             ("training.take=['fc8']", "net.fc7.neurons=8"),
             True,
@@ -266,7 +266,9 @@ def test_a_conv6_net_with_a_bottleneck_starts_from_five_convolutions_and_is_fine
     shop.pictures("large", ("fig", "gnu", "hen", "ibis"))
     slow = ("--rate", "1e-9")
     assert shop.train("animals", "five", "--recipe", "source-2012", *slow, sets=("training.bias_rate=1e-9",)) == 0
-    sets = ("net.bottleneck.neurons=6", "training.bias_rate=1e-9", "training.layer_rates={}", "training.changes=[]")
+    six = ("net.conv6.kernels=8",)
+    sets = (*six, "net.bottleneck.neurons=6", "training.bias_rate=1e-9", "training.layer_bias_rates={}")
+    sets += ("training.layer_rates={}", "training.changes=[]")
     words = ("--recipe", "conv6-pretrain", "--init-from", str(shop.path / "five"), *slow)
     assert shop.train("large", "pretrained", *words, sets=sets) == 0
     fates = shop.fates("pretrained")
@@ -289,7 +291,7 @@ def test_a_conv6_net_with_a_bottleneck_starts_from_five_convolutions_and_is_fine
     torch.testing.assert_close(pretrained.model["conv6.bias"], torch.ones(16), rtol=0, atol=1e-6)
 
     tune = ("--recipe", "conv6-finetune", "--init-from", str(shop.path / "pretrained"))
-    assert shop.train("animals", "tuned", *tune) == 0
+    assert shop.train("animals", "tuned", *tune, sets=six) == 0
     fates = shop.fates("tuned")
     assert [layer for layer, (fate, _) in fates.items() if fate == "taken"] == [*CONVOLUTIONS, "conv6", "fc6", "fc7"]
     assert fates["fc8"] == ("new", "so the recipe says (fresh)")

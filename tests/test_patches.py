@@ -147,7 +147,7 @@ def test_a_gpus_way_of_cutting_gives_what_a_cpus_does(statistics: Statistics, di
     crops, draws = torch.from_numpy(some_crops(5)), some_draws(5)
     transform = input_transform(statistics, Input(divisor=divisor))
     shift = torch.from_numpy(draws.noise) * 0.1 @ transform.noise.T
-    arguments = (crops, draws.offsets, draws.flips, transform.mean, shift, transform.scale)
+    arguments = (crops, draws, transform, shift, transform.scale)
     each, together = patches_module._cut_each(*arguments), patches_module._cut_together(*arguments)
     torch.testing.assert_close(each, together, rtol=0, atol=2e-5 / divisor)
 
@@ -217,7 +217,7 @@ def test_views_have_no_noise_and_are_not_divided_for_it(statistics: Statistics) 
 
 def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None:
     transform = input_transform(statistics, Input(normalisation="channel"))
-    again = InputTransform(**transform.tensors())
+    again = InputTransform(**transform.tensors(), mean_at="patch")
     crops, draws = some_crops(3), some_draws(3)
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
 

@@ -23,8 +23,9 @@ from preprocessing import content, fails, preprocess, save, save_noise
 from alexnet_cli.artifacts.crops import CropStore, open_crops
 from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
+from alexnet_cli.decoders import active_pillow
 from alexnet_cli.errors import AlexNetError, PictureError
-from alexnet_cli.pictures import active_pillow, crop_of
+from alexnet_cli.pictures import crop_of
 from alexnet_stages.preprocess import pool
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import Located

@@ -224,6 +224,28 @@ def test_a_step_is_the_update_rule_with_the_gradient_of_the_mean_loss(bench: Ben
         torch.testing.assert_close(moved, velocity, rtol=1e-3, atol=2e-7, msg=name)
 
 
+def test_a_last_partial_mini_batch_is_trained_and_divided_by_its_own_size(bench: Bench) -> None:
+    """24 pictures are a mini-batch of 16 and one of 8; without `partial_batch` the 8 wait for the next epoch."""
+    rate, words = 0.002, ("--quiet", "--batch-size", 16, "--epochs", 1, "--checkpoint-minutes", 0)
+    assert bench(*words, "--rate", rate, "--set", "training.partial_batch=true") == 0
+    first = read_checkpoint(RunFolder(bench.out).checkpoint_path(1), to_train=True)
+    second = read_checkpoint(RunFolder(bench.out).checkpoint_path(2))
+    network = Network(first.recipe.net).double()
+    load_whole(network, first.model)
+    last = order_of(0, 1, len(bench.train))[16:]
+    patches = torch.from_numpy(patches_by_hand(bench, 1, 0.1, 64.0)[last])
+    functional.cross_entropy(network(patches), torch.from_numpy(bench.train.labels[last])).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in network.named_parameters():
+        before, gradient = first.model[name].double(), parameter.grad
+        assert gradient is not None
+        decay = 0.0005 if name.endswith("weight") else 0.0
+        velocity = 0.9 * -rate * first.momentum[name].double() - decay * rate * before - rate * gradient
+        torch.testing.assert_close(second.model[name].double() - before, velocity, rtol=1e-3, atol=2e-7, msg=name)
+    bench.out = bench.folder / "whole"
+    assert bench(*words) == 0
+    assert bench.last().manifest.details["step"] == 1
+
+
 def test_a_training_on_coloured_crops_learns_their_colours(bench: Bench, capsys: Capture) -> None:
     assert bench("--json", "--quiet", "--epochs", 8, "--rate", 0.003, "--set", "training.changes=[]") == 0
     result = json.loads(capsys.readouterr().out)

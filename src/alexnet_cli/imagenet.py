@@ -67,14 +67,17 @@ _CMYK = """
 DEFECTIVE: Mapping[str, str] = {"n02105855_2933": "PNG named .JPEG", **dict.fromkeys(_CMYK.split(), "CMYK")}
 """Name without folder and extension -> what is wrong with the file."""
 
-DEVKIT_NAME = re.compile(r"ILSVRC20\d\d_devkit.*?(\.tar\.gz|\.tgz|\.tar)?", re.IGNORECASE)
-"""What a devkit, or the folder made of it, is called."""
+DEVKIT_NAME = re.compile(
+    r"ILSVRC20\d\d_devkit(?!.*\.(md5|sha\d*|asc|sig|torrent|part|crdownload|aria2)$).*", re.IGNORECASE
+)
+"""What a devkit, or the folder made of it, is called; not its checksum, or half of its download."""
 
 _META = "meta.mat"
 _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
 _ID_FIELD = re.compile(r"ILSVRC20\d\d_ID")
 _MOST_BYTES = 1 << 26
 _MOST_ARCHIVE_BYTES = 1 << 30
+_MOST_DIGITS = 9
 """Of one of the devkit's files, unpacked: the real ones have under 1 MB."""
 
 
@@ -173,7 +176,7 @@ def parse_ids(path: Path, text: str, known: Mapping[int, int]) -> list[int]:
         word = line.strip()
         if not word:
             continue
-        if not word.isdecimal() or int(word) not in known:
+        if not word.isdecimal() or len(word) > _MOST_DIGITS or int(word) not in known:
             raise PictureError(
                 f"{path}, line {number}: expected a devkit ID, one of {len(known):,} from {min(known)} to "
                 f"{max(known)}, found {word[:40]!r}"

@@ -2,6 +2,8 @@
 
     crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
 
+Which decoder reads which format: decoders.py; what no decoder is trusted with: untrusted.py.
+
 Scaling and cutting are one Pillow `resize` whose box is the picture's central square, so that a 1×60000 picture never
 becomes a 256×15360000 one. Works with Pillow and with pillow-simd in its place.
 """
@@ -14,16 +16,16 @@ import os
 import re
 import stat
 import warnings
-import zlib
 from functools import cache
-from importlib import metadata
+from typing import Any
 
 import numpy as np
-import PIL
 from PIL import Image
 
 from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop
+from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
+from alexnet_cli.untrusted import damage_of
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -46,6 +48,7 @@ EXTENSIONS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "JPEG2000": (".jp2", ".j2k", ".jpx", ".j2c"),
     "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 PICTURE_EXTENSIONS = frozenset(extension for names in EXTENSIONS.values() for extension in names)
 
@@ -57,15 +60,6 @@ MAX_FILE_BYTES = 1 << 30
 # the crop: with 3 the result is within rounding of the full decode for photographs (tests/test_pictures.py).
 _DRAFT_GAP = 3
 
-# Formats that a Pillow may lack (pillow-simd is built with the libraries that the machine has), or that all lack.
-_MARKS = (
-    ("WebP", 8, b"WEBP"),
-    ("AVIF", 4, b"ftypavif"),
-    ("HEIC", 4, b"ftyphei"),
-    ("HEIF", 4, b"ftypmif1"),
-    ("JPEG 2000", 4, b"jP  "),
-)
-
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -76,6 +70,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG = 0x0112
+_BITS_TAG, _SAMPLES_TAG, _PLANAR_TAG, _COLOUR_MAP_TAG = 258, 277, 284, 320
 
 
 class Facts(enum.IntFlag):
@@ -98,19 +93,6 @@ class Facts(enum.IntFlag):
 
 class BadPictureError(PictureError):
     """One picture that can't become a crop. Its text is the reason alone, without the file's name."""
-
-
-def active_pillow() -> str:
-    """Which Pillow is imported, with its version: "pillow 13.0.0" or "pillow-simd 12.1.1.post0"."""
-    version = PIL.__version__
-    for name in ("pillow-simd", "pillow"):
-        try:
-            installed = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        if installed == version:
-            return f"{name} {version}"
-    return f"pillow {version}"
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
@@ -152,12 +134,36 @@ def crop_image(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            with _opened(data) as image:
                 return _crop(image, data, name, filter, exif_rotation)
         except (BadPictureError, MemoryError):
             raise
         except Exception as error:  # decoders raise anything at all over broken files
             raise BadPictureError(_reason(data, error)) from None
+
+
+def _opened(data: bytes) -> Any:
+    """The picture, opened by whoever reads its format."""
+    kind = kind_of(data)
+    if kind == HEIF:
+        return _heif(data)
+    reader = reader_of(kind) if kind in NEEDS else active()
+    if reader is None:
+        called = {"JPEG2000": "JPEG 2000", "WEBP": "WebP"}.get(kind or "", kind)
+        raise BadPictureError(f"is {called}, which {active_pillow()} as built here does not read: convert it")
+    if reason := damage_of(data, kind, trusted=reader.reads(kind) if kind in NEEDS else True):
+        raise BadPictureError(reason)
+    return reader.image.open(io.BytesIO(data), formats=_formats(reader))
+
+
+def _heif(data: bytes) -> Any:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise BadPictureError("is HEIC: install what reads it, pip install 'alexnet[heif]', or convert it") from None
+    image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()
+    image.format = HEIF
+    return image
 
 
 def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation: bool) -> tuple[Image.Image, Facts]:
@@ -166,8 +172,8 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadPictureError(_too_large())
-    if kind == "PNG":
-        _check_png(data)
+    if kind == "TIFF":
+        _refuse_planes(image)
     if min(width, height) < SIDE:
         facts |= Facts.SMALL
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
@@ -181,6 +187,8 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
     turn = _orientation(image)
     extent = _draft(image, kind, filter)
     image.load()
+    if kind == "TIFF" and image.mode == "P":
+        _mend_colour_map(image)
     # Pillow turns TIFFs upright while it loads them, other formats never.
     turned = kind == "TIFF" and turn in _UPRIGHT
     if turned:
@@ -195,18 +203,23 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
             crop = crop.transpose(_UPRIGHT[turn])
         elif turned and not exif_rotation:
             crop = crop.transpose(_UPRIGHT[{6: 8, 8: 6}.get(turn, turn)])
+    if not isinstance(crop, Image.Image):  # of the Pillow beside the active one
+        crop = Image.fromarray(np.asarray(crop))
     return crop, facts | conversion
 
 
-def _check_png(data: bytes) -> None:
-    """BadPictureError where a PNG's pixels fail their checksum. Pillow does not look, and may show black instead."""
-    start = 8
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(data[start : start + 4])
-        checked = data[start + 4 : start + 8] == b"IDAT" and end + 4 <= len(data)
-        if checked and zlib.crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
-            raise BadPictureError("is damaged: its pixels fail their checksum")
-        start = end + 4
+def _refuse_planes(image: Any) -> None:
+    """BadPictureError for a TIFF of 16-bit planes one after the other: Pillow makes noise of it."""
+    tags = image.tag_v2
+    if tags.get(_PLANAR_TAG) == 2 and max(tags.get(_BITS_TAG, (8,))) > 8 and tags.get(_SAMPLES_TAG, 1) > 1:
+        raise BadPictureError("is a TIFF of 16-bit planes, which Pillow misreads: convert it to interleaved pixels")
+
+
+def _mend_colour_map(image: Any) -> None:
+    """Some programs write a TIFF's colour map with 8 bits where 16 are due: Pillow makes black of it."""
+    colours = np.array(image.tag_v2.get(_COLOUR_MAP_TAG, (0,)))
+    if colours.max() < 256 and len(colours) % 3 == 0:
+        image.putpalette(colours.reshape(3, -1).T.astype(np.uint8).tobytes())
 
 
 def _orientation(image: Image.Image) -> int:
@@ -263,6 +276,8 @@ def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16 bits to 8: 65535 becomes 255, so divided by 257 and rounded; a transparent value becomes alpha."""
     values = np.asarray(image).astype(np.int64)
+    if image.format == "TIFF" and image.mode == "I":  # whatever the values: a rule that pictures' content can't change
+        raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
     if values.min() < 0 or values.max() > 65535:
         raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
     grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
@@ -273,12 +288,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
+    manager = colour_manager()
+    if manager is None:
+        raise BadPictureError(f"has Lab colours, which {active_pillow()} as built here does not convert: convert it")
+    if type(image).__module__.split(".")[0] != manager.package:
+        image = manager.image.frombytes("LAB", image.size, image.tobytes())
+    ImageCms = manager.module("ImageCms")  # noqa: N806
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
     assert converted is not None
-    return converted
+    return converted  # type: ignore[no-any-return]
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -292,10 +311,10 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    """The formats of EXTENSIONS that this Pillow knows."""
-    Image.init()
-    return tuple(name for name in EXTENSIONS if name in Image.OPEN)
+def _formats(reader: Decoder) -> tuple[str, ...]:
+    """The formats of EXTENSIONS that a Pillow knows."""
+    reader.image.init()
+    return tuple(name for name in EXTENSIONS if name in reader.image.OPEN)
 
 
 def _too_large() -> str:
@@ -306,18 +325,16 @@ def _reason(data: bytes, error: Exception) -> str:
     """Why a picture was rejected, in one line that is the same on every machine."""
     if not data:
         return "is empty"
-    if isinstance(error, Image.DecompressionBombError):
+    reader = (reader_of(kind) if (kind := kind_of(data)) in NEEDS else active()) or active()
+    if isinstance(error, reader.image.DecompressionBombError):
         return _too_large()
-    if isinstance(error, PIL.UnidentifiedImageError):
+    if isinstance(error, reader.image.UnidentifiedImageError):
         if re.match(
             rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE
         ):
             return "is a web page or XML, no picture"
         if not any(data):
             return "holds only zero bytes"
-        for name, start, mark in _MARKS:
-            if data[start:].startswith(mark):
-                return f"is {name}, which {active_pillow()} as built here does not read: convert it"
         return "is no picture of a known format"
     text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
     if "truncated" in text.lower():

@@ -13,15 +13,20 @@ def command(config: PreprocessConfig) -> None:
     """Make a crop store of pictures: scale the shorter side to 256, cut out the central 256×256.
 
     SOURCE may be any of these; the command finds out which. Archives are not extracted.
-      class folders      their names, sorted, are the classes 0, 1, …
+      class folders      their names, sorted, are the classes 0, 1, …; in numeric
+                         order where all are numbers
       pictures           a folder of them, with --labels or --unlabelled
       ILSVRC2012_*.tar   train, val or test, or the folder that holds them
                          (--split); labels from the devkit beside, or --labels
       Kaggle's CLS-LOC   any folder of it, with --split
       class tars         a folder of one tar for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
-    It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and counts
-    and ignores other files.
+    It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and HEIC
+    with the extra "heif"; `alexnet doctor` says what reads each format. It counts
+    and ignores other files, hidden ones, and the folders of file servers (@eaDir,
+    $RECYCLE.BIN …). It puts transparent pictures on white, takes the first frame
+    of an animation, scales 16 bits to 8, and ignores colour profiles. It rejects
+    32-bit pixels.
 
     If the command is stopped or killed, run it again: it goes on where it was.
     The store's bytes depend neither on that nor on the number of workers.

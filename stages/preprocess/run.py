@@ -31,6 +31,7 @@ from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.ownership import CROPS, require_output
 from alexnet_cli.artifacts.working import only_writer, target_of
 from alexnet_cli.console import Talk
+from alexnet_cli.decoders import active_pillow, decoding, readers
 from alexnet_cli.errors import (
     ArtifactError,
     PictureError,
@@ -40,7 +41,6 @@ from alexnet_cli.errors import (
     describe_os_error,
 )
 from alexnet_cli.imagenet import is_devkit
-from alexnet_cli.pictures import active_pillow
 from alexnet_cli.signals import ending_on_signals
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
@@ -111,7 +111,7 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
         "pictures": everything.fingerprint,
         "classes": everything.classes.digest,
         "step": STEP,
-        "pillow": active_pillow(),
+        "decoding": decoding(),
         **({"shard": str(shard)} if shard else {}),
     }
 
@@ -247,6 +247,7 @@ def _finish(
         **count_facts(arrays.facts),
         "source": str(sources.root),
         "pillow": active_pillow(),
+        "readers": readers(),
         "report": report["summary"],
     }
     if shard:
@@ -257,7 +258,7 @@ def _finish(
 def _common_plan(config: PreprocessConfig, everything: Sources) -> str:
     """What all shards of a store have in common. Not when files were changed: machines may have copies of their own."""
     listed = digest_of(f"{name}\0{label}" for name, label in zip(everything.names, everything.labels, strict=True))
-    return digest_of([json.dumps(_options(config)), active_pillow(), everything.classes.digest, listed])
+    return digest_of([json.dumps(_options(config)), decoding(), everything.classes.digest, listed])
 
 
 def _about_shards(

@@ -96,7 +96,9 @@ def run(config: TrainConfig) -> Result:
 
 def _refuse_output(config: TrainConfig) -> None:
     """UsageError where the run may not be written. Ranks that a launcher starts again go on with what is there."""
-    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats, "--init-from": config.init_from}
+    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats}
+    if not config.resume:  # a run that goes on has taken its first values already
+        reads["--init-from"] = config.init_from
     goes_on = config.resume or restarted()
     require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=goes_on)
 
@@ -242,8 +244,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
     if origin is not None and origin.checkpoint is not None:
         record["init_from"] = origin.record()
     recover(config.out)
-    reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats, "--init-from": config.init_from}
-    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=config.resume)
+    _refuse_output(config)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     if not is_free(config.out) and config.resume:
         end_work(config.out)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from faults.server import Server, build_shim
 from faults.small_pipeline import Pipeline
 

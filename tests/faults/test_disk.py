@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from faults.server import Server
 from faults.small_pipeline import STAGES, Pipeline, figure
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from faults.server import Server
 from faults.small_pipeline import Pipeline, figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from faults.server import FULL, IO_ERROR, READ, SYNC, WRITE, Fault, Outcome
 from faults.small_pipeline import STAGES, Case, Pipeline, figure
 

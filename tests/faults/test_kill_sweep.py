@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+
 from faults.server import BEFORE, CHANGES, MIDDLE, WRITE, Fault, Found
 from faults.small_pipeline import MODES, STAGES, Case, Pipeline, figure
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from faults.server import BEFORE, CHANGES, READ, SIGNAL, Fault
 from faults.small_pipeline import NAMES, Pipeline, figure, weights_of
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from faults.server import Found, Server
 from faults.small_pipeline import Pipeline, figure
 

@@ -29,14 +29,13 @@ from alexnet_cli import errors
 from alexnet_cli.errors import (
     AlexNetError,
     InterruptedBySaveError,
-    ResourceError,
     StoppedBySignalError,
     TrainingError,
     UsageError,
 )
 from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
-from alexnet_cli.parallel.selftest import MARK, require_true_copies
+from alexnet_cli.parallel.selftest import BrokenCopiesError, require_true_copies
 from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
 from alexnet_cli.signals import ENDING, EndedBySignalError, ending_on_signals, handling
 from alexnet_cli.streams import prepare_streams
@@ -118,7 +117,7 @@ def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
     except (StoppedBySignalError, InterruptedBySaveError):
         raise
     except AlexNetError as error:
-        watch.fail(str(error), error.exit_code, by_peer=False)
+        watch.fail(str(error), error.exit_code, by_peer=False, error=type(error).__name__)
         raise
     except Exception as error:
         by_peer = _broken_collective(error)
@@ -166,8 +165,8 @@ def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
 def _launch(work: Work, config: Any, team: Team) -> Any:
     try:
         return _launch_once(work, config, team)
-    except ResourceError as error:
-        if MARK not in str(error) or os.environ.get("NCCL_P2P_DISABLE") == "1":
+    except BrokenCopiesError:
+        if os.environ.get("NCCL_P2P_DISABLE") == "1":
             raise
     print("warning: copies between these GPUs are broken: going through host memory", file=sys.stderr, flush=True)
     os.environ["NCCL_P2P_DISABLE"] = "1"
@@ -331,8 +330,8 @@ def _records(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def _own_error(folder: Path) -> AlexNetError | None:
     """An error for people that a rank ended with: one line of its own that says all."""
     for record in _records(folder)["error"]:
-        if not record["cause"].startswith("failed at"):
-            return _error_of(record["code"], record["cause"])
+        if record["error"]:
+            return _error_of(record["error"], record["code"], record["cause"])
     return None
 
 
@@ -348,8 +347,10 @@ def _phase(folder: Path, rank: int) -> str:
         return "the start"
 
 
-def _error_of(code: int, message: str) -> AlexNetError:
-    """An error of the kind that has this exit code."""
+def _error_of(name: str, code: int, message: str) -> AlexNetError:
+    """An error of the kind that has this name, else this exit code."""
+    if name == BrokenCopiesError.__name__:
+        return BrokenCopiesError(message)
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, AlexNetError) and kind.exit_code == code:
             return kind(message)

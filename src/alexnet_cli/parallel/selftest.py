@@ -11,7 +11,11 @@ from torch import Tensor
 
 from alexnet_cli.errors import ResourceError
 
-MARK = "arrive changed"
+
+class BrokenCopiesError(ResourceError):
+    """Copies between devices of this machine arrive changed."""
+
+
 """In the message of what a self-test refuses."""
 _BYTES = 1 << 22
 
@@ -44,11 +48,11 @@ def require_true_copies(rank: int, world: int, device: torch.device, move: Trans
                 wrong = int((arrived.cpu() != known).sum())
                 if wrong and not broken:
                     broken = (
-                        f"bytes that rank {sender} sends to rank {receiver} ({device}) {MARK} ({wrong:,} bytes): "
-                        "peer-to-peer copies are broken here: set NCCL_P2P_DISABLE=1 to copy through host memory"
+                        f"bytes that rank {sender} sends to rank {receiver} ({device}) arrive changed ({wrong:,} bytes)"
+                        ": peer-to-peer copies are broken here: set NCCL_P2P_DISABLE=1 to copy through host memory"
                     )
     if broken:  # only now: a peer may still wait for this rank's part
-        raise ResourceError(broken)
+        raise BrokenCopiesError(broken)
 
 
 def _known_bytes(sender: int, receiver: int) -> Tensor:

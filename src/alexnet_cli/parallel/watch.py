@@ -83,11 +83,14 @@ class Watch:
             with suppress(Exception):
                 self._store.set(f"done/{self.rank}", "1")
 
-    def fail(self, cause: str, code: int, *, by_peer: bool) -> None:
-        """Tell everyone that this rank fails. by_peer: a collective broke, and the peer behind it is to be named."""
+    def fail(self, cause: str, code: int, *, by_peer: bool, error: str = "") -> None:
+        """Tell everyone that this rank fails. by_peer: a collective broke, and the peer behind it is to be named.
+
+        error: the kind of an error for people, whose cause is a line of its own that says all.
+        """
         if by_peer and self._thread.is_alive():
             time.sleep(_PATIENCE)  # the thread ends the process when it finds the culprit
-        self._record(self.rank, cause, code, kind="collateral" if by_peer else "error")
+        self._record(self.rank, cause, code, kind="collateral" if by_peer else "error", error=error)
         with suppress(Exception):
             self._store.compare_set("abort", "", json.dumps([self.rank, cause]))
 
@@ -185,7 +188,9 @@ class Watch:
         self._record(self.rank, f"left because of rank {rank}: {cause}", LEFT_BEHIND, kind="followed")
         os._exit(LEFT_BEHIND)
 
-    def _record(self, rank: int, cause: str, code: int, *, kind: str, device: str | None = None) -> None:
+    def _record(
+        self, rank: int, cause: str, code: int, *, kind: str, device: str | None = None, error: str = ""
+    ) -> None:
         """What went wrong, for our own launcher: one small file for each rank that is named, by each that names it."""
         folder = os.environ.get(RECORDS)
         if folder is None:
@@ -196,6 +201,7 @@ class Watch:
             "kind": kind,
             "cause": cause,
             "code": code,
+            "error": error,
             "phase": self.phase,
             "time": time.time(),
         }

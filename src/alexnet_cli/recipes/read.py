@@ -198,9 +198,8 @@ def _stand(order: list[str], name: str, after: Any) -> None:
     """Put a layer behind another; a new one without `after` stands last."""
     if after is not None:
         if after not in order or after == name:
-            raise FieldError(
-                f"{name}.after", f"after = '{after}': there is no such layer: {nearest(str(after), order)}"
-            )
+            text = f"after '{after}': no such layer: {nearest(str(after), order)}"
+            raise FieldError(f"{name}.after", text, f"net.{name}")
         if name in order:
             order.remove(name)
         order.insert(order.index(after) + 1, name)

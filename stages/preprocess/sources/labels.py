@@ -129,7 +129,10 @@ def _read_pairs(path: Path, lines: Sequence[tuple[int, str]]) -> Table:
 def _read_csv(path: Path, lines: Sequence[tuple[int, str]]) -> Table:
     """A CSV table, with or without a header; of `n03995372 85 1 499 272`, a class and its box, the class counts."""
     table: Table = {}
-    rows = list(zip((number for number, _ in lines), csv.reader(line for _, line in lines), strict=False))
+    try:
+        rows = list(zip((number for number, _ in lines), csv.reader(line for _, line in lines), strict=False))
+    except csv.Error as error:
+        raise PictureError(f"{path}: is no CSV table ({error}): save it again") from None
     name_at, label_at, boxed = 0, 1, False
     if rows:
         header = [cell.strip().lower() for cell in rows[0][1]]

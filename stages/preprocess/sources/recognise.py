@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit
+from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
 from alexnet_stages.preprocess.sources.ignored import is_hidden, is_hidden_path
 from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.tars import (
@@ -77,6 +78,9 @@ def recognise(source: Path, split: str | None) -> Layout:
     if not source.exists():
         if "{" in str(source) and ".." in str(source):
             return _shards(source, [Path(name) for name in expand_braces(str(source))], split)
+        archive = next((place for place in source.parents if place.is_file()), None)
+        if archive is not None:
+            return _inside_tar(archive, source.relative_to(archive).as_posix())
         raise PictureError(f"{source}: there is no such folder: check the path")
     try:
         return _folder(source, split) if source.is_dir() else _file(source, split)
@@ -84,11 +88,22 @@ def recognise(source: Path, split: str | None) -> Layout:
         raise ResourceError(describe_os_error(error, source)) from None
 
 
+def _inside_tar(archive: Path, folder: str) -> Layout:
+    """A folder in a tar, given as if the tar were a folder: `x.tar/imagenet/train`."""
+    prefix = f"{folder}/"
+    if not any(member.name.startswith(prefix) for member in members(Archive(archive))):
+        raise PictureError(f"{archive}: holds no folder {folder}: check the path")
+    layout = Layout(kind=Kind.TAR, root=archive, split=split_called(Path(folder).name), prefix=prefix)
+    return _with_beside(layout, archive.parent)
+
+
 def _folder(root: Path, split: str | None) -> Layout:
     kaggle = _kaggle(root, split)
     if kaggle is not None:
         return kaggle
     entries = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
+    if foreign := foreign_folder(root, entries):
+        raise PictureError(f"{root}: {foreign}")
     ilsvrc = [entry for entry in entries if _ILSVRC_TAR.fullmatch(entry.name)]
     if ilsvrc:
         chosen = _choose_part(root, ilsvrc, [entry for entry in entries if entry.is_dir()], split)
@@ -117,6 +132,11 @@ def _file(path: Path, split: str | None) -> Layout:
         what = other[0] if other else f"the {split} tar"
         raise PictureError(f"{path}: expected the {split} split (--split), found {named}'s: give {what}")
     split = split or named
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(8)
+        if foreign := foreign_file(path, start):
+            raise PictureError(f"{path}: {foreign}")
     if path.suffix.lower() in LISTS:
         return _shards(path, read_shard_list(path), split)
     if path.suffix.lower() != ".tar":

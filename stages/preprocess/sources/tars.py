@@ -120,8 +120,9 @@ def _members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
             before = -1
             while (entry := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else every header is kept
-                if entry.size < 0 or tar.offset <= before:
-                    raise tarfile.HeaderError(f"a size of {entry.size:,} bytes")
+                told = entry.pax_headers.get("size", "0")  # tarfile takes one that is no number for 0
+                if entry.size < 0 or tar.offset <= before or not _is_count(told):
+                    raise tarfile.HeaderError(f"a size of {told if 'size' in entry.pax_headers else entry.size} bytes")
                 before = tar.offset
                 if entry.issparse():
                     raise PictureError(
@@ -145,6 +146,10 @@ def _members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
         raise PictureError(f"{archive}: is cut off: download it again")
     if any(block):
         raise PictureError(f"{archive}: is damaged at byte {archive.offset + end:,}: download it again")
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20
 
 
 def _require_tar(archive: Archive, start: bytes) -> None:

@@ -208,6 +208,8 @@ def pictures_in(data: Path | None) -> Iterator[tuple[bytes, str]]:
         return
     files = [data] if data.is_file() else (Path(root, name) for root, _, names in os.walk(data) for name in names)
     for path in files:
+        if not path.is_file():
+            continue
         ending = path.suffix.lower()
         if ending in _ENDINGS:
             yield path.read_bytes(), ending

@@ -5,8 +5,11 @@ run(DoctorConfig())
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import platform
+import runpy
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -45,6 +48,8 @@ class Result:
     """Installed versions by package name."""
     pillow: str
     """Which Pillow is active: 'pillow-simd 12.1.1' or 'Pillow 13.0.0'."""
+    readers: dict[str, str | None]
+    """Picture format -> who reads it; None where nobody does."""
     cores: int
     """Cores that this process may use."""
     memory: int | None
@@ -69,6 +74,7 @@ class Result:
             "platform": self.platform,
             **{name: found or "not installed" for name, found in self.packages.items()},
             "pillow": self.pillow,
+            **{f"reads {kind}": name or _how_to_read(kind) for kind, name in self.readers.items()},
             "cores": str(self.cores),
             "memory": "unknown" if self.memory is None else size(self.memory),
             "CUDA": devices or f"no device (torch built {f'for CUDA {self.cuda}' if self.cuda else 'without CUDA'})",
@@ -77,11 +83,15 @@ class Result:
         }
 
 
+def _how_to_read(kind: str) -> str:
+    """What to do where nobody reads a format."""
+    what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup lays stock Pillow beside the other"
+    return f"nobody: {what}"
+
+
 def run(config: DoctorConfig) -> Result:
     """Look around. UsageError where `config.path` doesn't exist."""
-    import torch
-
-    from alexnet_cli.pictures import active_pillow
+    from alexnet_cli.decoders import active_pillow, readers
 
     if not config.path.exists():
         raise UsageError(f"{config.path}: there is no such folder: check --path")
@@ -91,9 +101,10 @@ def run(config: DoctorConfig) -> Result:
         platform=platform.platform(),
         packages={name: _version(name) for name in PACKAGES},
         pillow=active_pillow(),
+        readers=readers(),
         cores=_cores(),
         memory=_memory(),
-        cuda=torch.version.cuda,
+        cuda=_cuda_of_torch(),
         devices=_cuda_devices(),
         compiler=_compiler(),
         path=str(config.path.resolve()),
@@ -126,7 +137,19 @@ def _memory() -> int | None:
     return memory
 
 
+def _cuda_of_torch() -> str | None:
+    """The CUDA version that torch was built for, read from its own file: importing torch takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    return runpy.run_path(str(file)).get("cuda") if file and file.is_file() else None
+
+
 def _cuda_devices() -> list[CudaDevice]:
+    """The devices that torch sees; without NVIDIA's driver there are none, and torch is not asked."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return []
     import torch
 
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]

@@ -9,7 +9,10 @@ from alexnet_cli.commands.recipe.config import DiffConfig, ListConfig, ShowConfi
 from alexnet_cli.console import print_json, print_table
 from alexnet_cli.help import CommandWithHelp
 
-command = typer.Typer(help="List the recipes, show one with the file and line of each value, or compare two.")
+command = typer.Typer(
+    help="List the recipes, show one with the file and line of each value, or compare two.\n\n"
+    "Example: alexnet recipe diff paper source-2012"
+)
 
 
 @command_from(ListConfig)

@@ -1,0 +1,119 @@
+"""Damaged and unusual files that decoders read without complaint, as garbage: seen by looking into the file.
+
+damage_of(data, "PNG")          # "is damaged: its pixels fail their checksum", or None
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column, first row, and the steps of an interlaced PNG's seven passes (PNG specification, section 8.2)."""
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""PNG colour type -> values of a pixel."""
+_MOST_FILTERS = 4
+_RUN_LENGTHS = (1, 2)
+"""Of a BMP's compression: runs of 8 bits, of 4 bits."""
+_PIECE = 1 << 20
+
+
+def damage_of(data: bytes, kind: str | None, *, trusted: bool = True) -> str | None:
+    """Why an encoded picture's decoder would show garbage, in one line; None where nothing speaks against it.
+
+    trusted: whether the decoder reads all of the format.
+    """
+    if kind == "PNG":
+        return _png(data)
+    if kind == "JPEG2000":
+        return _jp2(data)
+    compressed = int.from_bytes(data[14:18], "little") >= 40 and int.from_bytes(data[30:34], "little") in _RUN_LENGTHS
+    if kind == "BMP" and not trusted and compressed:
+        return "is a run-length encoded BMP, which the Pillow here misreads: convert it"
+    return None
+
+
+def _png(data: bytes) -> str | None:
+    """Checksums of the pixels, and each row's filter: Pillow looks at neither, and may show black instead."""
+    pieces = []
+    start = 8
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4])
+        if data[start + 4 : start + 8] == b"IDAT" and end + 4 <= len(data):
+            if zlib.crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+                return "is damaged: its pixels fail their checksum"
+            pieces.append(memoryview(data)[start + 8 : end])
+        start = end + 4
+    if len(data) >= 33 and not _filters_are_known(data, pieces):
+        return "is damaged: its rows have filters that PNG does not know"
+    return None
+
+
+def _filters_are_known(data: bytes, pieces: list[memoryview]) -> bool:
+    """Whether each row of a PNG begins with a filter's number, 0 to 4. The decoder sees what can't be unpacked."""
+    runs = list(_rows(data))
+    unpack = zlib.decompressobj()
+    run, row, skip = 0, 0, 0
+    for piece in pieces:
+        rest: bytes | memoryview = piece
+        while rest:
+            try:
+                part = np.frombuffer(unpack.decompress(rest, _PIECE), np.uint8)
+            except zlib.error:
+                return True
+            rest = unpack.unconsumed_tail
+            at = skip
+            while run < len(runs) and at < len(part):
+                stride, rows = runs[run]
+                here = min(rows - row, -(-(len(part) - at) // stride))
+                if part[at : at + here * stride : stride].max(initial=0) > _MOST_FILTERS:
+                    return False
+                at += here * stride
+                row += here
+                if row == rows:
+                    run, row = run + 1, 0
+            if run == len(runs):
+                return True
+            skip = at - len(part)
+    return True
+
+
+def _rows(data: bytes) -> Iterator[tuple[int, int]]:
+    """(bytes of a row with its filter, rows) of a PNG, or of each pass of an interlaced one."""
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    bits = data[24] * _CHANNELS.get(data[25], 0)
+    passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
+    for column, row, across, down in passes:
+        columns, rows = -(-(width - column) // across), -(-(height - row) // down)
+        if columns > 0 and rows > 0 and bits:
+            yield 1 + -(-columns * bits // 8), rows
+
+
+def _jp2(data: bytes) -> str | None:
+    """Channels in another order than red, green, blue (box `cdef`, ISO 15444-1 I.5.3.6), which Pillow ignores."""
+    header = next((content for kind, content in _boxes(data) if kind == b"jp2h"), b"")
+    for kind, content in _boxes(header):
+        if kind == b"cdef":
+            entries = [content[at : at + 6] for at in range(2, len(content) - 5, 6)]
+            for entry in entries:
+                channel, meaning, colour = (int.from_bytes(entry[at : at + 2]) for at in (0, 2, 4))
+                if meaning == 0 and colour not in (0, channel + 1):
+                    return "is JPEG 2000 with its channels in another order, which Pillow misreads: convert it"
+    return None
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each box of an ISO base media file."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4])
+        start = at + 8
+        if size == 1:
+            size, start = int.from_bytes(data[at + 8 : at + 16]), at + 16
+        end = len(data) if size == 0 else at + size
+        if end < start:
+            return
+        yield data[at + 4 : at + 8], data[start:end]
+        at = end

@@ -1,0 +1,56 @@
+"""What people give for pictures and is none: other programs' formats, and this one's own. Named, with what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet_cli.artifacts.crops_shards import is_sharded
+from alexnet_cli.artifacts.manifest import MANIFEST_FILE
+from alexnet_stages.preprocess.sources.tars import is_picture
+
+_TFRECORD = re.compile(r".*tfrecords?\b.*|.*-\d{5}-of-\d{5}", re.IGNORECASE)
+_UNPACK = "unpack it and give the folder"
+_WRITE_OUT = "write its pictures into one folder for each class, and give the folder above"
+_MAGIC = (
+    (b"ARROW1", "an Arrow file", _WRITE_OUT),
+    (b"PAR1", "a Parquet file", _WRITE_OUT),
+    (b"PK\x03\x04", "a zip archive", _UNPACK),
+    (b"\x89HDF", "an HDF5 file", _WRITE_OUT),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+)
+"""First bytes, what it is, what to do."""
+
+
+def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
+    """Why a folder is no source, in words that follow its path; None where nothing speaks against it."""
+    names = {entry.name for entry in entries}
+    if is_sharded(root) or {MANIFEST_FILE, "data.mdb"} <= names:
+        return "is a crop store already: give it to alexnet pca, train or eval, or give the pictures it was made of"
+    if "data.mdb" in names:
+        return f"is an LMDB of another program: {_WRITE_OUT}"
+    if any(is_picture(entry.name) or entry.is_dir() for entry in entries):
+        return None
+    for pattern, what in (
+        (_TFRECORD, "TFRecord files"),
+        (re.compile(r".*\.arrow"), "Arrow files of Hugging Face"),
+        (re.compile(r".*\.parquet"), "Parquet files"),
+    ):
+        found = sorted(name for name in names if pattern.fullmatch(name))
+        if found:
+            return f"holds {what}, such as {found[0]}, which are not read: {_WRITE_OUT}"
+    return None
+
+
+def foreign_file(path: Path, start: bytes) -> str | None:
+    """Why a file is no source, in words that follow its path; None where nothing speaks against it."""
+    if _TFRECORD.fullmatch(path.name):
+        return f"is a TFRecord file, which is not read: {_WRITE_OUT}"
+    if path.name in ("data.mdb", "lock.mdb"):
+        return "is part of an LMDB: a crop store is given as its folder, and to alexnet pca, train or eval"
+    for mark, what, advice in _MAGIC:
+        if start.startswith(mark):
+            return f"is {what}, which is not read: {advice}"
+    return None
