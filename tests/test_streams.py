@@ -16,7 +16,7 @@ import pytest
 from preprocessing import save_noise
 
 from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.working import PARTIAL, beside
+from alexnet_cli.artifacts.working import WORK, beside
 from alexnet_cli.errors import describe_os_error
 
 MakeStore = Callable[..., CropStore]
@@ -148,7 +148,7 @@ def test_a_signal_ends_pca_eval_and_ensemble_in_one_line_and_leaves_nothing(
         assert found == (code, f"alexnet: ended by {number.name}\n"), words
         left = {path.name for path in tmp_path.iterdir()} - before
         # An unfinished ensemble keeps the members that are scored: the same command goes on with them.
-        assert left <= ({beside(tmp_path / "e", PARTIAL).name} if words[0] == "ensemble" else set()), (words, left)
+        assert left <= ({beside(tmp_path / "e", WORK).name} if words[0] == "ensemble" else set()), (words, left)
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path, make_store: MakeStore) -> None:
