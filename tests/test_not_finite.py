@@ -130,7 +130,7 @@ def test_the_layer_that_gives_the_first_number_that_is_not_finite_is_found() -> 
     assert not_finite_layer(net.named_parameters(), lambda: net(torch.ones(1, 4))) == "2"
     assert not_finite_layer(net.named_parameters(), lambda: net(torch.full((1, 4), math.nan))) == "the input"
     with torch.no_grad():
-        net.get_parameter("2.weight").fill_(1.0)
+        dict(net.named_parameters())["2.weight"].fill_(1.0)
     assert not_finite_layer(net.named_parameters(), lambda: net(torch.ones(1, 4))) is None
 
 
