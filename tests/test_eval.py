@@ -242,8 +242,12 @@ def test_an_existing_output_is_kept_unless_overwriting(bench: Bench, capsys: Cap
     bench.out.write_text("precious")
     assert bench(bench.checkpoint(), "--quiet") == 2
     assert "scores.h5: exists already: give --overwrite" in refusal(capsys)
+    assert bench(bench.checkpoint("again"), "--quiet", "--overwrite") == 2, "somebody else's file is never replaced"
     assert bench.out.read_text() == "precious"
-    assert bench(bench.checkpoint("again"), "--quiet", "--overwrite") == 0
+    bench.out.unlink()
+    assert bench(bench.checkpoint("third"), "--quiet") == 0
+    assert bench(bench.checkpoint("fourth"), "--quiet") == 2
+    assert bench(bench.checkpoint("fifth"), "--quiet", "--overwrite") == 0
     assert len(read_scores(bench.out)[1].names) == 11
 
 

@@ -16,7 +16,7 @@ from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import Place, load, load_recipe, recipe_files
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
-from alexnet_stages.train.run import resolve_recipe
+from alexnet_stages.train.inputs import resolve_recipe
 
 
 @pytest.fixture

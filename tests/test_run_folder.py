@@ -147,7 +147,7 @@ def test_a_strangers_or_newer_run_is_refused(run: RunFolder, values: dict[str, o
 
 
 def test_metrics_come_back_as_they_were_written(run: RunFolder) -> None:
-    rows = [{column: f"{column} {number}" for column in COLUMNS} for number in range(3)]
+    rows = [{column: f"{10 * place + number}" for place, column in enumerate(COLUMNS)} for number in range(3)]
     run.write_metrics(rows[:2])  # type: ignore[arg-type]
     run.write_metrics(rows)  # type: ignore[arg-type]
     assert run.metrics() == rows

@@ -49,6 +49,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
         parameters.sort(key=lambda given: (given.default is not inspect.Parameter.empty, given.name in common))
 
         def command(**options: Any) -> None:
+            require_address_space()
             work(config_type(**options))
 
         command.__doc__ = work.__doc__

@@ -7,8 +7,12 @@ import resource
 import sys
 from pathlib import Path
 
+from alexnet_cli.errors import ResourceError
+
 _MUCH = 0.5
 """Of the limit: a process that reached this much was short of memory when something failed."""
+_LEAST = 512 << 20
+"""Bytes of address space that numpy and its BLAS take as they are loaded."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
@@ -26,6 +30,16 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # another C library
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def require_address_space() -> None:
+    """ResourceError where `ulimit -v` leaves too little to load numpy, whose BLAS would end the process itself."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST:
+        raise ResourceError(
+            f"this process may use {limit >> 20} MB of memory (ulimit -v), and needs at least {_LEAST >> 20}: "
+            "raise the limit"
+        )
 
 
 def limit_reached() -> int | None:

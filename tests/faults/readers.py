@@ -84,7 +84,7 @@ def _run(path: Path) -> tuple[Manifest, str]:
 
 
 def _ensemble(path: Path) -> tuple[Manifest, str]:
-    from alexnet_stages.ensemble.run import KIND, SCHEMA
+    from alexnet_cli.artifacts.ensemble import KIND, SCHEMA
 
     text = (path / MANIFEST_FILE).read_bytes()
     manifest = Manifest.from_json(text, kind=KIND, schema=SCHEMA, path=path)
