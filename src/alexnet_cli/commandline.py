@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from typer.models import OptionInfo
 
+from alexnet_cli.memory import require_address_space
 from alexnet_cli.options import CommonOptions
 
 Config = TypeVar("Config")
