@@ -7,7 +7,7 @@
 ##   OUT               where everything is written (default: contest)
 ##   MEMBERS           nets of five convolutions, trained with the seeds 1, 2, ... (default: 5)
 ##   PRETRAINED        pre-trainings that the 2 fine-tuned nets start from, 1 or 2 (default: 1)
-##   RECIPE, PRETRAIN_RECIPE, FINETUNE_RECIPE    (default: paper, conv6-pretrain, conv6-finetune)
+##   RECIPE, PRETRAIN_RECIPE, FINETUNE_RECIPE    (default: source-2012, conv6-pretrain, conv6-finetune)
 ##   EPOCHS, PRETRAIN_EPOCHS, FINETUNE_EPOCHS    instead of the recipes'
 ##   TRAIN_OPTIONS     more words for each `alexnet train`, such as '--compile'
 ##   PREPROCESS_OPTIONS                          more words for each `alexnet preprocess`
@@ -41,7 +41,7 @@ given = $(if $2,$1 $(call quote,$2))
 
 CONTEST = $(ALEXNET) contest $(call own,OUT,contest) $(call given,--data,$(DATA)) $(call given,--fall2011,$(FALL2011)) \
     --members $(call quote,$(call own,MEMBERS,5)) --pretrained $(call quote,$(PRETRAINED)) \
-    --recipe $(call quote,$(call own,RECIPE,paper)) $(call given,--pretrain-recipe,$(PRETRAIN_RECIPE)) \
+    --recipe $(call quote,$(call own,RECIPE,source-2012)) $(call given,--pretrain-recipe,$(PRETRAIN_RECIPE)) \
     $(call given,--finetune-recipe,$(FINETUNE_RECIPE)) $(call given,--epochs,$(EPOCHS)) \
     $(call given,--pretrain-epochs,$(PRETRAIN_EPOCHS)) $(call given,--finetune-epochs,$(FINETUNE_EPOCHS)) \
     --codec $(call quote,$(call own,CODEC,raw)) --fall2011-codec $(call quote,$(FALL2011_CODEC)) \

@@ -13,7 +13,8 @@ from conftest import NARROW_NET, MakeStore
 from miniature import IDS, WNIDS, WORDS
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, write_checkpoint
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.artifacts.scores import Scores, read_scores, write_scores
 from alexnet_cli.class_list import ClassList

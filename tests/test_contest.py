@@ -102,7 +102,7 @@ def test_the_whole_entry_runs_in_order_and_shows_the_table(project: Project) -> 
     assert ran["preprocess fall2011"] == "preprocess fall --out contest/crops/fall2011.lmdb --codec jpeg --update"
     assert ran["train cnn-2"] == (
         "train contest/crops/train.lmdb --val contest/crops/val.lmdb --stats contest/statistics/train.h5 "
-        "--recipe paper --devices cpu --precision fp32 --seed 2 --out contest/nets/cnn-2 --update"
+        "--recipe source-2012 --devices cpu --precision fp32 --seed 2 --out contest/nets/cnn-2 --update"
     )
     assert ran["train pretrained-1"] == (
         "train contest/crops/fall2011.lmdb --stats contest/statistics/fall2011.h5 --recipe conv6-pretrain "
@@ -201,7 +201,7 @@ def made_by_make(folder: Path, *words: str, goal: str = "contest") -> list[str]:
 @needs_make
 def test_make_passes_its_variables_on(tmp_path: Path) -> None:
     assert " ".join(made_by_make(tmp_path, "DATA=data")) == (
-        "contest contest --data data --members 5 --pretrained 1 --recipe paper --codec raw --fall2011-codec jpeg "
+        "contest contest --data data --members 5 --pretrained 1 --recipe source-2012 --codec raw --fall2011-codec jpeg "
         "--expect ilsvrc2012 --devices auto --precision fp32 --update"
     )
     options = "--set net.fc6.neurons=16 --set net.fc7.neurons=16"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.artifacts import crops_writer
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.publish import exchange

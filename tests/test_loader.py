@@ -14,7 +14,8 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.artifacts.crops import Crop, CropStore, open_crops
+from alexnet_cli.artifacts.crops import Crop, CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.crops_writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError

@@ -20,7 +20,8 @@ from crc32c import crc32c
 from PIL import Image
 from preprocessing import content, fails, preprocess, save, save_noise
 
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.decoders import active_pillow

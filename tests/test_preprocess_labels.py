@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from preprocessing import fails, preprocess, save
 
-from alexnet_cli.artifacts.crops import open_crops
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.crops_writer import CropWriter
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from preprocessing import preprocess, save_noise
 
-from alexnet_cli.artifacts.crops import CropStore, open_crops
-from alexnet_cli.artifacts.crops_shards import shard_folder, shard_range
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops, shard_folder, shard_range
 from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main

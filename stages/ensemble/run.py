@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
 from alexnet_cli.artifacts.freshness import Request, is_current, read_any_manifest
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of

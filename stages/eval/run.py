@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.ownership import SCORES, require_output
 from alexnet_cli.artifacts.run_folder import find_checkpoint

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop, CropStore, open_crops
+from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop, CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.freshness import Request, is_current
 from alexnet_cli.artifacts.ownership import STATISTICS, require_output
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics

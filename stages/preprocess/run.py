@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.crops import KIND, SCHEMA, CropStore, open_crops, open_piece
+from alexnet_cli.artifacts.crops import KIND, SCHEMA, CropStore, open_piece
 from alexnet_cli.artifacts.crops_shards import (
     REPORT_FILE,
     SHARDED,
     divisions,
     missing_shards,
+    open_crops,
     require_plan,
     shard_folder,
     shard_range,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_record
-from alexnet_cli.artifacts.crops import CropStore, open_crops
+from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.ownership import RUN, is_free, require_output
 from alexnet_cli.artifacts.publish import write_text

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops import open_crops
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
 from alexnet_cli.artifacts.scores import read_scores

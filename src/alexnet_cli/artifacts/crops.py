@@ -1,6 +1,6 @@
 """The crop store: 256×256×3 uint8 crops in LMDB, with labels, names and checksums as whole arrays.
 
-    store = open_crops(Path("train.lmdb"))
+    store = open_piece(Path("train.lmdb"))
     store.read_into(0, buffer)          # buffer: uint8 (256, 256, 3)
 
 The format is in README.md beside this file. Writing is in crops_writer.py.
@@ -8,9 +8,7 @@ The format is in README.md beside this file. Writing is in crops_writer.py.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import itertools
 import os
 import struct
 import threading
@@ -24,14 +22,13 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, read_folder_manifest
+from alexnet_cli.artifacts.manifest import Manifest, digest_of, read_folder_manifest
 from alexnet_cli.artifacts.reading import steadily
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import parse_json, parse_texts, require_regular
 
 KIND = "crops"
-_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2", ".avif", ".heic")
 DATA_FILE = "data.mdb"
 SCHEMA = 2
 SIDE = 256
@@ -60,30 +57,6 @@ _OPENING = threading.Lock()
 def key_of(index: int) -> bytes:
     """The LMDB key of a record: 8 bytes, big-endian, so that keys sort as indices do."""
     return struct.pack(">Q", index)
-
-
-def open_crops(path: Path) -> CropStore:
-    """Open a finished crop store, in one piece or made of shards; ArtifactError in one line for anything else."""
-    from alexnet_cli.artifacts.crops_shards import is_sharded, open_shards
-
-    if is_sharded(path):
-        return open_shards(path)
-    _refuse_pictures(path)
-    return open_piece(path)
-
-
-def _refuse_pictures(path: Path) -> None:
-    """ArtifactError where somebody gives the pictures instead of the store that is made of them."""
-    pictures = path.suffix.lower() == ".tar" and path.is_file()
-    with contextlib.suppress(OSError):  # what can't be looked at is reported by whoever opens it
-        if path.is_dir() and not (path / MANIFEST_FILE).exists():
-            entries = list(itertools.islice(path.iterdir(), 100))
-            inside = (file for folder in entries if folder.is_dir() for file in itertools.islice(folder.iterdir(), 10))
-            pictures = any(file.suffix.lower() in _PICTURES for file in itertools.chain(entries, inside))
-    if pictures:
-        raise ArtifactError(
-            f"{path}: is made of pictures: make a crop store of it first: alexnet preprocess {path} --out NAME.lmdb"
-        )
 
 
 def open_piece(path: Path) -> CropStore:

@@ -11,6 +11,8 @@ was made in one piece: statistics, scores and checkpoints of the one belong to t
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import re
 from bisect import bisect_right
@@ -33,8 +35,31 @@ SHARDED = re.compile(
     rf"{_FOLDER.pattern}|report\.(json|txt)|\.(shard-\d{{5}}-of-\d{{5}}|report\.(json|txt))\.alexnet-[a-z]+"
 )
 """What the folder that holds shards may hold."""
+_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2", ".avif", ".heic")
 REPORT_FILE = "report.json"
 """Of the pictures; beside the shards it is about all of them together."""
+
+
+def open_crops(path: Path) -> CropStore:
+    """Open a finished crop store, in one piece or made of shards; ArtifactError in one line for anything else."""
+    if is_sharded(path):
+        return open_shards(path)
+    _refuse_pictures(path)
+    return open_piece(path)
+
+
+def _refuse_pictures(path: Path) -> None:
+    """ArtifactError where somebody gives the pictures instead of the store that is made of them."""
+    pictures = path.suffix.lower() == ".tar" and path.is_file()
+    with contextlib.suppress(OSError):  # what can't be looked at is reported by whoever opens it
+        if path.is_dir() and not (path / MANIFEST_FILE).exists():
+            entries = list(itertools.islice(path.iterdir(), 100))
+            inside = (file for folder in entries if folder.is_dir() for file in itertools.islice(folder.iterdir(), 10))
+            pictures = any(file.suffix.lower() in _PICTURES for file in itertools.chain(entries, inside))
+    if pictures:
+        raise ArtifactError(
+            f"{path}: is made of pictures: make a crop store of it first: alexnet preprocess {path} --out NAME.lmdb"
+        )
 
 
 def shard_folder(path: Path, number: int, of: int) -> Path:

@@ -54,7 +54,7 @@ class ContestConfig:
     """How many nets of five convolutions."""
     pretrained: Annotated[int, Option("--pretrained", help="Pre-trainings.", min=1, max=2)] = 1
     """How many pre-trainings the two fine-tuned nets start from."""
-    recipe: Annotated[str, Option("--recipe", help="Of the nets of five convolutions.")] = "paper"
+    recipe: Annotated[str, Option("--recipe", help="Of the nets of five convolutions.")] = "source-2012"
     """Their recipe."""
     pretrain_recipe: Annotated[str, Option("--pretrain-recipe", help="Of the pre-training.")] = "conv6-pretrain"
     """Its recipe."""

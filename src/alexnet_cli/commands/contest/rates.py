@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops import open_crops
+from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
 from alexnet_cli.commands.contest.config import ContestConfig
 from alexnet_cli.console import Talk
