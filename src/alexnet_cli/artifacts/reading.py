@@ -40,8 +40,9 @@ def _identity(path: Path) -> tuple[object, object]:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Device, inode, and the time of its last change, which a rename is: exchanged twice, the same inode is back."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns if not path.is_dir() else 0
+    return status.st_dev, status.st_ino, status.st_ctime_ns
