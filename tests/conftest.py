@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from alexnet_cli.artifacts.statistics import Statistics, write_statistics
 from alexnet_cli.class_list import ClassList
 
 MakeStore = Callable[..., CropStore]
+
+# Under nohup or in the background a test run inherits ignored signals, and so would the commands that the tests stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A whole AlexNet, only narrower: every layer, both columns, a second for some steps.
 NARROW_NET: dict[str, dict[str, int]] = {

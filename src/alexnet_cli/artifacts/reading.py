@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from alexnet_cli.artifacts.working import OLD, beside
 from alexnet_cli.errors import ArtifactError
 
 T = TypeVar("T")
-_PAUSES = (0.0, 0.02, 0.1, 0.3, 1.0)
-"""Seconds before each further attempt."""
+_PATIENCE = 5.0
+"""Seconds for which a reader tries again while what it reads goes on being replaced."""
+_PAUSE = 0.01
+"""Seconds by which the pause grows from one attempt to the next."""
 
 
 def steadily(path: Path, read: Callable[[], T]) -> T:
@@ -23,15 +26,18 @@ def steadily(path: Path, read: Callable[[], T]) -> T:
     An ArtifactError counts only where the artifact was the same one before and afterwards: else it was replaced
     meanwhile, and what was read came half from the old one, half from the new.
     """
-    for pause in _PAUSES:
+    start = time.monotonic()
+    for attempt in itertools.count():
         before = _identity(path)
         try:
             return read()
         except ArtifactError:
             if _identity(path) == before and not (before[0] is None and os.path.lexists(beside(path, OLD))):
                 raise
-        time.sleep(pause)
-    return read()
+            if time.monotonic() - start > _PATIENCE:
+                raise
+        time.sleep(_PAUSE * attempt)
+    raise AssertionError("the loop ends by itself")
 
 
 def _identity(path: Path) -> tuple[object, object]:
