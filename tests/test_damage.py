@@ -15,7 +15,7 @@ from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.crops_writer import CropWriter
 from alexnet_cli.artifacts.manifest import Manifest
 from alexnet_cli.artifacts.publish import exchange
-from alexnet_cli.artifacts.reading import steadily
+from alexnet_cli.artifacts.steady import steadily
 from alexnet_cli.artifacts.working import work_of
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError

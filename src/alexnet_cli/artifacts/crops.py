@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_cli.artifacts.manifest import Manifest, digest_of, read_folder_manifest
-from alexnet_cli.artifacts.reading import steadily
+from alexnet_cli.artifacts.steady import steadily
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import parse_json, parse_texts, require_regular

@@ -15,7 +15,7 @@ from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
 from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.ownership import RUN
 from alexnet_cli.artifacts.publish import publish_folder, write_text
-from alexnet_cli.artifacts.reading import steadily
+from alexnet_cli.artifacts.steady import steadily
 from alexnet_cli.artifacts.working import MARK, OLD, WORK, begin_work, beside, end_work, mark, remove_tree
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import read_regular
