@@ -8,6 +8,7 @@ from pathlib import Path
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord, read_checkpoint_manifest, read_checkpoint_record
 from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
+from alexnet_cli.artifacts.working import sweep
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.recipe import Recipe
@@ -59,6 +60,7 @@ def up_to_date(config: TrainConfig) -> Result | None:
         )
     if not folder.finished or has_more_to_do(recipe, before):
         return None
+    sweep(config.out)
     Talk(quiet=config.quiet).say(f"{config.out}: up to date")
     return Result(**{**folder.manifest().details, "run": config.out, "up_to_date": True})
 

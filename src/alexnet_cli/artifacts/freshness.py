@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.manifest import Manifest, read_folder_manifest
+from alexnet_cli.artifacts.working import sweep
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
 
@@ -116,6 +117,7 @@ def is_current(
     """`--update`'s question: the artifact's manifest where there is nothing to do, else None. Says which, and why."""
     verdict = compare(path, request, verify=verify)
     if isinstance(verdict, Current):
+        sweep(path)
         talk.say(f"{path}: up to date")
         return verdict.manifest
     if isinstance(verdict, Differs):

@@ -118,6 +118,14 @@ def recover(path: Path) -> None:
         old.rename(target)
 
 
+def sweep(path: Path) -> None:
+    """Remove what killed commands left beside a whole artifact. What another process is writing stays."""
+    if any(os.path.lexists(beside(path, ending)) for ending in (WORK, OLD, _LOCK)):
+        with contextlib.suppress(OSError, ResourceError, UsageError), only_writer(path):
+            recover(path)
+            end_work(path)
+
+
 def discard(folder: Path) -> None:
     """Remove a folder under one of our names. UsageError where it carries neither mark nor manifest of ours."""
     if not os.path.lexists(folder):

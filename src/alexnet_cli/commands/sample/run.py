@@ -21,7 +21,7 @@ from PIL import Image
 
 from alexnet_cli.artifacts.ownership import SAMPLE, require_output
 from alexnet_cli.artifacts.publish import publish_folder
-from alexnet_cli.artifacts.working import begin_work, end_work, only_writer
+from alexnet_cli.artifacts.working import begin_work, end_work, only_writer, sweep
 from alexnet_cli.commands.sample.config import SampleConfig
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
@@ -84,6 +84,7 @@ def run(config: SampleConfig) -> Result:
     require_output(config.out, SAMPLE, overwrite=config.replaces)
     talk = Talk(quiet=config.quiet)
     if config.update and (earlier := _up_to_date(config.out)):
+        sweep(config.out)
         talk.say(f"{config.out}: up to date")
         return earlier
     images, digits = load_digits()
