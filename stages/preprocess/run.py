@@ -93,20 +93,11 @@ def run(config: PreprocessConfig) -> Result:
     seconds = time.perf_counter() - started
     if rejects:
         talk.warn(f"{out / REJECTS_FILE} lists {len(rejects):,} pictures that were left out")
-    return Result(
-        store=out,
-        pictures=manifest.details["pictures"],
-        classes=manifest.details["classes"],
-        facts=manifest.details["report"]["facts"],
-        ignored=sources.ignored,
-        rejected=len(rejects),
-        bytes=sum(file.stat().st_size for file in out.iterdir()),
+    return replace(
+        _result(out, manifest, sources),
         continued=continued,
         seconds=seconds,
         pictures_per_second=(len(sources.names) - continued) / seconds,
-        pillow=active_pillow(),
-        digest=manifest.digest,
-        report=manifest.details["report"],
         shards=_about_shards(config, shard, everything, elsewhere, talk) if shard else {},
     )
 
@@ -150,13 +141,18 @@ def _up_to_date(config: PreprocessConfig, out: Path, found: _Found, talk: Talk) 
     if rejected > config.allow_bad:
         talk.say(f"{out}: is made anew ({rejected:,} pictures were left out, and --allow-bad is {config.allow_bad})")
         return None
+    return replace(_result(out, manifest, found.sources), up_to_date=True)
+
+
+def _result(out: Path, manifest: Manifest, sources: Sources) -> Result:
+    """What a finished store's manifest says, as the result of a command that had nothing to do."""
     return Result(
         store=out,
         pictures=manifest.details["pictures"],
         classes=manifest.details["classes"],
         facts=manifest.details["report"]["facts"],
-        ignored=found.sources.ignored,
-        rejected=rejected,
+        ignored=sources.ignored,
+        rejected=manifest.details["rejected"],
         bytes=sum(file.stat().st_size for file in out.iterdir()),
         continued=0,
         seconds=0.0,
@@ -164,7 +160,6 @@ def _up_to_date(config: PreprocessConfig, out: Path, found: _Found, talk: Talk) 
         pillow=active_pillow(),
         digest=manifest.digest,
         report=manifest.details["report"],
-        up_to_date=True,
     )
 
 

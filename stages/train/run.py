@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_record
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops import CropStore
 from alexnet_cli.artifacts.crops_shards import open_crops
 from alexnet_cli.artifacts.manifest import Manifest
@@ -201,12 +201,11 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
         newest = folder.newest()
         if newest is not None:
             checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
-            record = read_checkpoint_record(newest.path)
-            if what := difference(config, recipe, parents, record):
+            if what := difference(config, recipe, parents, checkpoint):
                 raise ArtifactError(
                     f"{config.out}: {what}: give the same to go on, or --overwrite in place of --resume to start again"
                 )
-            if folder.finished and has_more_to_do(recipe, record):
+            if folder.finished and has_more_to_do(recipe, checkpoint):
                 folder.reopen()
                 write_text(folder.path / CONFIG, text)
                 checkpoint = read_checkpoint(newest.path, to_train=True)

@@ -49,19 +49,15 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class Checkpoint(CheckpointRecord):
     """What a checkpoint folder holds. Tensors on the CPU."""
 
-    path: Path
-    manifest: Manifest
-    recipe: Recipe
     classes: ClassList
     model: dict[str, Tensor]
     """`conv1.weight` (96, 3, 11, 11) …: whole tensors, column a first."""
     transform: InputTransform
     momentum: dict[str, Tensor]
     """m by parameter name, the velocity is −rate·m; empty where the checkpoint was read to evaluate."""
-    state: dict[str, Any]
 
 
 def write_checkpoint(
