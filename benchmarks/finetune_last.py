@@ -19,9 +19,9 @@ import torch
 from crc32c import crc32c
 
 from alexnet_cli.artifacts.checkpoint import write_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.artifacts.statistics import Statistics, write_statistics
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import duration

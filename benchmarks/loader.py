@@ -26,9 +26,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from alexnet_cli.artifacts.crops import SHAPE, CropStore, key_of
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import SHAPE, CropStore, key_of
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.loader import CropLoader, batches_of
 

@@ -25,7 +25,7 @@ import torch
 from loader import make_store
 from torch.nn import functional
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.devices import autocast, choose_devices, prepare
 from alexnet_cli.input.patches import VIEWS, InputTransform, view
 from alexnet_cli.loader import CropLoader

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.cli import main
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.result import Result

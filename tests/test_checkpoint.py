@@ -23,8 +23,8 @@ from alexnet_cli.artifacts.checkpoint import (
     read_checkpoint_manifest,
     write_checkpoint,
 )
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.working import mark
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.working import mark
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, ResourceError
 from alexnet_cli.input.patches import InputTransform

@@ -13,9 +13,9 @@ from conftest import NARROW_NET, MakeStore
 from miniature import IDS, WNIDS, WORDS
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, write_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.artifacts.scores import Scores, read_scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main

@@ -226,7 +226,7 @@ def test_one_command_line_imports_no_other_command_nor_anything_heavy(words: lis
     assert not loaded & {"torch", "numpy", "PIL", "h5py", "lmdb", "scipy"}
     if words[0] == "pca":
         assert "alexnet_stages.pca.command" in loaded
-        assert not loaded & {"alexnet_stages.train", "alexnet_stages.preprocess", "alexnet_cli.commands.summary"}
+        assert not loaded & {"alexnet_stages.train", "alexnet_stages.preprocess", "alexnet_commands.summary"}
 
 
 def test_a_group_of_commands_can_be_a_stage_too(install: Install, capsys: Capture) -> None:
@@ -284,7 +284,7 @@ def test_a_broken_stage_is_told_and_hides_no_other(install: Install, capsys: Cap
     install(code)
     assert main(["--help"]) == 0
     printed = capsys.readouterr()
-    assert "warning: the stage 'stranger' can't be loaded: " in printed.err and reason in printed.err
+    assert "warning: the command 'stranger' can't be loaded: " in printed.err and reason in printed.err
     for name in ("preprocess", "pca", "train", "eval", "ensemble"):
         assert name in printed.out
     assert "stranger" not in printed.out

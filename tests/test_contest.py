@@ -21,10 +21,10 @@ from stand_in import run_make, write_stand_in
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
-from alexnet_cli.commands.contest import make as making
-from alexnet_cli.commands.contest.rates import pictures_in
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_commands.contest import make as making
+from alexnet_commands.contest.rates import pictures_in
 from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.run import run as ensemble
 
@@ -360,7 +360,7 @@ def test_the_plan_has_the_conv6_nets_with_their_own_classes_and_cost(
 def test_a_plan_that_does_not_fit_the_disk_is_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alexnet_cli.commands.contest.rates.free_bytes", lambda path: 10**9)
+    monkeypatch.setattr("alexnet_commands.contest.rates.free_bytes", lambda path: 10**9)
     rates = [word for name, rate in GIVEN.items() for word in (f"--{name}-per-second", str(rate))]
     assert main(["contest", str(tmp_path / "c"), "--dry-run", *rates]) == 0
     shown = capsys.readouterr()

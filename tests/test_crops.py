@@ -20,11 +20,11 @@ import pytest
 from crc32c import crc32c
 from PIL import Image
 
-from alexnet_cli.artifacts import crops_writer
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
-from alexnet_cli.artifacts.manifest import Manifest
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.crops import writer as crops_writer
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 
@@ -247,7 +247,7 @@ def test_a_closed_store_opens_again_when_read(tmp_path: Path) -> None:
 def test_a_forked_process_reads_for_itself(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb")
     script = (
-        "import os, sys; from pathlib import Path; from alexnet_cli.artifacts.crops_shards import open_crops\n"
+        "import os, sys; from pathlib import Path; from alexnet_cli.artifacts.crops.shards import open_crops\n"
         "store = open_crops(Path(sys.argv[1])); first = store.read(0).sum(); child = os.fork()\n"
         "if child == 0: os._exit(0 if store.read(0).sum() == first else 9)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
@@ -343,7 +343,7 @@ def test_a_shortened_store_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "a.lmdb/data.mdb"
     os.truncate(data, data.stat().st_size // 2)
     script = (
-        "import sys; from pathlib import Path; from alexnet_cli.artifacts.crops_shards import open_crops\n"
+        "import sys; from pathlib import Path; from alexnet_cli.artifacts.crops.shards import open_crops\n"
         "from alexnet_cli.errors import ArtifactError\n"
         "try: open_crops(Path(sys.argv[1]))\n"
         "except ArtifactError as error: print(error); sys.exit(4)"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.artifacts import crops_writer
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.publish import exchange
-from alexnet_cli.artifacts.steady import steadily
-from alexnet_cli.artifacts.working import work_of
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.publish import exchange
+from alexnet_cli.artifacts.common.steady import steadily
+from alexnet_cli.artifacts.common.working import work_of
+from alexnet_cli.artifacts.crops import writer as crops_writer
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.writer import CropWriter
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError
 

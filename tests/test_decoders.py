@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from alexnet_cli import decoders
-from alexnet_cli.commands.doctor.config import DoctorConfig
-from alexnet_cli.commands.doctor.run import run as doctor
 from alexnet_cli.decoders import NEEDS, Decoder, active, beside, decoding, kind_of, reader_of, readers
 from alexnet_cli.pictures import EXTENSIONS, BadPictureError, crop_of
 from alexnet_cli.untrusted import damage_of
+from alexnet_commands.doctor.config import DoctorConfig
+from alexnet_commands.doctor.run import run as doctor
 
 COLOUR = (200, 40, 90)
 SAVED: dict[str, tuple[dict[str, Any], int]] = {

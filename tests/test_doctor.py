@@ -16,8 +16,8 @@ import torch
 
 from alexnet_cli import __version__
 from alexnet_cli.cli import main
-from alexnet_cli.commands.doctor.config import DoctorConfig
-from alexnet_cli.commands.doctor.run import run
+from alexnet_commands.doctor.config import DoctorConfig
+from alexnet_commands.doctor.run import run
 
 
 def test_the_versions_are_those_that_are_installed() -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.cli import main
 from alexnet_cli.net.network import Network, load_whole

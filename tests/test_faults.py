@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 
 PROGRAM = Path(__file__).with_name("faulty.py")
 ROOT = PROGRAM.parents[1]

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError

@@ -17,7 +17,7 @@ from miniature import jpeg
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.checkpoint import write_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.cli import main
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.norm import local_response_norm

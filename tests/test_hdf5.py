@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.manifest import ATTRIBUTE, Manifest
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, top_k_error, write_scores
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics, write_statistics
 from alexnet_cli.class_list import ClassList

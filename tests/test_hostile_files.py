@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from alexnet_cli.artifacts import hdf5
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.ownership import SCORES
-from alexnet_cli.artifacts.run_folder import COLUMNS, RunFolder
+from alexnet_cli.artifacts.common import hdf5
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.ownership import SCORES
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import COLUMNS, RunFolder
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, PictureError
 from alexnet_cli.reading import parse_json, parse_texts, read_json, read_regular
@@ -189,7 +189,7 @@ def test_a_checkpoints_json_from_a_stranger_is_one_line(
     name: str,
     text: str,
 ) -> None:
-    from alexnet_cli.artifacts.manifest import digest_of_file
+    from alexnet_cli.artifacts.common.manifest import digest_of_file
 
     store = make_store("val", [0, 1, 2])
     net = make_checkpoint("net", store, make_statistics(store))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from preprocessing import save_noise
 
-from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,12 @@ from alexnet_cli.cli import build
 ROOT = Path(__file__).parent.parent
 LIBRARY = sorted((ROOT / "src" / "alexnet_cli").rglob("*.py"))
 STAGES = sorted(path.parent for path in (ROOT / "stages").glob("*/command.py"))
-COMMANDS = sorted(path.parent for path in (ROOT / "src" / "alexnet_cli" / "commands").glob("*/command.py"))
-SOURCES = [*LIBRARY, *sorted((ROOT / "stages").rglob("*.py"))]
+COMMANDS = sorted(path.parent for path in (ROOT / "src" / "alexnet_commands").glob("*/command.py"))
+SOURCES = [
+    *LIBRARY,
+    *sorted((ROOT / "src" / "alexnet_commands").rglob("*.py")),
+    *sorted((ROOT / "stages").rglob("*.py")),
+]
 EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
 HEAVY = ("torch", "numpy", "h5py", "PIL", "sklearn")
 
@@ -44,8 +49,23 @@ def within(module: str, package: str) -> bool:
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=here)
-def test_the_library_never_imports_a_stage(path: Path) -> None:
-    assert not [module for module in imported(path) if within(module, "alexnet_stages")]
+def test_the_library_never_imports_a_stage_or_a_command(path: Path) -> None:
+    above = ("alexnet_stages", "alexnet_commands")
+    assert not [module for module in imported(path) if any(within(module, package) for package in above)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=here)
+def test_no_command_imports_a_stage(command: Path) -> None:
+    for path in command.rglob("*.py"):
+        assert not [module for module in imported(path) if within(module, "alexnet_stages")], here(path)
+
+
+@pytest.mark.parametrize("folder", [*STAGES, *COMMANDS], ids=here)
+def test_every_stage_and_command_is_declared(folder: Path) -> None:
+    """The host finds them by nothing but their entry points."""
+    group = "stages" if folder.parent.name == "stages" else "commands"
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    assert declared[f"alexnet.{group}"][folder.name] == f"alexnet_{group}.{folder.name}.command:command"
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=here)
@@ -60,9 +80,8 @@ def test_every_command_has_the_same_three_files(folder: Path) -> None:
     assert {"config.py", "command.py", "run.py"} <= {path.name for path in folder.iterdir()}
 
 
-def test_there_are_the_five_stages_and_six_commands() -> None:
+def test_there_are_the_five_stages() -> None:
     assert [path.name for path in STAGES] == ["ensemble", "eval", "pca", "preprocess", "train"]
-    assert [path.name for path in COMMANDS] == ["check", "contest", "doctor", "recipe", "sample", "summary"]
 
 
 def names_of_commands() -> list[str]:

@@ -10,10 +10,10 @@ import pytest
 import typer
 
 from alexnet_cli.cli import build
-from alexnet_cli.commands.contest.plan import KEPT_CHECKPOINTS, OFFICIAL, RAW_BYTES
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe
+from alexnet_commands.contest.plan import KEPT_CHECKPOINTS, OFFICIAL, RAW_BYTES
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "imagenet.md").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.cli import main
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network

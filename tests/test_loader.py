@@ -14,9 +14,9 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.artifacts.crops import Crop, CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import Crop, CropStore
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.loader import CropLoader, batches_of

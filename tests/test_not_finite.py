@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from alexnet_cli.artifacts import hdf5
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.manifest import Manifest, digest_of, digest_of_file
-from alexnet_cli.artifacts.ownership import SCORES, STATISTICS
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.common import hdf5
+from alexnet_cli.artifacts.common.manifest import Manifest, digest_of, digest_of_file
+from alexnet_cli.artifacts.common.ownership import SCORES, STATISTICS
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.artifacts.scores import Scores, read_scores, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main

@@ -11,8 +11,8 @@ import h5py
 import pytest
 from conftest import MakeStore
 
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.ownership import CROPS, ENSEMBLE, RUN, SCORES, STATISTICS, SUBMISSION, require_output
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.ownership import CROPS, ENSEMBLE, RUN, SCORES, STATISTICS, SUBMISSION, require_output
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
 

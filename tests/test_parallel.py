@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ranks_work import Job, corrupted_copies, trainings
 from safetensors.numpy import load_file
 
-from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.cli import main
 from alexnet_cli.parallel.account import account, crop_bytes

@@ -12,9 +12,9 @@ import pytest
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.crops import SHAPE, Crop
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import SHAPE, Crop
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, features
 
 from alexnet_cli import pictures
-from alexnet_cli.artifacts.crops import Crop
+from alexnet_cli.artifacts.crops.store import Crop
 from alexnet_cli.decoders import active_pillow
 from alexnet_cli.pictures import FILTERS, BadPictureError, Facts, crop_of, read_picture
 from alexnet_stages.preprocess.config import FILTER_NAMES

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.cli import main
 
 COLOURS = {"zebra": (200, 40, 40), "ant": (40, 200, 40), "Bee": (40, 40, 200)}

@@ -20,9 +20,9 @@ from crc32c import crc32c
 from PIL import Image
 from preprocessing import content, fails, preprocess, save, save_noise
 
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.working import only_writer
+from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.cli import main
 from alexnet_cli.decoders import active_pillow
 from alexnet_cli.errors import AlexNetError, PictureError

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from preprocessing import fails, preprocess, save
 
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.crops_writer import CropWriter
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.writer import CropWriter
 
 
 @pytest.mark.parametrize("mark", [" ", "\t", ",", ", ", "  "])

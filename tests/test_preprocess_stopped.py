@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from preprocessing import content, fails, preprocess, save_noise
 
-from alexnet_cli.artifacts.working import work_of
+from alexnet_cli.artifacts.common.working import work_of
 from alexnet_cli.errors import ResourceError
 from alexnet_stages.preprocess import pool
 from alexnet_stages.preprocess import run as run_module

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.artifacts import publish
-from alexnet_cli.artifacts.manifest import Manifest, digest_of, digest_of_file, read_folder_manifest
-from alexnet_cli.artifacts.ownership import Kind
-from alexnet_cli.artifacts.publish import publish_file, publish_folder, write_text
-from alexnet_cli.artifacts.working import begin_work, only_writer, prepare_parent, work_of
+from alexnet_cli.artifacts.common import publish
+from alexnet_cli.artifacts.common.manifest import Manifest, digest_of, digest_of_file, read_folder_manifest
+from alexnet_cli.artifacts.common.ownership import Kind
+from alexnet_cli.artifacts.common.publish import publish_file, publish_folder, write_text
+from alexnet_cli.artifacts.common.working import begin_work, only_writer, prepare_parent, work_of
 from alexnet_cli.errors import AlexNetError, ArtifactError, ResourceError, UsageError
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -276,7 +276,7 @@ def test_a_long_name_has_working_names_that_fit(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, pathlib
-from alexnet_cli.artifacts.working import only_writer
+from alexnet_cli.artifacts.common.working import only_writer
 with only_writer(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

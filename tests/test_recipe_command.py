@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.cli import main
-from alexnet_cli.commands.recipe.run import as_toml, compare
 from alexnet_cli.recipes.read import load, load_recipe, recipe_files
+from alexnet_commands.recipe.run import as_toml, compare
 
 Capture = pytest.CaptureFixture[str]
 

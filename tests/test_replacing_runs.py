@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.artifacts.crops import Crop, CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
-from alexnet_cli.artifacts.working import begin_work, work_of
+from alexnet_cli.artifacts.common.working import begin_work, work_of
+from alexnet_cli.artifacts.crops.store import Crop, CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.cli import main
 
 Capture = pytest.CaptureFixture[str]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError

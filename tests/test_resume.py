@@ -18,9 +18,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops import Crop, CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder, Saved
-from alexnet_cli.artifacts.working import mark
+from alexnet_cli.artifacts.common.working import mark
+from alexnet_cli.artifacts.crops.store import Crop, CropStore
+from alexnet_cli.artifacts.run import RunFolder, Saved
 from alexnet_cli.cli import main
 
 MakeStore = Callable[..., CropStore]

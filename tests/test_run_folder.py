@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from alexnet_cli.artifacts.checkpoint import write_checkpoint
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.run_folder import COLUMNS, RunFolder, find_checkpoint
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.run import COLUMNS, RunFolder, find_checkpoint
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.input.patches import InputTransform

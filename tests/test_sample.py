@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.artifacts.working import mark
+from alexnet_cli.artifacts.common.working import mark
 from alexnet_cli.cli import main
-from alexnet_cli.commands.sample import run as sample
-from alexnet_cli.commands.sample.config import SampleConfig
-from alexnet_cli.commands.sample.run import run
 from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_commands.sample import run as sample
+from alexnet_commands.sample.config import SampleConfig
+from alexnet_commands.sample.run import run
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="needs the extra 'sample'")
 

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from preprocessing import preprocess, save_noise
 
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops, shard_folder, shard_range
-from alexnet_cli.artifacts.crops_writer import CropWriter
-from alexnet_cli.artifacts.working import only_writer
+from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.artifacts.crops.shards import open_crops, shard_folder, shard_range
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.writer import CropWriter
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.preprocess import run as run_module

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from miniature import IDS, TEST_TAR, TRAIN_TAR, VAL_TAR, WNIDS, WORDS, Miniature, tar_of
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.cli import main
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import crop_of

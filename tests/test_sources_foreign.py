@@ -9,7 +9,7 @@ from miniature import DEVKIT, WNIDS, Miniature, jpeg, tar_of
 from preprocessing import preprocess
 from test_sources_classes import refused, sources_of, write
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.imagenet import find_devkit

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from preprocessing import save_noise
 
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.working import WORK, beside
+from alexnet_cli.artifacts.common.working import WORK, beside
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.errors import describe_os_error
 
 MakeStore = Callable[..., CropStore]
@@ -100,7 +100,7 @@ def test_under_a_memory_limit_there_is_one_line_and_code_5_or_all_is_well(
 SLOW = """
 import sys, time
 from pathlib import Path
-import alexnet_cli.artifacts.crops as crops
+import alexnet_cli.artifacts.crops.store as crops
 read = crops.CropStore.read_into
 def slow(self, index, out):
     Path(sys.argv[1]).touch()

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.artifacts.statistics import read_statistics
-from alexnet_cli.artifacts.working import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.randomness import draws_of, order_of

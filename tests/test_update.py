@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.cli import main
 
 MakeStore = Callable[..., CropStore]

@@ -1,4 +1,4 @@
-"""The `alexnet` command: finds the stages through their entry points, runs one, turns errors into one line.
+"""The `alexnet` command: finds stages and commands through their entry points, runs one, turns errors into one line.
 
 alexnet --help
 alexnet preprocess pictures/train --out train.lmdb
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
@@ -23,9 +22,13 @@ from alexnet_cli.memory import limit_reached
 from alexnet_cli.signals import EndedBySignalError, ending_on_signals
 from alexnet_cli.streams import finish_streams, prepare_streams
 
-STAGE_GROUP = "alexnet.stages"
-_ORDER = ("preprocess", "pca", "train", "eval", "ensemble")
-_BUILT_IN = ("sample", "recipe", "summary", "check", "contest", "doctor")
+STAGES, COMMANDS = "alexnet.stages", "alexnet.commands"  # the groups of entry points
+_PANELS = {  # how `alexnet --help` lists them; one that is not named here comes last in the panel of its group
+    "Commands": ("preprocess", "pca", "train", "eval", "ensemble"),
+    "Use a trained net": ("predict", "plot", "report", "features", "export", "import", "strip"),
+    "More": ("sample", "recipe", "summary", "time", "check", "ablate", "contest", "doctor"),
+}
+_LAST = {STAGES: "Commands", COMMANDS: "More"}
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALEXNET"}
 
 
@@ -55,28 +58,26 @@ def _options(
 
 
 def build(only: str | None = None) -> typer.Typer:
-    """The command line: every stage that an installed package declares, and the built-in commands.
+    """The command line: every stage and every command that an installed package declares.
 
     With `only`, where there is a command of this name, no other one is imported.
     """
     app = typer.Typer(cls=GroupWithHelp, rich_markup_mode="rich", context_settings=dict(_SETTINGS))
     app.callback()(_options)
-    stages = {point.name: point for point in entry_points(group=STAGE_GROUP)}
-    known = [name for name in _ORDER if name in stages]
-    names = known + sorted(set(stages) - set(known)) + [name for name in _BUILT_IN if name not in stages]
-    for name in [only] if only in names else names:
-        panel = "More" if name in _BUILT_IN else None
-        if name not in stages:
-            _add(app, name, import_module(f"alexnet_cli.commands.{name}.command").command, panel)
+    found = {point.name: (point, _LAST[group]) for group in (COMMANDS, STAGES) for point in entry_points(group=group)}
+    listed = [(name, panel) for panel, names in _PANELS.items() for name in names if name in found]
+    others = [(name, found[name][1]) for name in sorted(set(found) - {name for name, _ in listed})]
+    for name, panel in listed + others:
+        if only in found and name != only:
             continue
         try:
-            _add(app, name, stages[name].load(), panel)
+            _add(app, name, found[name][0].load(), panel)
         except Exception as error:  # a broken third-party stage must not take the others down, nor hide
-            print(printable(f"warning: the stage '{name}' can't be loaded: {error}"), file=sys.stderr)
+            print(printable(f"warning: the command '{name}' can't be loaded: {error}"), file=sys.stderr)
     return app
 
 
-def _add(app: typer.Typer, name: str, command: Callable[..., Any] | typer.Typer, panel: str | None) -> None:
+def _add(app: typer.Typer, name: str, command: Callable[..., Any] | typer.Typer, panel: str) -> None:
     """A function becomes a command; a typer.Typer, with commands of its own, becomes a group."""
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name, cls=GroupWithHelp, rich_help_panel=panel)

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.artifacts.crops import SHAPE, CropStore
+from alexnet_cli.artifacts.crops.store import SHAPE, CropStore
 
 _AHEAD = 3
 """Buffers: one in use, the others being filled."""

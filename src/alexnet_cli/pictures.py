@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop
+from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
 from alexnet_cli.untrusted import damage_of

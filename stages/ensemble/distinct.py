@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alexnet_cli.artifacts.crops import CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.errors import ArtifactError
 
 _SHAPING = ("filter", "codec", "quality", "exif_rotation")

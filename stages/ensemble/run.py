@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.common.freshness import Request, is_current, read_any_manifest
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
+from alexnet_cli.artifacts.common.ownership import ENSEMBLE, SUBMISSION, require_apart, require_output
+from alexnet_cli.artifacts.common.publish import publish_file, publish_folder, write_verified
+from alexnet_cli.artifacts.common.working import begin_work, only_writer, prepare_parent
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
-from alexnet_cli.artifacts.freshness import Request, is_current, read_any_manifest
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.ownership import ENSEMBLE, SUBMISSION, require_apart, require_output
-from alexnet_cli.artifacts.publish import publish_file, publish_folder, write_verified
-from alexnet_cli.artifacts.run_folder import find_checkpoint
+from alexnet_cli.artifacts.run import find_checkpoint
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
-from alexnet_cli.artifacts.working import begin_work, only_writer, prepare_parent
 from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.ensemble.config import EnsembleConfig

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.freshness import Request, is_current
-from alexnet_cli.artifacts.ownership import SCORES, require_output
-from alexnet_cli.artifacts.run_folder import find_checkpoint
+from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.ownership import SCORES, require_output
+from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import find_checkpoint
 from alexnet_cli.artifacts.scores import KIND, SCHEMA, read_scores
-from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_stages.eval.config import EvalConfig

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alexnet_cli.artifacts.crops import SHAPE, SIDE, Crop, CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.freshness import Request, is_current
-from alexnet_cli.artifacts.ownership import STATISTICS, require_output
+from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.ownership import STATISTICS, require_output
+from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop, CropStore
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
-from alexnet_cli.artifacts.working import prepare_parent
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
 from alexnet_stages.pca.config import PcaConfig

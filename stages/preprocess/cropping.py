@@ -6,8 +6,8 @@ import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from alexnet_cli.artifacts.crops import RECORD_BYTES
-from alexnet_cli.artifacts.crops_writer import CropWriter, Record
+from alexnet_cli.artifacts.crops.store import RECORD_BYTES
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.console import Talk
 from alexnet_stages.preprocess.pool import Job, Outcome, crops_in_order
 from alexnet_stages.preprocess.sources import Sources

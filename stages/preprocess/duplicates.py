@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.crops import UNLABELLED
+from alexnet_cli.artifacts.crops.store import UNLABELLED
 from alexnet_cli.class_list import ClassList
 
 SHOWN = 1000

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_cli.artifacts.crops import DIGEST_BYTES, RECORD_BYTES
+from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, RECORD_BYTES
 from alexnet_cli.console import duration, size
 from alexnet_cli.errors import ResourceError
 from alexnet_stages.preprocess.pool import Job, crop_chunk

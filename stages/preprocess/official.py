@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.crops import Crop
+from alexnet_cli.artifacts.crops.store import Crop
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.imagenet import DEFECTIVE, OFFICIAL, Official, is_ilsvrc2012
 from alexnet_cli.pictures import Facts

@@ -20,7 +20,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from alexnet_cli.artifacts.crops import DIGEST_BYTES, RECORD_BYTES
+from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, RECORD_BYTES
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.pictures import BadPictureError, crop_image
 from alexnet_stages.preprocess.sources.listing import Located, read_located

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.crops import UNLABELLED, Crop, CropStore
-from alexnet_cli.artifacts.crops_shards import REPORT_FILE
-from alexnet_cli.artifacts.publish import write_text
+from alexnet_cli.artifacts.common.publish import write_text
+from alexnet_cli.artifacts.crops.shards import REPORT_FILE
+from alexnet_cli.artifacts.crops.store import UNLABELLED, Crop, CropStore
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import printable
 from alexnet_cli.pictures import Facts

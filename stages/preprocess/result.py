@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.crops_shards import name_shards
+from alexnet_cli.artifacts.crops.shards import name_shards
 from alexnet_cli.console import duration, size
 from alexnet_stages.preprocess.official import official_text
 from alexnet_stages.preprocess.rejects import REJECTS_FILE

@@ -17,8 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.artifacts.crops import KIND, SCHEMA, CropStore, open_piece
-from alexnet_cli.artifacts.crops_shards import (
+from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
+from alexnet_cli.artifacts.common.ownership import CROPS, require_output
+from alexnet_cli.artifacts.common.working import only_writer, target_of
+from alexnet_cli.artifacts.crops.shards import (
     REPORT_FILE,
     SHARDED,
     divisions,
@@ -28,11 +31,8 @@ from alexnet_cli.artifacts.crops_shards import (
     shard_folder,
     shard_range,
 )
-from alexnet_cli.artifacts.crops_writer import CropWriter
-from alexnet_cli.artifacts.freshness import Request, is_current
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.ownership import CROPS, require_output
-from alexnet_cli.artifacts.working import only_writer, target_of
+from alexnet_cli.artifacts.crops.store import KIND, SCHEMA, CropStore, open_piece
+from alexnet_cli.artifacts.crops.writer import CropWriter
 from alexnet_cli.console import Talk
 from alexnet_cli.decoders import active_pillow, decoding, readers
 from alexnet_cli.errors import (

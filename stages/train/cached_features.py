@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.manifest import digest_of
-from alexnet_cli.artifacts.publish import replacing_inside, write_text
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.common.manifest import digest_of
+from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.artifacts.scores import top_k_error
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast

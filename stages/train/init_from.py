@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
-from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder, Saved, find_checkpoint
+from alexnet_cli.artifacts.run import CONFIG, RunFolder, Saved, find_checkpoint
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.net.network import Network

@@ -6,9 +6,9 @@ import json
 from typing import Protocol
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.run_folder import CONFIG, RunFolder
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import CONFIG, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.recipes.read import load_recipe

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_cli.artifacts.run_folder import LOG, TENSORBOARD, RunFolder
+from alexnet_cli.artifacts.run import LOG, TENSORBOARD, RunFolder
 from alexnet_cli.console import Talk, printable
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.ownership import RUN, is_free, require_output
-from alexnet_cli.artifacts.publish import write_text
-from alexnet_cli.artifacts.run_folder import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.ownership import RUN, is_free, require_output
+from alexnet_cli.artifacts.common.publish import write_text
+from alexnet_cli.artifacts.common.working import end_work, marked_kind, only_writer, recover, work_of
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics
-from alexnet_cli.artifacts.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_devices, cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
-from alexnet_cli.artifacts.crops import CropStore
-from alexnet_cli.artifacts.run_folder import RunFolder
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Advance, Talk, percent
 from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError

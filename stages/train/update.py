@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord, read_checkpoint_manifest, read_checkpoint_record
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
-from alexnet_cli.artifacts.working import sweep
+from alexnet_cli.artifacts.common.working import sweep
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.run import RunFolder, find_checkpoint
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.recipe import Recipe

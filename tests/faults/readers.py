@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops_shards import open_crops
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.run_folder import RunFolder, find_checkpoint
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.run import RunFolder, find_checkpoint
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.errors import AlexNetError

@@ -219,7 +219,7 @@ def _import_everything() -> None:
     build()
     for stage in ("preprocess", "pca", "train", "eval", "ensemble"):
         importlib.import_module(f"alexnet_stages.{stage}.run")
-    importlib.import_module("alexnet_cli.commands.sample.run")
+    importlib.import_module("alexnet_commands.sample.run")
     _fewer_digits()
 
 

@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE, Manifest, digest_of, digest_of_file, read_folder_manifest
-from alexnet_cli.artifacts.ownership import CHECKPOINT
-from alexnet_cli.artifacts.publish import publish_folder, write_verified
-from alexnet_cli.artifacts.steady import steadily
-from alexnet_cli.artifacts.working import begin_work
+from alexnet_cli.artifacts.common.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    digest_of,
+    digest_of_file,
+    read_folder_manifest,
+)
+from alexnet_cli.artifacts.common.ownership import CHECKPOINT
+from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.common.steady import steadily
+from alexnet_cli.artifacts.common.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_json_object

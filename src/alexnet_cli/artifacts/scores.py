@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts import hdf5
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.ownership import SCORES
+from alexnet_cli.artifacts.common import hdf5
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.ownership import SCORES
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 

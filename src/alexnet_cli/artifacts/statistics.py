@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts import hdf5
-from alexnet_cli.artifacts.manifest import Manifest
-from alexnet_cli.artifacts.ownership import STATISTICS
+from alexnet_cli.artifacts.common import hdf5
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.ownership import STATISTICS
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alexnet_cli.artifacts.crops import RECORD_BYTES
+from alexnet_cli.artifacts.crops.store import RECORD_BYTES
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.recipes.net import Layer, Net, layers

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alexnet_cli.artifacts.crops import UNLABELLED
+from alexnet_cli.artifacts.crops.store import UNLABELLED
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, plain_names
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError

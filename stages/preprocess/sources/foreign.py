@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet_cli.artifacts.crops_shards import is_sharded
-from alexnet_cli.artifacts.manifest import MANIFEST_FILE
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE
+from alexnet_cli.artifacts.crops.shards import is_sharded
 from alexnet_stages.preprocess.sources.tars import is_picture
 
 _TFRECORD = re.compile(r".*tfrecords?\b.*|.*-\d{5}-of-\d{5}", re.IGNORECASE)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from alexnet_cli.artifacts.crops_shards import open_crops
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.class_list import ClassList, plain_names
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, find_devkit, is_devkit, parse_ids, read_devkit

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, overload
 
-from alexnet_cli.artifacts.manifest import digest_of
+from alexnet_cli.artifacts.common.manifest import digest_of
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError, read_picture

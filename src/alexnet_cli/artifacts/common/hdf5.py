@@ -1,0 +1,188 @@
+"""Arrays in one HDF5 file that describes itself: what statistics and scores have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest, digest_of
+from alexnet_cli.artifacts.common.ownership import Kind
+from alexnet_cli.artifacts.common.publish import publish_file
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reading import require_regular
+
+Arrays = dict[str, NDArray[Any]]
+_Shape = tuple[int | None, ...]
+_TEXTS_AT_ONCE = 256
+
+
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    manifest: Manifest,
+    kind: Kind,
+    *,
+    overwrite: bool,
+    explaining: Mapping[str, NDArray[Any]] | None = None,
+) -> Manifest:
+    """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8.
+
+    explaining: arrays outside the digest, which only say for people what the others mean.
+    """
+    manifest = replace(manifest, digest=_digest(arrays))
+    publish_file(path, _image({**arrays, **(explaining or {})}, manifest), kind, overwrite=overwrite)
+    return manifest
+
+
+def _image(arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> bytes:
+    """The bytes of an HDF5 file.
+
+    Made in memory: HDF5 can't close a file on a disk that is full or failing, and may take the whole process down.
+    """
+    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+        for name, array in arrays.items():
+            if array.dtype.kind in "UO":
+                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=array)
+        file.attrs[ATTRIBUTE] = manifest.to_json()
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
+    """The manifest alone."""
+    with _open(path, kind) as file:
+        return _manifest(file, path, kind, schema)
+
+
+def read_arrays(
+    path: Path, *, kind: str, schema: int, names: tuple[str, ...], explaining: tuple[str, ...] = ()
+) -> tuple[Manifest, Arrays]:
+    """The manifest and the named arrays; ArtifactError where the file is foreign, damaged or newer.
+
+    explaining: arrays outside the digest, which may be absent. Links are not followed, and nothing is read from
+    another file.
+    """
+    with _open(path, kind) as file:
+        manifest = _manifest(file, path, kind, schema)
+        arrays = {name: _read(file, path, name) for name in names}
+        explained = {name: _read(file, path, name) for name in explaining if _has(file, path, name)}
+    if _digest(arrays) != manifest.digest:
+        raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
+    return manifest, {**arrays, **explained}
+
+
+def require_form(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, kind: str, shape: _Shape) -> None:
+    """ArtifactError unless an array has a type (`f4`; `O` for text) and a shape, of which None fits any number."""
+    array = arrays[name]
+    fits = len(array.shape) == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != np.dtype(kind) or not fits:
+        wanted = "×".join("any" if number is None else str(number) for number in shape) or "one number"
+        found = "×".join(map(str, array.shape)) or "one number"
+        raise ArtifactError(
+            f"{path}: its {name} is {array.dtype} {found}, not {np.dtype(kind)} {wanted}: make it again"
+        )
+
+
+def _open(path: Path, kind: str) -> Any:
+    try:
+        require_regular(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: there is no such {kind} file: check the path") from None
+    try:
+        return h5py.File(path, "r")
+    except PermissionError as error:
+        raise ResourceError(describe_os_error(error, path)) from None
+    except (OSError, RuntimeError, ValueError):
+        raise ArtifactError(f"{path}: is no {kind} file, or a damaged one: make it again") from None
+
+
+def _manifest(file: Any, path: Path, kind: str, schema: int) -> Manifest:
+    with _in_one_line(path):
+        text = file.attrs.get(ATTRIBUTE)
+    if text is None:
+        raise ArtifactError(f"{path}: is an HDF5 file, but not one of alexnet's: check the path")
+    if not isinstance(text, (str, bytes)):
+        raise ArtifactError(f"{path}: its manifest is damaged (no text): make it again")
+    return Manifest.from_json(text, kind=kind, schema=schema, path=path)
+
+
+@contextmanager
+def _in_one_line(path: Path) -> Iterator[None]:
+    """HDF5 raises anything at all over a damaged file."""
+    try:
+        yield
+    except (KeyError, OSError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: is damaged ({_first_line(error)}): make it again") from None
+
+
+def _has(file: Any, path: Path, name: str) -> bool:
+    with _in_one_line(path):
+        return file.get(name, getlink=True, default=None) is not None
+
+
+def _read(file: Any, path: Path, name: str) -> NDArray[Any]:
+    """An array, after everything that it declares was compared with what the file can hold."""
+    with _in_one_line(path):
+        link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ArtifactError(f"{path}: its {name} is missing, or a link, it is damaged: make it again")
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise ArtifactError(f"{path}: its {name} is no array, it is damaged: make it again")
+        if dataset.is_virtual or dataset.external:
+            raise ArtifactError(f"{path}: its {name} lies in another file, which is not read: make it again")
+        if dataset.shape is None or dataset.id.get_create_plist().get_nfilters():
+            raise ArtifactError(f"{path}: its {name} is empty or compressed, as ours never are: make it again")
+        room = path.stat().st_size
+        if dataset.size * dataset.dtype.itemsize > room:
+            raise ArtifactError(
+                f"{path}: its {name} should have {dataset.size:,} numbers, more than the file holds, it is damaged: "
+                "make it again"
+            )
+        if h5py.check_string_dtype(dataset.dtype):
+            return _texts(dataset, path, name, room)
+        if dataset.dtype.kind not in "fiu":
+            raise ArtifactError(f"{path}: its {name} is {dataset.dtype}, neither numbers nor text: make it again")
+        return np.asarray(dataset[...])
+
+
+def _texts(dataset: Any, path: Path, name: str, room: int) -> NDArray[Any]:
+    """A list of strings, a few at a time: in a damaged file many may be one and the same, as long as the file."""
+    if dataset.ndim != 1:
+        raise ArtifactError(f"{path}: its {name} is no list of text, it is damaged: make it again")
+    texts: list[str] = []
+    for first in range(0, len(dataset), _TEXTS_AT_ONCE):
+        part = [str(text) for text in dataset.asstr()[first : first + _TEXTS_AT_ONCE]]
+        room -= sum(map(len, part))
+        if room < 0:
+            raise ArtifactError(f"{path}: its {name} is longer than the file, it is damaged: make it again")
+        texts += part
+    return np.array(texts, dtype=object)
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    parts: list[bytes | memoryview | str] = []
+    for name in sorted(arrays):
+        array = arrays[name]
+        parts.append(name)
+        if array.dtype.kind in "UO":
+            parts.append("\0".join(array.astype(str).ravel().tolist()))
+        else:
+            parts.append(f"{array.dtype.str}{array.shape}")
+            parts.append(np.ascontiguousarray(array).tobytes())
+    return digest_of(parts)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,208 @@
+"""Which output a command may replace: an artifact of its own kind, when told to, and nothing that it reads.
+
+    require_output(config.out, STATISTICS, overwrite=config.overwrite, inputs={"CROPS": config.crops})
+
+A kind is told by its manifest, or by the mark of an unfinished one. All files of a folder must belong to the artifact:
+a folder that also holds somebody's notes is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_manifest
+from alexnet_cli.artifacts.common.working import MARK, WORK, manifest_kind, marked_kind, target_of
+from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of artifact, and how it is told from everything else."""
+
+    name: str
+    """As in the manifest."""
+    title: str
+    """What people call one."""
+    files: str | None = None
+    """A regular expression: the paths inside the folder that belong to the artifact. None: it is a single file."""
+    tell: Callable[[Path], bool] | None = None
+    """Whether a file, or a folder without manifest and mark, is one. None: only manifest and mark tell."""
+
+    def owns(self, path: Path) -> bool:
+        """Whether what lies at `path` is an artifact of this kind, finished or not."""
+        if self.files is None:
+            return is_plain_file(path) and self.tell is not None and self.tell(path)
+        if not path.is_dir():
+            return False
+        found = manifest_kind(path) or marked_kind(path)
+        if found is not None or (path / MANIFEST_FILE).exists():
+            return found == self.name
+        return self.tell is not None and self.tell(path)
+
+    def foreign(self, folder: Path) -> Path | None:
+        """The first file in a folder that does not belong to an artifact of this kind."""
+        assert self.files is not None, "a file has no files"
+        pattern = re.compile(self.files)
+        for name in files_below(folder):
+            if name != MARK and not pattern.fullmatch(name) and not _is_work(name):
+                return folder / name
+        return None
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Every file in a folder and below, as a path with `/` relative to it. Links are files, wherever they lead."""
+    for where, folders, names in os.walk(folder):
+        below = Path(where).relative_to(folder)
+        links = [name for name in folders if (Path(where) / name).is_symlink()]
+        for name in sorted(names + links):
+            yield (below / name).as_posix()
+
+
+def _is_work(name: str) -> bool:
+    """Whether a path lies at or below a working name of ours, as an earlier, killed command left it."""
+    return any(part.startswith(".") and part.endswith(WORK) for part in name.split("/"))
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a path is a regular file: no folder, pipe or device, which would hang or never end when read."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing lies at a path, or only an empty folder."""
+    target = target_of(path)
+    return not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
+
+
+def require_output(
+    path: Path, kind: Kind, *, overwrite: bool, inputs: Mapping[str, Path | None] | None = None, goes_on: bool = False
+) -> None:
+    """UsageError unless a command may write an artifact of this kind at `path`.
+
+    inputs: what the command reads, by what the user calls it; None where nothing was given.
+    goes_on: it continues the artifact that lies there, and replaces none.
+    """
+    try:
+        require_apart(path, inputs or {})
+        if is_free(path) and not (kind.files is None and target_of(path).is_dir()):
+            return
+        _require_own(path, kind, overwrite=overwrite, goes_on=goes_on)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+
+
+def _require_own(path: Path, kind: Kind, *, overwrite: bool, goes_on: bool) -> None:
+    target = target_of(path)
+    if kind.files is None and target.is_dir():
+        raise UsageError(f"{path}: is a folder: --out names the file to write")
+    if not (overwrite or goes_on):
+        raise UsageError(f"{path}: exists already: give --overwrite to replace it, or another --out")
+    if not kind.owns(target):
+        raise UsageError(f"{path}: is no {kind.title}, so it is not replaced: choose another --out")
+    if overwrite and kind.files is not None and (file := kind.foreign(target)) is not None:
+        raise UsageError(
+            f"{file}: does not belong to the {kind.title} {path}, which is therefore not replaced: "
+            "move it away, or choose another --out"
+        )
+
+
+def require_apart(path: Path, inputs: Mapping[str, Path | None]) -> None:
+    """UsageError where an output is, holds, or lies inside an input, or holds the current folder."""
+    out = Path(os.path.realpath(path))
+    here = Path(os.path.realpath(os.curdir))
+    if out == here or out in here.parents:
+        raise UsageError(f"--out {path}: holds the folder that you are in: give the result a name of its own")
+    for name, given in inputs.items():
+        if given is None:
+            continue
+        read = Path(os.path.realpath(given))
+        if out == read:
+            raise UsageError(f"--out {path}: is what {name} {given} reads: choose another --out")
+        if out in read.parents:
+            raise UsageError(f"--out {path}: holds {name} {given}, which is read: choose another --out")
+        if read in out.parents:
+            raise UsageError(f"--out {path}: lies inside {name} {given}, which is read: choose another --out")
+
+
+def _hdf5_kind(path: Path) -> str | None:
+    """The kind of artifact that an HDF5 file is by its manifest; None for anything else, and where it can't be read."""
+    import h5py  # slow to load, and only an existing file needs it
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get(ATTRIBUTE)
+            return kind_of_manifest(text) if isinstance(text, (str, bytes)) else None
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return None
+
+
+def _is_submission(path: Path) -> bool:
+    """Whether a file is a table of five class numbers a line, as far as its beginning tells."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(1 << 16).split(b"\n")
+    except OSError:
+        return False
+    whole = lines[:-1]  # the last is empty, or cut off by the limit
+    return bool(whole) and all(re.fullmatch(rb"\d+(?: \d+)*", line) for line in whole)
+
+
+def _is_sample(folder: Path) -> bool:
+    values = _json_of(folder / "sample.json")
+    return values is not None and values.get("source") == "scikit-learn load_digits"
+
+
+def _is_early_run(folder: Path) -> bool:
+    """Whether a folder is an unfinished run from before runs had marks."""
+    values = _json_of(folder / "config.json")
+    return values is not None and {"recipe", "parents", "seed", "precision"} <= values.keys()
+
+
+def _json_of(file: Path) -> dict[str, object] | None:
+    if not is_plain_file(file):
+        return None
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+_CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
+
+CROPS = Kind(
+    name="crops",
+    title="crop store",
+    files=r"data\.mdb|lock\.mdb|plan\.json|manifest\.json|report\.(json|txt)|rejects\.tsv",
+)
+STATISTICS = Kind(name="statistics", title="statistics file", tell=lambda path: _hdf5_kind(path) == "statistics")
+CHECKPOINT = Kind(name="checkpoint", title="checkpoint", files=_CHECKPOINT)
+RUN = Kind(
+    name="run",
+    title="run folder",
+    files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
+    r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)",
+    tell=_is_early_run,
+)
+SCORES = Kind(name="scores", title="scores file", tell=lambda path: _hdf5_kind(path) == "scores")
+ENSEMBLE = Kind(
+    name="ensemble",
+    title="ensemble",
+    files=r"scores\.h5|(members|fit)\.json|table\.txt|manifest\.json|(members|holdout)/\d+\.h5",
+)
+SAMPLE = Kind(
+    name="sample",
+    title="sample",
+    files=r"sample\.json|manifest\.json|(train|val)/digit-\d/digit-\d_\d{5}\.JPEG",
+    tell=_is_sample,
+)
+SUBMISSION = Kind(name="submission", title="submission", tell=_is_submission)

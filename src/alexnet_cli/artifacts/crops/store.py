@@ -1,0 +1,240 @@
+"""The crop store: 256×256×3 uint8 crops in LMDB, with labels, names and checksums as whole arrays.
+
+    store = open_piece(Path("train.lmdb"))
+    store.read_into(0, buffer)          # buffer: uint8 (256, 256, 3)
+
+The format is in artifacts/README.md. Writing is in writer.py.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet_cli.artifacts.common.manifest import Manifest, digest_of, read_folder_manifest
+from alexnet_cli.artifacts.common.steady import steadily
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reading import parse_json, parse_texts, require_regular
+
+KIND = "crops"
+DATA_FILE = "data.mdb"
+SCHEMA = 2
+SIDE = 256
+SHAPE = (SIDE, SIDE, 3)
+RECORD_BYTES = SIDE * SIDE * 3
+UNLABELLED = -1
+
+KEY_LABELS = b"meta/labels"
+KEY_NAMES = b"meta/names"
+KEY_CRCS = b"meta/crcs"
+KEY_CLASSES = b"meta/classes"
+KEY_FACTS = b"meta/facts"
+KEY_DIGESTS = b"meta/digests"
+DIGEST_BYTES = 16
+"""Of the SHA-256 of a picture file's bytes: two different files with the same 16 are not to be expected."""
+KEY_WORDS = b"meta/words"
+KEY_IDS = b"meta/ids"
+
+Crop = NDArray[np.uint8]
+
+_ENVIRONMENTS: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
+"""What is open in this process, by device and inode of the data file."""
+_OPENING = threading.Lock()
+
+
+def key_of(index: int) -> bytes:
+    """The LMDB key of a record: 8 bytes, big-endian, so that keys sort as indices do."""
+    return struct.pack(">Q", index)
+
+
+def open_piece(path: Path) -> CropStore:
+    """Open a finished store in one piece, or one shard; ArtifactError in one line for anything else."""
+    return steadily(path, lambda: CropStore(path, open_manifest(path)))
+
+
+def open_manifest(path: Path) -> Manifest:
+    """The manifest of a finished store in one piece, or of one shard."""
+    return read_folder_manifest(
+        path, kind=KIND, schema=SCHEMA, unfinished="run the same `alexnet preprocess` again to finish it"
+    )
+
+
+class CropStore:
+    """A finished store, opened read-only and without locks; safe to read from many threads at once.
+
+    Pickles by path, so that each process opens it for itself; a forked one may go on reading.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.codec = str(manifest.details.get("codec"))
+        self._threads = threading.local()
+        self._environment: Any = _open_environment(path)
+        classes, names, labels, crcs = self._read_arrays()
+        if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
+            raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
+        self.classes = self._explained(parse_texts(classes, path=path, what="its class list"))
+        self.names: list[str] = parse_texts(names, path=path, what="its list of names")
+        self._require_lengths(labels, crcs)
+        self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
+        """int64 (pictures,): class indices; -1 where the store has no labels."""
+        self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
+        """uint32 (pictures,): CRC-32C of each record's stored bytes."""
+        if len(self) and not -1 <= int(self.labels.min()) <= int(self.labels.max()) < max(len(self.classes), 1):
+            raise ArtifactError(f"{path}: has a label that is none of its classes', it is damaged: preprocess it again")
+        self.facts, self.digests = self._read_source_arrays()
+        """uint8 (pictures,): `pictures.Facts` of each; uint8 (pictures, 16): SHA-256 of each file's bytes, cut off.
+        None in stores that have none."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __reduce__(self) -> tuple[Any, tuple[Path, Manifest]]:
+        return CropStore, (self.path, self.manifest)
+
+    @property
+    def digest(self) -> str:
+        """The content's digest."""
+        return self.manifest.digest
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the pictures have labels."""
+        return len(self) > 0 and bool((self.labels != UNLABELLED).all())
+
+    def stored(self, index: int) -> memoryview:
+        """The stored bytes of one record, in the memory map; valid while the thread lives. Checked by its CRC."""
+        try:
+            value = self._transaction().get(key_of(index))
+        except lmdb.Error as error:
+            raise _damaged(self.path, error) from None
+        if value is None:
+            raise ArtifactError(f"{self.path}: record {index} is missing, it is damaged: preprocess it again")
+        if crc32c(value) != self.crcs[index]:
+            raise ArtifactError(
+                f"{self.path}: record {index} ({self.names[index]}) fails its checksum: preprocess it again"
+            )
+        return memoryview(value)
+
+    def read_into(self, index: int, out: Crop) -> None:
+        """Copy one crop into `out`, uint8 (256, 256, 3) RGB. ArtifactError where the record is damaged."""
+        value = self.stored(index)
+        try:
+            if self.codec == "raw":
+                np.copyto(out, np.frombuffer(value, np.uint8).reshape(SHAPE))
+                return
+            with Image.open(io.BytesIO(value), formats=("JPEG",)) as image:
+                if image.size != (SIDE, SIDE):
+                    raise ValueError(f"{image.size[0]}×{image.size[1]} pixels")
+                out[...] = np.asarray(image.convert("RGB"))
+        except (ValueError, OSError, SyntaxError) as error:
+            raise ArtifactError(
+                f"{self.path}: record {index} ({self.names[index]}) is no crop ({error}): preprocess it again"
+            ) from None
+
+    def read(self, index: int) -> Crop:
+        """One crop, uint8 (256, 256, 3) RGB."""
+        out = np.empty(SHAPE, np.uint8)
+        self.read_into(index, out)
+        return out
+
+    def close(self) -> None:
+        """Let go of the memory map, which goes with its last user. Reading opens it again."""
+        self._threads = threading.local()
+        self._environment = None
+
+    def _transaction(self) -> Any:
+        transaction = getattr(self._threads, "transaction", None)
+        if transaction is None:
+            if self._environment is None:
+                self._environment = _open_environment(self.path)
+            transaction = self._threads.transaction = self._environment.begin(buffers=True)
+        return transaction
+
+    def _read_arrays(self) -> list[bytes]:
+        values = self._get(KEY_CLASSES, KEY_NAMES, KEY_LABELS, KEY_CRCS)
+        arrays = []
+        for key, value in values.items():
+            if value is None:
+                raise ArtifactError(f"{self.path}: lacks {key.decode()}, it is damaged: preprocess it again")
+            arrays.append(value)
+        return arrays
+
+    def _get(self, *keys: bytes) -> dict[bytes, bytes | None]:
+        """The values of some keys, copied."""
+        try:
+            with self._environment.begin() as transaction:
+                return {key: transaction.get(key) for key in keys}
+        except lmdb.Error as error:
+            raise _damaged(self.path, error) from None
+
+    def _require_lengths(self, labels: bytes, crcs: bytes) -> None:
+        """ArtifactError unless there is a label and a checksum for each name."""
+        if (len(labels), len(crcs)) != (8 * len(self.names), 4 * len(self.names)):
+            raise ArtifactError(
+                f"{self.path}: has other numbers of names, labels and checksums, it is damaged: preprocess it again"
+            )
+
+    def _read_source_arrays(self) -> tuple[Crop | None, Crop | None]:
+        facts, digests = self._get(KEY_FACTS, KEY_DIGESTS).values()
+        if facts is None or digests is None:
+            return None, None
+        if digest_of([facts, digests]) != self.manifest.details.get("source_arrays"):
+            raise ArtifactError(f"{self.path}: its facts or digests are damaged: preprocess it again")
+        return np.frombuffer(facts, np.uint8), np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+
+    def _explained(self, names: list[str]) -> ClassList:
+        """The class list, with words and IDs where the store has them: both are outside the digest."""
+        words, ids = self._get(KEY_WORDS, KEY_IDS).values()
+        explained = parse_texts(words or b"[]", path=self.path, what="its list of words")
+        numbers = parse_json(ids or b"[]", path=self.path, what="its list of IDs")
+        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+            raise ArtifactError(f"{self.path}: its list of IDs is damaged: preprocess it again")
+        try:
+            return ClassList(tuple(names), words=tuple(explained), ids=tuple(numbers))
+        except (ValueError, TypeError, AssertionError) as error:
+            raise _damaged(self.path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path}: is damaged ({' '.join(str(error).split())}): preprocess it again")
+
+
+def _open_environment(path: Path) -> Any:
+    """The process's environment on a store, shared by all who read it: LMDB forbids a second one on the same file."""
+    try:
+        require_regular(path / DATA_FILE)  # ResourceError where it may not be read: LMDB says that in words alone
+        with (path / DATA_FILE).open("rb") as file:
+            status = os.fstat(file.fileno())
+        with _OPENING:
+            environment = _ENVIRONMENTS.get((status.st_dev, status.st_ino))
+            if environment is None:
+                environment = lmdb.open(
+                    str(path), readonly=True, lock=False, readahead=False, create=False, max_spare_txns=64
+                )
+                _ENVIRONMENTS[status.st_dev, status.st_ino] = environment
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: lacks data.mdb, it is damaged: preprocess it again") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+    except lmdb.Error as error:
+        raise ArtifactError(f"{path}: can't be read ({error}): preprocess it again") from None
+    except MemoryError as error:
+        raise ResourceError(f"{path}: can't be mapped into memory ({error})") from None
+    pages, page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
+    if status.st_size < pages * page_bytes:  # reading beyond the end would be a bus error, which ends the process
+        raise ArtifactError(f"{path}: is cut off, it is damaged: copy it again, or preprocess it again")
+    return environment

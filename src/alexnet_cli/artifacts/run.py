@@ -1,0 +1,218 @@
+"""The run folder: what one training leaves behind, and which of its checkpoints to use."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_cli.artifacts.checkpoint import KIND as CHECKPOINT_KIND
+from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
+from alexnet_cli.artifacts.common.ownership import RUN
+from alexnet_cli.artifacts.common.publish import publish_folder, write_text
+from alexnet_cli.artifacts.common.steady import steadily
+from alexnet_cli.artifacts.common.working import MARK, OLD, WORK, begin_work, beside, end_work, mark, remove_tree
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reading import read_regular
+
+KIND = "run"
+SCHEMA = 2
+CONFIG = "config.json"
+METRICS = "metrics.csv"
+CHECKPOINTS = "checkpoints"
+LOG = "log.txt"
+TENSORBOARD = "tensorboard"
+RANK_LOGS = "ranks"
+"""What ranks other than the first have to say, a file for each."""
+
+_STEP = re.compile(r"step-\d+")
+_OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
+"""A checkpoint, or what a killed command left of one."""
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "rate",
+    "train_loss",
+    "validation_top1_error",
+    "validation_top5_error",
+    "images_per_second",
+    "seconds",
+)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A finished checkpoint of a run, by its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def step(self) -> int:
+        """Steps done when it was saved."""
+        step = self.manifest.details.get("step")
+        if not isinstance(step, int):
+            raise ArtifactError(f"{self.path}: does not say after which step it was saved, it is damaged: remove it")
+        return step
+
+    @property
+    def error(self) -> float | None:
+        """The validation top-1 error, where the checkpoint ends an epoch."""
+        value = self.manifest.details.get("validation_top1_error")
+        if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+            raise ArtifactError(f"{self.path}: its validation error is {value!r}, it is damaged: remove it")
+        return None if value is None else float(value)
+
+
+class RunFolder:
+    """Paths and bookkeeping of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.out = path
+        """The run's name."""
+        self.path = path
+        """Where it lies: under its name, or beside it until it may take the place of an older run."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / MANIFEST_FILE).is_file()
+
+    def manifest(self) -> Manifest:
+        """The manifest of a finished run."""
+        return Manifest.from_json((self.path / MANIFEST_FILE).read_bytes(), kind=KIND, schema=SCHEMA, path=self.path)
+
+    def begin(self, config: str, *, replaces: bool) -> None:
+        """Make the folder anew with its config.json. Hold `only_writer` on its name.
+
+        replaces: another run has the name, and keeps it until this one's `publish`.
+        """
+        work = begin_work(self.out, KIND)
+        write_text(work / CONFIG, config)
+        (work / CHECKPOINTS).mkdir()
+        self.path = work
+        if not replaces:
+            self.publish()
+
+    @property
+    def published(self) -> bool:
+        """Whether the run has its name."""
+        return self.path == self.out
+
+    def publish(self) -> None:
+        """Give the run its name, in the place of an older one. ResourceError where the disk will not."""
+        if not self.published:
+            try:
+                publish_folder(self.path, self.out, RUN, unfinished=True)
+            except OSError as error:
+                raise ResourceError(describe_os_error(error, self.out)) from error
+            self.path = self.out
+
+    def finish(self, manifest: Manifest) -> None:
+        """Mark the run as finished: the manifest is written last."""
+        write_text(self.path / MANIFEST_FILE, manifest.to_json())
+        (self.path / MARK).unlink(missing_ok=True)
+        self.sweep()
+
+    def reopen(self) -> None:
+        """Let a finished run go on."""
+        mark(self.path, KIND, self.out)
+        (self.path / MANIFEST_FILE).unlink()
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed command left in the folder."""
+        for entry in self.path.glob(f".*{WORK}"):
+            if entry.is_file():
+                entry.unlink()
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the checkpoint after `step` steps lies."""
+        return self.path / CHECKPOINTS / f"step-{step:08d}"
+
+    def saved(self) -> list[Saved]:
+        """The finished checkpoints, oldest first."""
+        found = []
+        for manifest in (self.path / CHECKPOINTS).glob(f"step-*/{MANIFEST_FILE}"):
+            folder = manifest.parent
+            if _STEP.fullmatch(folder.name):
+                try:
+                    text = manifest.read_bytes()
+                except FileNotFoundError:  # the training removed it a moment ago
+                    continue
+                read = Manifest.from_json(text, kind=CHECKPOINT_KIND, schema=CHECKPOINT_SCHEMA, path=folder)
+                found.append(Saved(folder, read))
+        return sorted(found, key=lambda saved: saved.step)
+
+    def newest(self) -> Saved | None:
+        """The checkpoint to go on from."""
+        saved = self.saved()
+        return saved[-1] if saved else None
+
+    def best(self) -> Saved | None:
+        """The checkpoint with the lowest validation error, the earliest of equals."""
+        judged = [(saved.error, saved.step, saved) for saved in self.saved() if saved.error is not None]
+        return min(judged, key=lambda entry: entry[:2])[2] if judged else None
+
+    def tidy(self) -> None:
+        """Keep the newest two checkpoints and the best; drop what an interrupted save left."""
+        best, newest = self.best(), self.saved()[-2:]
+        keep = {saved.path for saved in newest} | ({best.path} if best else set())
+        for folder in (self.path / CHECKPOINTS).iterdir():
+            if folder not in keep and _OURS.fullmatch(folder.name):
+                left = beside(folder, WORK) if _STEP.fullmatch(folder.name) else folder
+                if left != folder:  # a half removed one must not have a checkpoint's name
+                    end_work(folder)
+                    folder.rename(left)
+                remove_tree(left)
+
+    def metrics(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv; ArtifactError where it is none of ours."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_regular(path).decode(), newline=""), strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
+        for line, row in enumerate(rows, 2):
+            whole = not set(row) ^ set(COLUMNS) and None not in row.values()
+            if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
+                raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
+        return rows
+
+    def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
+        """Replace metrics.csv."""
+        lines = [",".join(COLUMNS)]
+        lines += [",".join(str(row[column]) for column in COLUMNS) for row in rows]
+        write_text(self.path / METRICS, "\n".join(lines) + "\n")
+
+
+def find_checkpoint(path: Path) -> tuple[Path, str]:
+    """The checkpoint that a run folder or a checkpoint folder stands for, and in words which one it is.
+
+    Of a run: the best by validation error, else the newest. ArtifactError where there is none.
+    """
+    return steadily(path, lambda: _find_checkpoint(path))
+
+
+def _find_checkpoint(path: Path) -> tuple[Path, str]:
+    if not path.exists():
+        raise ArtifactError(f"{path}: there is no such run or checkpoint: check the path")
+    if not (path / CHECKPOINTS).is_dir():
+        if (path / "model.safetensors").is_file():
+            return path, f"checkpoint {path.name}"
+        raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: check the order of the arguments")
+    run = RunFolder(path)
+    best = run.best()
+    if best:
+        return best.path, f"the best checkpoint, {best.path.name}"
+    newest = run.newest()
+    if newest is None:
+        raise ArtifactError(f"{path}: the run has no finished checkpoint yet: go on with `alexnet train … --resume`")
+    return newest.path, f"the newest checkpoint, {newest.path.name}"

@@ -1,0 +1,49 @@
+"""The work of `alexnet check`. torch is loaded only where a CUDA device has to be looked for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import PRECISIONS
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_commands.check.config import CheckConfig
+
+CODECS = ("raw", "jpeg")
+_ON_THE_CPU = re.compile(r"cpu(:[1-9]\d*)?")
+
+
+def run(config: CheckConfig) -> None:
+    """Raise UsageError or ResourceError for the first thing that can't be meant, or isn't there."""
+    if config.data is not None:
+        require_pictures(config.data)
+    require_codec("--codec", config.codec)
+    for recipe in config.recipe:
+        load_recipe(recipe)
+    require_devices(config.devices, config.precision)
+
+
+def require_pictures(data: Path) -> None:
+    """UsageError unless a folder holds train/ and val/ (or validation/)."""
+    if not (data / "train").is_dir() or not any((data / name).is_dir() for name in ("val", "validation")):
+        raise UsageError(f"{data}: must hold the folders train/<class>/ and val/<class>/ (or validation/<class>/)")
+
+
+def require_codec(option: str, codec: str) -> None:
+    """UsageError for an unknown codec."""
+    if codec not in CODECS:
+        raise UsageError(f"{option} {codec}: is none of {', '.join(CODECS)}")
+
+
+def require_devices(devices: str, precision: str) -> None:
+    """UsageError where devices or precision can't be meant, ResourceError where a device isn't there."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
+    known = devices == "auto" or _ON_THE_CPU.fullmatch(devices)
+    if known and precision != "tf32":
+        return
+    from alexnet_cli.devices import choose_devices
+
+    if choose_devices(devices)[0].type != "cuda" and precision == "tf32":
+        raise UsageError("--precision tf32: is made of NVIDIA's tensor cores: use fp32 or bf16 on a CPU")

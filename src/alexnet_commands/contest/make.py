@@ -1,0 +1,79 @@
+"""`alexnet contest --update`: run the graph's commands one after the other, each in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_commands.check.run import require_devices
+from alexnet_commands.contest.config import ContestConfig
+from alexnet_commands.contest.graph import Step, needed_for, steps
+
+
+def chosen_steps(config: ContestConfig) -> list[Step]:
+    """All steps, or the one of --only with what it needs."""
+    everything = steps(config)
+    return everything if config.only is None else needed_for(everything, config.only)
+
+
+def require_makeable(config: ContestConfig) -> None:
+    """UsageError or ResourceError for what can't be meant or isn't there, before any work."""
+    if config.data is None:
+        raise UsageError(
+            "--data is missing: it names the folder of ILSVRC-2012: make contest DATA=/path FALL2011=/path"
+        )
+    require_sources(config)
+    load_recipe(config.recipe)
+    if config.fall2011 is not None:
+        load_recipe(config.pretrain_recipe)
+        load_recipe(config.finetune_recipe)
+    require_devices(config.devices, config.precision)
+
+
+def require_sources(config: ContestConfig) -> None:
+    """UsageError where a source that is named is not there."""
+    for option, source in (("--data", config.data), ("--fall2011", config.fall2011), ("--devkit", config.devkit)):
+        if source is not None and not source.exists():
+            raise UsageError(f"{option} {source}: there is no such file or folder: check the path")
+
+
+def make(config: ContestConfig) -> None:
+    """Run every step with --update. Where one fails, it has said why: end with its code."""
+    require_makeable(config)
+    talk = Talk(quiet=config.quiet)
+    for step in chosen_steps(config):
+        words = (*step.words, "--update", *(("--quiet",) if config.quiet else ()))
+        talk.say(f"alexnet {' '.join(words)}")
+        code = run_command(words)
+        if code:
+            raise SystemExit(code)
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run `alexnet WORDS`; its exit code. What it prints goes to stderr: stdout is for the table.
+
+    SIGTERM is passed on. Ctrl-C reaches the command without us, and we wait until it has saved.
+    """
+    child = subprocess.Popen([sys.executable, "-m", "alexnet_cli", *words], stdout=sys.stderr)
+    with _waiting_for(child):
+        code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _waiting_for(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

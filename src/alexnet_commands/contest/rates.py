@@ -1,0 +1,251 @@
+"""How fast this machine is: a miniature of each stage, run with the very commands, on a few of one's own pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from alexnet_cli.artifacts.checkpoint import read_checkpoint
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.run import RunFolder, find_checkpoint
+from alexnet_cli.console import Talk
+from alexnet_cli.devices import choose_device, prepare
+from alexnet_cli.errors import AlexNetError, ResourceError
+from alexnet_cli.evaluation import Net, evaluate
+from alexnet_cli.imagenet import CLASSES
+from alexnet_commands.contest.config import ContestConfig
+
+EVALUATED = 64
+"""Trial pictures that are evaluated, times ten views."""
+_ENDINGS = (".jpeg", ".jpg", ".png")
+_GENERATED = (375, 500)
+"""Rows and columns of a generated picture: ImageNet's most frequent shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """A number of pictures in a second, and where it comes from."""
+
+    per_second: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What the plan's hours and bytes are made of."""
+
+    decoded: Rate
+    """`alexnet preprocess`."""
+    read: Rate
+    """`alexnet pca`."""
+    trained: Rate
+    """`alexnet train`, a net of five convolutions."""
+    evaluated: Rate
+    """`alexnet eval`, ten views."""
+    jpeg_bytes: float
+    """A crop with codec jpeg, on disk."""
+    jpeg_source: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        rates = {name: getattr(self, name) for name in ("decoded", "read", "trained", "evaluated")}
+        return {
+            **{f"{name}_per_second": rate.per_second for name, rate in rates.items()},
+            "sources": {name: rate.source for name, rate in rates.items()},
+            "jpeg_bytes": self.jpeg_bytes,
+        }
+
+
+def find_rates(config: ContestConfig, talk: Talk) -> Rates:
+    """The rates that were given, else those of finished nets, else measured now."""
+    known = {
+        name: Rate(per_second=getattr(config, f"{name}_per_second"), source="given")
+        for name in ("decoded", "read", "evaluated")
+        if getattr(config, f"{name}_per_second") is not None
+    }
+    trained = _trained(config)
+    if trained is not None:
+        known["trained"] = trained
+    wants_jpeg = "jpeg" in (config.codec, config.fall2011_codec if config.fall2011 else "")
+    jpeg = (40_000.0, "as `alexnet preprocess --help` says") if not wants_jpeg else None
+    if len(known) < 4 or jpeg is None:
+        with tempfile.TemporaryDirectory(prefix="alexnet-plan-") as folder:
+            trial = _Trial(config, Path(folder), talk)
+            if jpeg is None:
+                jpeg = trial.jpeg_bytes(), f"measured on {trial.what}"
+            for name in ("decoded", "read", "trained", "evaluated"):
+                if name not in known:
+                    known[name] = Rate(per_second=getattr(trial, name)(), source=f"measured on {trial.what}")
+    return Rates(**known, jpeg_bytes=jpeg[0], jpeg_source=jpeg[1])
+
+
+def _trained(config: ContestConfig) -> Rate | None:
+    if config.images_per_second is not None:
+        return Rate(per_second=config.images_per_second, source="given")
+    for number in range(1, config.members + 1):
+        run = RunFolder(config.out / "nets" / f"cnn-{number}")
+        if run.finished:
+            return Rate(per_second=float(run.manifest().details["images_per_second"]), source=f"of {run.path}")
+    return None
+
+
+class _Trial:
+    """A few pictures through every stage, each stage when its rate is asked for."""
+
+    def __init__(self, config: ContestConfig, folder: Path, talk: Talk) -> None:
+        self.config, self.folder, self.talk = config, folder, talk
+        self.what = self._make_pictures()
+        (folder / "classes.txt").write_text("".join(f"n{index:08d}\n" for index in range(CLASSES)))
+        self.raw = self._preprocess("raw")
+
+    def decoded(self) -> float:
+        """Pictures/s of preprocessing to raw crops."""
+        return float(self.raw["pictures_per_second"])
+
+    def jpeg_bytes(self) -> float:
+        """Bytes on disk of a crop in codec jpeg."""
+        result = self._preprocess("jpeg")
+        return float(result["bytes"]) / int(result["pictures"])
+
+    def read(self) -> float:
+        """Crops/s of the statistics."""
+        result = self._alexnet("pca", "raw.lmdb", "--out", "raw.h5")
+        return int(result["pictures"]) / float(result["seconds"])
+
+    def trained(self) -> float:
+        """Pictures/s of an epoch of training."""
+        if not (self.folder / "raw.h5").exists():
+            self.read()
+        # Without validation pictures a plateau can't be seen, so an epoch of the recipe is made in fixed steps.
+        words = ["--recipe", self.config.recipe, "--epochs", "1", "--set", "training.schedule=steps"]
+        where = ["--devices", self.config.devices, "--precision", self.config.precision]
+        return float(
+            self._alexnet("train", "raw.lmdb", "--stats", "raw.h5", *words, *where, "--out", "run")["images_per_second"]
+        )
+
+    def evaluated(self) -> float:
+        """Pictures/s in ten views, the first mini-batch not counted."""
+        if not (self.folder / "run").exists():
+            self.trained()
+        device = choose_device(self.config.devices)
+        prepare(device, self.config.precision)
+        net = Net.from_checkpoint(
+            read_checkpoint(find_checkpoint(self.folder / "run")[0]), device, self.config.precision
+        )
+        store = open_crops(self.folder / "raw.lmdb")
+        self.talk.say(f"measuring: eval of {len(store):,} pictures in ten views")
+        times: list[tuple[float, int]] = []
+
+        def advance(count: int) -> None:
+            times.append((time.perf_counter(), count))
+
+        start = time.perf_counter()
+        evaluate(net, store, batch_size=min(EVALUATED, max(1, len(store) // 2)), advance=advance)
+        if len(times) < 2:
+            return len(store) / (time.perf_counter() - start)
+        return sum(count for _, count in times[1:]) / (times[-1][0] - times[0][0])
+
+    def _preprocess(self, codec: str) -> dict[str, Any]:
+        words = ("--classes", "classes.txt", "--allow-missing", "--allow-bad", str(self.config.trial_pictures))
+        return self._alexnet("preprocess", "pictures", "--out", f"{codec}.lmdb", "--codec", codec, *words)
+
+    def _alexnet(self, *words: str) -> dict[str, Any]:
+        self.talk.say(f"measuring: alexnet {words[0]}")
+        program = [sys.executable, "-m", "alexnet_cli", *words, "--json", "--quiet"]
+        done = subprocess.run(program, cwd=self.folder, capture_output=True, text=True, check=False, env=_environment())
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise ResourceError(
+                f"the rate of `alexnet {words[0]}` can't be measured ({lines[-1].removeprefix('alexnet: ')}): "
+                f"give it (see `alexnet contest --help`)"
+            )
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    def _make_pictures(self) -> str:
+        """Pictures in class folders; what they are, in words."""
+        wanted = self.config.trial_pictures
+        count = 0
+        for data, ending in pictures_in(self.config.data):
+            self._place(count, ending).write_bytes(data)
+            count += 1
+            if count == wanted:
+                break
+        if count:
+            return f"{count:,} pictures of {self.config.data}"
+        for index in range(wanted):
+            _generate(self._place(index, ".jpeg"), index)
+        return f"{wanted:,} generated pictures"
+
+    def _place(self, index: int, ending: str) -> Path:
+        folder = self.folder / "pictures" / f"n{index % 2:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{index:06d}{ending}"
+
+
+def _environment() -> dict[str, str]:
+    """The same program, wherever this one was imported from."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def pictures_in(data: Path | None) -> Iterator[tuple[bytes, str]]:
+    """The content and ending of pictures in a folder, in tars, and in tars of tars."""
+    if data is None:
+        return
+    files = [data] if data.is_file() else (Path(root, name) for root, _, names in os.walk(data) for name in names)
+    for path in files:
+        if not path.is_file():
+            continue
+        ending = path.suffix.lower()
+        if ending in _ENDINGS:
+            yield path.read_bytes(), ending
+        elif ending == ".tar":
+            with path.open("rb") as file:
+                yield from _in_tar(file)
+
+
+def _in_tar(file: Any) -> Iterator[tuple[bytes, str]]:
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() else None
+                ending = Path(member.name).suffix.lower()
+                if content is not None and ending == ".tar":
+                    yield from _in_tar(content)
+                elif content is not None and ending in _ENDINGS:
+                    yield content.read(), ending
+    except tarfile.TarError:
+        return
+
+
+def _generate(path: Path, seed: int) -> None:
+    """A JPEG of ImageNet's usual shape and about its mean size, 110 kB."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize(_GENERATED[::-1], Image.Resampling.BICUBIC), np.int16)
+    noisy = smooth + rng.integers(-24, 25, smooth.shape, dtype=np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    path.write_bytes(buffer.getvalue())
+
+
+def free_bytes(path: Path) -> int:
+    """What is free on the disk that a folder lies on, or would lie on."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    raise AlexNetError(f"{path}: lies on no disk")

@@ -1,0 +1,85 @@
+"""The work of `alexnet summary`: the layers of a net in numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alexnet_cli.recipes.net import Layer, Net, layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_commands.summary.config import SummaryConfig
+
+_FLOAT = 4
+
+
+def run(config: SummaryConfig) -> dict[str, Any]:
+    """The net of a recipe in numbers.
+
+    `parameters`, `neurons`, `multiply_adds` and `flop` of one picture's forward pass, and the `layers` with weights.
+    """
+    recipe = load_recipe(config.recipe).with_options(net={"classes": config.classes})
+    net = recipe.net
+    described = [_describe(layer, net) for layer in layers(net)]
+    shared = _share(net, config, described) if config.devices > 1 else {}
+    return {
+        "recipe": recipe.name,
+        "about": recipe.about,
+        "columns": net.columns,
+        **{
+            total: sum(layer[total] for layer in described)
+            for total in ("parameters", "neurons", "multiply_adds", "flop")
+        },
+        "layers": described,
+        **shared,
+    }
+
+
+def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several devices hold and send; the layers' own figures go to them."""
+    from alexnet_cli.parallel.account import account, crop_bytes, map_bytes, state_bytes
+    from alexnet_cli.parallel.layout import choose_layout
+
+    layout, what = choose_layout(config.parallel, config.devices, net)
+    for layer, found in zip(described, account(net, layout, config.batch_size), strict=True):
+        layer["held_parameters"] = found.parameters
+        layer["sent_bytes_per_picture"] = found.sent_per_picture
+    return {
+        "devices": config.devices,
+        "parallel": layout.mode,
+        "layout": what,
+        "batch_size": config.batch_size,
+        "held_parameters": sum(layer["held_parameters"] for layer in described),
+        "crop_bytes_per_picture": crop_bytes(layout),
+        "sent_bytes_per_picture": sum(layer["sent_bytes_per_picture"] for layer in described) + crop_bytes(layout),
+        "state_bytes": state_bytes(net, layout),
+        "map_bytes": map_bytes(net, layout, config.batch_size),
+    }
+
+
+def _describe(layer: Layer, net: Net) -> dict[str, Any]:
+    convolution = layer.kind == "convolution"
+    side = layer.output_side
+    kernels = f"{layer.outputs}"
+    if convolution:
+        kernels = f"{layer.outputs} of {layer.size}×{layer.size}×{layer.inputs}"
+        kernels += f", every {layer.stride}" if layer.stride > 1 else ""
+    if net.columns == 1:
+        sees = "one column"
+    elif layer.sees == "picture":
+        sees = "the picture"
+    else:
+        sees = "all columns" if layer.sees == "all" else "its own column"
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "output": [layer.outputs, side, side] if convolution else [layer.outputs],
+        "weight": list(layer.weight_shape),
+        "kernels": kernels,
+        "then": list(layer.after),
+        "sees": sees,
+        "parameters": layer.parameters,
+        "neurons": layer.neurons,
+        "multiply_adds": layer.multiply_adds,
+        "flop": 2 * layer.multiply_adds,
+        "parameter_bytes": _FLOAT * layer.parameters,
+        "neuron_bytes": _FLOAT * layer.neurons,
+    }
