@@ -23,7 +23,8 @@ from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
 from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
 from alexnet_cli.parallel.layout import choose_layout
-from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
+from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
+from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split

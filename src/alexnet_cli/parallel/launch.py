@@ -34,7 +34,8 @@ from alexnet_cli.errors import (
     UsageError,
 )
 from alexnet_cli.parallel.layout import Layout
-from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
+from alexnet_cli.parallel.meeting import join, rank_of_environment
+from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.selftest import BrokenCopiesError, require_true_copies
 from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
 from alexnet_cli.signals import ENDING, EndedBySignalError, ending_on_signals, handling
