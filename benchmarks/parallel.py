@@ -26,15 +26,15 @@ from loader import make_store
 from torch.nn import functional
 
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.devices import autocast, choose_devices, prepare
+from alexnet_cli.devices import autocast, prepare
 from alexnet_cli.input.patches import VIEWS, InputTransform, view
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.launch import run_ranks
-from alexnet_cli.parallel.layout import Layout, choose_layout
 from alexnet_cli.parallel.place import place, replicate
 from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import Team, find_team
 from alexnet_cli.recipes.read import load_recipe
 
 
@@ -112,7 +112,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    devices = choose_devices(options.devices)
     net = load_recipe(options.recipe).net
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "raw.lmdb", 512, "raw")
@@ -121,16 +120,15 @@ def main() -> None:
             settings = (options.recipe, options.precision, options.batch_size, options.warmup, options.steps)
             return Work(store.path, *settings, shares_crops)
 
-        ways: dict[str, tuple[list[torch.device], Layout, Work]] = {
-            "one process": (devices[:1], Layout("one", 1, net.columns), work(False))
-        }
+        alone = "cuda" if options.devices.startswith("cuda") else "cpu"
+        ways: dict[str, tuple[Team, Work]] = {"one process": (find_team(alone, net=net, timeout=600), work(False))}
         for mode in ("columns", "data", "hybrid"):
-            ways[mode] = (devices, choose_layout(mode, len(devices), net)[0], work(True))
-        ways["columns, each loads all"] = (devices, ways["columns"][1], work(False))
+            ways[mode] = (find_team(options.devices, mode, net=net, timeout=600), work(True))
+        ways["columns, each loads all"] = (ways["columns"][0], work(False))
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
         for _ in range(options.repeats):
-            for name, (those, layout, job) in ways.items():
-                found[name].append(run_ranks(measure_apart, job, those, layout, timeout=600))
+            for name, (team, job) in ways.items():
+                found[name].append(run_ranks(measure_apart, job, team))
     pictures = options.batch_size
     print(f"torch {torch.__version__}, {options.devices}, {options.precision}, mini-batch {pictures}, {options.recipe}")
     print(f"  {'':24} {'images/s':>9} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")

@@ -120,13 +120,16 @@ def lengths_of_shares(count: int, size: int) -> list[int]:
     return [share.stop - share.start for share in (share_of(count, index, size) for index in range(size))]
 
 
-def choose_layout(parallel: str, world: int, net: Net) -> tuple[Layout, str]:
+def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, str]:
     """The layout that `--parallel` asks for, and in words what it is and why.
 
-    UsageError where the net and the number of ranks don't allow it.
+    net: None where each rank holds whatever there is whole. UsageError where net and number of ranks don't allow it.
     """
     if world == 1:
-        return Layout("one", 1, net.columns), "one process holds the whole net"
+        return Layout("one", 1, net.columns if net else 1), "one process holds the whole net"
+    if net is None:
+        layout = Layout("data", world)
+        return layout, _describe(layout)
     if parallel not in ("auto", *MODES):
         raise UsageError(f"--parallel {parallel}: unknown: use auto, {', '.join(MODES)}")
     why = "as asked"
