@@ -11,7 +11,7 @@ from alexnet_commands.summary.config import SummaryConfig
 
 @command_from(SummaryConfig)
 def command(config: SummaryConfig) -> None:
-    """Show a recipe's net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP, bytes, columns.
+    """Show a net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP and bytes.
 
     Example: alexnet summary --recipe source-2012
     """
