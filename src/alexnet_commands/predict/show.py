@@ -13,7 +13,7 @@ from alexnet_cli.artifacts.common.publish import publish_file
 from alexnet_cli.console import print_json, print_lines, printable
 from alexnet_cli.errors import PictureError
 from alexnet_commands.predict.config import PredictConfig
-from alexnet_commands.predict.run import Prediction, Result, Row
+from alexnet_commands.predict.run import Prediction, Result
 
 CSV_HEAD = ("path", "rank", "class", "words", "probability", "error")
 _WIDEST = 100
@@ -111,11 +111,7 @@ def _fit(text: str, width: int) -> str:
     from rich.cells import set_cell_size
 
     if _cells(text) > width:
-        return (
-            set_cell_size(text, width - 1).rstrip()
-            + "…"
-            + " " * (width - 1 - _cells(set_cell_size(text, width - 1).rstrip()))
-        )
+        text = set_cell_size(text, width - 1).rstrip() + "…"
     return set_cell_size(text, width)
 
 
@@ -126,6 +122,3 @@ def _has_blocks() -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
-
-
-__all__ = ["Row", "as_csv", "for_people", "require_all", "show"]
