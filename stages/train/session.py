@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,12 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.filters import keep_filters
 from alexnet_cli.artifacts.run import RunFolder
-from alexnet_cli.console import Advance, Talk, percent
+from alexnet_cli.artifacts.scores import mean_loss, top_k_error
+from alexnet_cli.console import Advance, Talk, duration, percent
+from alexnet_cli.cutting import DETAIL as CUTTING
+from alexnet_cli.cutting import cutting_of
 from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
@@ -119,6 +123,7 @@ class Session:
         """Steps whose losses are in `_pending`."""
         self._stop_asked = self._save_due = False
         self._saved_at = time.monotonic()
+        self._began_at, self._began_step = time.monotonic(), 0
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """Set parameters and state: initial values, or a checkpoint's."""
@@ -145,6 +150,7 @@ class Session:
 
     def train(self) -> None:
         """Train to the schedule's end. Raises when stopped by a signal, or when the loss is not finite."""
+        self._began_at, self._began_step = time.monotonic(), self.progress.step
         while not self.schedule.finished and self.progress.epoch <= self.training.epochs:
             if self.progress.batch == 0:
                 for reason in self.schedule.begin_epoch(self.training, self.progress.epoch):
@@ -163,7 +169,7 @@ class Session:
         label = f"epoch {progress.epoch}/{self.training.epochs}"
         total, done = self.epoch_pictures, progress.batch * self.batch_size
         with (
-            self.talk.progress(label, total, unit="images", done=done) as advance,
+            self.talk.progress(label, total, done=done) as advance,
             self._loader(batches) as loader,
         ):
             for batch, whole in zip(loader, batches, strict=True):
@@ -192,7 +198,7 @@ class Session:
         looks = self.setting.device.type == "cpu" or progress.batch % _LOOK_EVERY == 0 or progress.batch == self.batches
         self._unseen += 1
         if looks or 0 <= progress.step - (self.training.stuck_after - _STUCK_WINDOW) <= _STUCK_WINDOW:
-            note = f"loss {self._look():.3f}"
+            note = f"loss {self._look():.3f}, {self._time_left()}"
         # One small sum for each step, so that all ranks stop and save after the same one.
         overdue = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
         stops, saves = ranks.sum([bool(self.stop), ranks.first and overdue])
@@ -203,6 +209,12 @@ class Session:
         advance(len(whole), note=note)
         if progress.step == self.training.stuck_after:
             self._warn_if_stuck()
+
+    def _time_left(self) -> str:
+        """How long the run goes on at the latest, validation and checkpoints included, at the pace so far."""
+        done = self.progress.step - self._began_step
+        left = max(0, self.training.epochs * self.batches - self.progress.step)
+        return f"run {duration((time.monotonic() - self._began_at) * left / max(done, 1))} left"
 
     def _step(self, batch: Batch, whole: NDArray[np.int64]) -> Tensor:
         """One mini-batch: forward, backward, update; the loss, on the device.
@@ -308,11 +320,13 @@ class Session:
 
     def _end_epoch(self) -> None:
         progress = self.progress
-        error = error5 = None
+        loss = error = error5 = None
         if self.setting.val is not None:
-            error, error5 = self._validate(self.setting.val)
-            if error is None:
+            validation = self._validate(self.setting.val)
+            if validation is None:
                 self._stop()
+            else:
+                loss, error, error5 = validation
         images = self.epoch_pictures
         rate = images / max(progress.epoch_seconds, 1e-9)
         row: dict[str, Any] = {
@@ -324,9 +338,10 @@ class Session:
             "validation_top5_error": error5,
             "images_per_second": rate,
             "seconds": progress.seconds,
+            "validation_loss": loss,
         }
         self.journal.epoch({name: "" if value is None else value for name, value in row.items()})
-        text = f"epoch {progress.epoch}: loss {row['train_loss']:.4f}, {rate:,.1f} images/s"
+        text = f"epoch {progress.epoch}: loss {row['train_loss']:.4f}, {rate:,.1f} pictures/s"
         if error is not None:
             text += f", validation error {percent(error)} (top-5 {percent(error5)})"
         self.journal.note(text)
@@ -339,8 +354,8 @@ class Session:
         if self.ranks.sum([bool(self.stop)])[0]:
             self._stop(saved=True)
 
-    def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
-        """Top-1 and top-5 error of the centre view; None where a signal came meanwhile."""
+    def _validate(self, store: CropStore) -> Validation | None:
+        """Loss and errors of the centre view; None where a signal came meanwhile."""
         net = Net(self.network, self.transform, store.classes, self.setting.device, self.setting.precision)
         with self.talk.progress("validation", len(store)) as advance:
 
@@ -353,9 +368,9 @@ class Session:
             try:
                 scores = evaluate(net, store, views=1, threads=self.setting.threads, ranks=self.ranks, advance=move)
             except _StopValidationError:
-                return None, None
+                return None
         self._require_finite_scores(scores.first_not_finite())
-        return scores.error(1, centre=True), scores.error(5, centre=True)
+        return Validation.of(scores.centre_probabilities, scores.labels)
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
         """Write a checkpoint, unless the weights are not finite, and keep the newest two and the best."""
@@ -368,6 +383,8 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
+        if cutting := cutting_of(self.setting.store):
+            details[CUTTING] = cutting
         model = gather_whole(self.network, self.parameters, self.ranks)
         momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
@@ -387,6 +404,8 @@ class Session:
                 parents=self.setting.parents,
                 details=details,
             )
+            if self.progress.epoch == 2 and self.progress.batch == 0:
+                keep_filters(self.folder.path, self.recipe.net, model)
             self.folder.tidy()
             if not self.folder.published:
                 self.journal.close()
@@ -422,6 +441,21 @@ class Session:
         self.update.set_rates(self.schedule.rates(self.training, list(self.parameters)))
         if first or frozen != {name for name, rate in self.update.rates.items() if rate == 0}:
             self.forward = replicate(self.network, self._compiled, self.ranks)
+
+
+class Validation(NamedTuple):
+    """What the validation pictures' centre views say of an epoch."""
+
+    loss: float
+    """Mean cross-entropy."""
+    top1_error: float
+    top5_error: float
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Validation:
+        """Judge probabilities (pictures, classes)."""
+        top1, top5 = (top_k_error(probabilities, labels, k) for k in (1, 5))
+        return cls(mean_loss(probabilities, labels), top1, top5)
 
 
 class _StopValidationError(Exception):

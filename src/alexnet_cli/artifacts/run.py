@@ -43,7 +43,10 @@ COLUMNS = (
     "validation_top5_error",
     "images_per_second",
     "seconds",
+    "validation_loss",
 )
+_LATER = ("validation_loss",)
+"""Columns that metrics.csv had not always: in older files they are absent, and read as empty."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ class RunFolder:
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
         for line, row in enumerate(rows, 2):
+            row.update({name: "" for name in _LATER if name not in row})
             whole = not set(row) ^ set(COLUMNS) and None not in row.values()
             if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
                 raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
