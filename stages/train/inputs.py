@@ -15,6 +15,11 @@ from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_stages.train.config import TrainConfig
 
+_CHANNEL_DEVIATION = 57.4
+"""What normalisation "channel" divides by, about (0.225 · 255)."""
+_SCALED = 16.0
+"""From this divisor on, the signals that the paper's values let through are too small to learn from."""
+
 
 class HasRecipe(Protocol):
     """What `resolve_recipe` needs to know of an origin."""
@@ -87,6 +92,19 @@ def open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, 
             f"{config.crops} are {store.side}×{store.side}: make them with `alexnet pca {config.crops}`"
         )
     return statistics, {"crops": store.digest, "statistics": manifest.digest}
+
+
+def doubts(recipe: Recipe) -> list[str]:
+    """What keeps a training from its start, each in one line with its remedy."""
+    scale = recipe.input.divisor * (_CHANNEL_DEVIATION if recipe.input.normalisation == "channel" else 1)
+    values = recipe.training.initial_values
+    if scale < _SCALED or values not in ("paper", "source-2012") or recipe.training.initial_deviations:
+        return []
+    which = "input.normalisation=channel" if recipe.input.normalisation == "channel" else "input.divisor"
+    return [
+        f"{which} makes inputs of about 1, and the initial values '{values}' are made for 0–255: the net will hardly "
+        "begin to learn: --set training.initial_values=he"
+    ]
 
 
 def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], before: CheckpointRecord) -> str | None:

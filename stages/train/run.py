@@ -31,6 +31,7 @@ from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.inputs import (
     difference,
+    doubts,
     has_more_to_do,
     open_statistics,
     open_validation,
@@ -152,6 +153,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
                 kind = CachedSession if inputs.recipe.training.cached_features else Session
                 session = kind(setting, folder, talk, stop)
                 session.begin(checkpoint)
+                for doubt in doubts(inputs.recipe) if checkpoint is None and inputs.origin is None else ():
+                    session.journal.warn(doubt)
                 try:
                     session.train()
                 finally:

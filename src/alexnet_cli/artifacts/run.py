@@ -43,7 +43,10 @@ COLUMNS = (
     "validation_top5_error",
     "images_per_second",
     "seconds",
+    "train_top1_error",
 )
+_SINCE_THEN = frozenset({"train_top1_error"})
+"""Columns that the files of older versions lack; their values read as empty."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +184,11 @@ class RunFolder:
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
         for line, row in enumerate(rows, 2):
-            whole = not set(row) ^ set(COLUMNS) and None not in row.values()
+            odd = set(row) ^ set(COLUMNS)
+            whole = odd <= _SINCE_THEN - set(row) and None not in row.values()
             if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
                 raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
-        return rows
+        return [dict.fromkeys(COLUMNS, "") | row for row in rows]
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
         """Replace metrics.csv."""
