@@ -173,7 +173,7 @@ def test_cifar_18_trains_by_the_sources_rules(
             v[name] = 0.9 * v[name] - decay * rate * value.detach() - rate * gradient
             w[name] = (value.detach() + v[name]).requires_grad_()
     for name, value in w.items():
-        moved = float((value.detach() - dict(network.named_parameters())[name]).abs().max())
+        moved = float((value.detach() - dict(network.named_parameters())[name].detach()).abs().max())
         assert moved > 0, name
         # The input transform is float32's; the steps are float64's.
         assert float((found[name] - value).abs().max()) < 1e-4 * moved, name
@@ -270,3 +270,29 @@ def test_recipes_fields_go_into_checkpoints_and_come_back(tmp_path: Path) -> Non
         recipe = load_recipe(name)
         values: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
         assert type(recipe).from_dict(values) == recipe
+
+
+def test_summary_shows_nets_side_by_side(capsys: Capture) -> None:
+    assert main(["summary", "--compare", "lenet,paper", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    lenet, paper = found["compared"]
+    assert (lenet["parameters"], paper["parameters"]) == (sum(PARAMETERS["lenet"].values()), 60_965_224)
+    names = [
+        [None if at is None else net["layers"][at]["name"] for net, at in zip((lenet, paper), row, strict=True)]
+        for row in found["rows"]
+    ]
+    assert names == [
+        ["conv1", "conv1"],
+        ["conv2", "conv2"],
+        [None, "conv3"],
+        [None, "conv4"],
+        [None, "conv5"],
+        ["fc3", "fc6"],
+        ["fc4", "fc7"],
+        ["fc5", "fc8"],
+    ]
+    assert main(["summary", "--compare", "lenet,cifar-18,paper"]) == 0
+    text = capsys.readouterr().out
+    for part in ("62,006", "89,578", "60,965,224", "16×10×10", "3×32×32"):
+        assert part in text
+    assert main(["summary", "--compare", "lenet"]) == 2

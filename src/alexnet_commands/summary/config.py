@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
+from alexnet_cli.errors import UsageError
 from alexnet_cli.options import Parallel
 
 
@@ -16,6 +17,16 @@ class SummaryConfig:
 
     recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown, or a file: FILE.toml.")] = "paper"
     """Name of the recipe."""
+    compare: Annotated[
+        str | None,
+        Option(
+            "--compare",
+            help="Show the nets of these recipes side by side: lenet,paper.",
+            metavar="RECIPE,RECIPE…",
+            show_default=False,
+        ),
+    ] = None
+    """Names of two or more recipes, with commas between them."""
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
@@ -32,3 +43,12 @@ class SummaryConfig:
     """List the recipes."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
     """One JSON object on stdout."""
+
+    def __post_init__(self) -> None:
+        if self.compare is not None and len(self.compared) < 2:
+            raise UsageError(f"--compare {self.compare}: name two recipes or more, such as lenet,paper")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The recipes of --compare."""
+        return tuple(name.strip() for name in (self.compare or "").split(",") if name.strip())
