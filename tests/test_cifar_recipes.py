@@ -176,7 +176,7 @@ def test_cifar_18_trains_by_the_sources_rules(
         moved = float((value.detach() - dict(network.named_parameters())[name].detach()).abs().max())
         assert moved > 0, name
         # The input transform is float32's; the steps are float64's.
-        assert float((found[name] - value).abs().max()) < 1e-4 * moved, name
+        assert float((found[name] - value.detach()).abs().max()) < 1e-4 * moved, name
     row = RunFolder(tmp_path / "run").metrics()[0]
     assert float(row["train_top1_error"]) == pytest.approx(wrong / 11)
 
