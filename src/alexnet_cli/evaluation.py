@@ -55,10 +55,13 @@ class Net:
         """Which of the first `count` test views it is shown; the centre comes first."""
         return self.transform.views(count, mirrored=self.mirrored)
 
-    def probabilities(self, crops: Tensor, which: View) -> Tensor:
-        """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device."""
+    def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
+        """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.
+
+        pictures: how many the mini-batch has, where the crops are a rank's share of it.
+        """
         with autocast(self.device, self.precision):
-            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)))
+            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)), None, pictures)
         return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 
@@ -86,17 +89,16 @@ def evaluate(
     probabilities = torch.zeros(len(store), len(net.classes))
     centre = torch.zeros_like(probabilities)
     ranks = ranks or Ranks.alone(net.device)
-    rounds = ranks.rounds(batches_of(np.arange(len(store)), batch_size))
-    feeds = [batch[ranks.fed_rows(len(batch))] for batch, _ in rounds]
+    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
+    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
     with (
         torch.inference_mode(),
         CropLoader(store, feeds, device=net.device, threads=threads, ranks=ranks) as loader,
     ):
         for batch, (asked, together) in zip(loader, rounds, strict=True):
             if len(asked):
-                ranks.announce(len(asked))
-                first, mean = _average(net, batch.crops, views)
-                if ranks.counts_loss:
+                first, mean = _average(net, batch.crops, views, len(asked))
+                if ranks.shares.counts_loss:
                     indices = torch.from_numpy(asked)
                     centre[indices], probabilities[indices] = first, mean
             if advance:
@@ -107,13 +109,13 @@ def evaluate(
     return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
-def _average(net: Net, crops: Tensor, views: int) -> tuple[Tensor, Tensor]:
+def _average(net: Net, crops: Tensor, views: int, pictures: int) -> tuple[Tensor, Tensor]:
     """Probabilities of the centre view, and their mean over the views; on the CPU."""
     asked = net.views(views)
-    centre = net.probabilities(crops, asked[0])
+    centre = net.probabilities(crops, asked[0], pictures)
     total = centre.clone()
     for which in asked[1:]:
-        total += net.probabilities(crops, which)
+        total += net.probabilities(crops, which, pictures)
     return centre.cpu(), (total / len(asked)).cpu()
 
 

@@ -33,6 +33,7 @@ from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Masks, load_whole, own_rows
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.net.weights import column_rows
+from alexnet_cli.parallel.place import gather_whole, place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipes.recipe import Recipe, Training
@@ -106,7 +107,7 @@ class Session:
         self.class_weights = class_weights(setting.store, self.training, setting.device)
         self.labels = torch.from_numpy(setting.store.labels).to(setting.device)
         self.ranks = setting.ranks
-        self.network = self.ranks.network(self.recipe.net)
+        self.network = place(self.recipe.net, self.ranks)
         self.forward: Callable[..., Tensor] = self.network
         self._compiled: Callable[..., Tensor] = self.network
         self.progress = Progress()
@@ -189,14 +190,14 @@ class Session:
     def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
         """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
         setting = self.setting
-        own = [batch[self.ranks.share(len(batch))] for batch in batches]
+        own = [batch[self.ranks.shares.seen(len(batch))] for batch in batches]
         return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
 
     def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
         progress, ranks = self.progress, self.ranks
         start = time.perf_counter()
         sums = self._step(batch, whole)
-        if ranks.counts_loss:
+        if ranks.shares.counts_loss:
             self._pending += sums
         progress.step += 1
         progress.batch += 1
@@ -222,17 +223,16 @@ class Session:
         batch: the crops that this rank's convolutions see. whole: the indices of the mini-batch. The loss is this
         rank's share of the mini-batch's mean: gradients are sums over the ranks.
         """
-        self.ranks.announce(len(whole))
-        rows = self.ranks.result_rows(len(whole))
+        rows = self.ranks.shares.results(len(whole))
         all_labels = self.labels[torch.from_numpy(whole).to(self.setting.device)]
         labels, weights = all_labels[rows], self.class_weights
         divisor = len(whole) if weights is None else weights[all_labels].sum()
-        logits = self._logits(batch, self._masks(len(whole), rows))
+        logits = self._logits(batch, self._masks(len(whole), rows), len(whole))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = None if weights is None else weights.to(logits.dtype)
         loss = functional.cross_entropy(logits, labels, weights, reduction="sum") / divisor
         if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
-            raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None))
+            raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None, len(whole)))
         loss.backward()  # type: ignore[no-untyped-call]
         self.update.step()
         self.update.clear()
@@ -240,8 +240,8 @@ class Session:
             wrong = (logits.argmax(1) != labels).sum()
             return torch.stack([loss.double(), wrong.double(), torch.full_like(loss, len(labels)).double()])
 
-    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
-        """What the net says of a mini-batch's training patches."""
+    def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
+        """What the net says of training patches, of a mini-batch with so many pictures."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
             batch.crops,
@@ -251,7 +251,7 @@ class Session:
             noise_divides=recipe.input.noise_divides,
         ).to(float_type(setting.precision))
         with autocast(setting.device, setting.precision):
-            return self.forward(patches, masks)
+            return self.forward(patches, masks, pictures)
 
     def _masks(self, pictures: int, rows: slice) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
@@ -390,8 +390,8 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
-        model = self.ranks.whole(self.network, self.parameters)
-        momentum = self.ranks.whole(self.network, self.update.buffers())
+        model = gather_whole(self.network, self.parameters, self.ranks)
+        momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
             write_checkpoint(
                 self.folder.checkpoint_path(self.progress.step),
@@ -443,7 +443,7 @@ class Session:
         first = not self.update.rates
         self.update.set_rates(self.schedule.rates(self.training, list(self.parameters)))
         if first or frozen != {name for name, rate in self.update.rates.items() if rate == 0}:
-            self.forward = self.ranks.wrap(self.network, self._compiled)
+            self.forward = replicate(self.network, self._compiled, self.ranks)
 
 
 def class_weights(store: CropStore, training: Training, device: torch.device) -> Tensor | None:
