@@ -66,8 +66,9 @@ class Network(nn.Module):
     def forward(self, patches: Tensor, masks: Masks | None = None, pictures: int | None = None) -> Tensor:
         """Logits of all classes, (N, K).
 
-        patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for each dropout layer, (N, neurons held
-        here); None at test time. pictures: how many the mini-batch has, where the patches are a share of it.
+        patches: (N, 3, P, P), P = 224 in the paper, mean subtracted. masks: in training, one for each dropout layer,
+        (N, neurons held here); None at test time. pictures: how many the mini-batch has, where the patches are a share
+        of it.
         """
         return self.run(patches, masks, self.steps, pictures)
 
