@@ -63,7 +63,7 @@ def command(config: SummaryConfig) -> None:
     flop = f"{summary['flop'] / 1e9:.3f} G"
     rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), flop, *bytes_))
     print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
-    if config.devices > 1:
+    if config.device_count > 1:
         _print_shares(summary)
 
 
