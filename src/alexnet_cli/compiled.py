@@ -12,9 +12,10 @@ the machine code from a cache. numba's own threads are not used: they must not b
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
-import threading
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -67,18 +68,19 @@ class Kernel:
             return self._compile(cached=False)(*arguments)
 
     def _compile(self, *, cached: bool) -> Callable[..., None]:
-        import numba
+        from numba import config, njit
 
         settings: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy"}
-        if cached:
-            _choose_cache(numba)
-            try:
-                self._compiled, self._cached = numba.njit(cache=True, **settings)(self.function), True
-                return self._compiled
-            except RuntimeError:  # no place to write a cache in
-                pass
-        self._compiled, self._cached = numba.njit(**settings)(self.function), False
-        return self._compiled
+        folder = _cache_folder() if cached else None
+        options: Any = config
+        before = options.CACHE_DIR
+        options.CACHE_DIR = str(folder or before)
+        try:
+            compiled: Callable[..., None] = njit(cache=folder is not None, **settings)(self.function)
+        finally:
+            options.CACHE_DIR = before
+        self._compiled, self._cached = compiled, folder is not None
+        return compiled
 
 
 def kernel(function: Callable[..., None]) -> Kernel:
@@ -117,20 +119,24 @@ def array(tensor: torch.Tensor) -> Any:
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-_OPENING = threading.Lock()
-
-
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     """Threads of this process: a forked one has none of its parent's and starts its own."""
-    with _OPENING:
-        return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
 
 
-def _choose_cache(numba: Any) -> None:
-    """Keep compiled code in the user's own cache, unless NUMBA_CACHE_DIR says where: an installed package's folder may
-    be read-only, and one that others may write to would run their code."""
-    if numba.config.CACHE_DIR:
-        return
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    numba.config.CACHE_DIR = str(Path(home) / "alexnet" / "kernels")
+@cache
+def _cache_folder() -> Path | None:
+    """Where the machine code of exactly these sources is kept: in NUMBA_CACHE_DIR or the user's own cache. None where
+    nothing can be written there. An installed package's folder may be read-only, or others may write to it."""
+    parts = Path(__file__).parent.glob("**/kernels/*.py")
+    sources = b"".join(path.read_bytes() for path in (Path(__file__), *sorted(parts)))
+    name = f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(home) / "alexnet") / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # no permission, no space, no home
+        return None

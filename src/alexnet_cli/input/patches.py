@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.compiled import serves
+from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
@@ -98,8 +100,9 @@ def training_patches(
     scale = transform.scale
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
-    cut = _cut_each if crops.device.type == "cpu" else _cut_together
-    return cut(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
+    on_cpu = crops.device.type == "cpu"
+    way = _cut_compiled if serves(transform.mean) else _cut_each if on_cpu else _cut_together
+    return way(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
 
 
 def views_of(count: int, *, mirrored: bool) -> tuple[tuple[int, int, bool], ...]:
@@ -114,6 +117,13 @@ def view(crops: Tensor, which: tuple[int, int, bool], transform: InputTransform)
     patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale
     patches = patches.permute(0, 3, 1, 2)
     return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
+
+
+def _cut_compiled(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
+    """All steps in one pass of compiled loops."""
+    centre = transform.mean_at == "centre"
+    where, constants = (draws.offsets, draws.flips), (transform.mean, scale, shift * scale)
+    return cut(crops, *where, *constants, side=PATCH, centre=centre, dtype=torch.float32)
 
 
 def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
