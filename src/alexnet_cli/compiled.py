@@ -49,6 +49,18 @@ def serves(*tensors: torch.Tensor) -> bool:
     return fit and not torch.compiler.is_compiling() and available()
 
 
+@cache
+def _has_triton() -> bool:
+    return os.environ.get("ALEXNET_KERNELS") != "0" and importlib.util.find_spec("triton") is not None
+
+
+def triton_serves(*tensors: torch.Tensor) -> bool:
+    """Whether Triton's kernels can work on these tensors: on a CUDA device, and no compiler of torch's looks on."""
+    types = (torch.float32, torch.bfloat16, torch.float16)
+    fit = all(tensor.device.type == "cuda" and tensor.dtype in types and tensor.numel() for tensor in tensors)
+    return fit and not torch.compiler.is_compiling() and _has_triton()
+
+
 class Kernel:
     """A function that numba compiles when it is first called; from then on it runs without Python's lock."""
 

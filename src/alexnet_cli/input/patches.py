@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.compiled import serves
-from alexnet_cli.input.kernels.cutting import cut
+from alexnet_cli.compiled import serves, triton_serves
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
@@ -100,8 +99,9 @@ def training_patches(
     scale = transform.scale
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
-    on_cpu = crops.device.type == "cpu"
-    way = _cut_compiled if serves(transform.mean) else _cut_each if on_cpu else _cut_together
+    way = _cut_each if crops.device.type == "cpu" else _cut_together
+    if serves(transform.mean) or triton_serves(transform.mean):
+        way = _cut_in_one_pass
     return way(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
 
 
@@ -119,11 +119,14 @@ def view(crops: Tensor, which: tuple[int, int, bool], transform: InputTransform)
     return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
 
 
-def _cut_compiled(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
-    """All steps in one pass of compiled loops."""
-    centre = transform.mean_at == "centre"
+def _cut_in_one_pass(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
+    """All steps in one kernel: compiled loops on a CPU, Triton's on a GPU."""
+    if crops.device.type == "cpu":
+        from alexnet_cli.input.kernels.cutting import cut
+    else:
+        from alexnet_cli.input.kernels.cutting_triton import cut
     where, constants = (draws.offsets, draws.flips), (transform.mean, scale, shift * scale)
-    return cut(crops, *where, *constants, side=PATCH, centre=centre, dtype=torch.float32)
+    return cut(crops, *where, *constants, side=PATCH, centre=transform.mean_at == "centre", dtype=torch.float32)
 
 
 def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from alexnet_cli.compiled import array, over, serves
+from alexnet_cli.compiled import array, over, serves, triton_serves
 from alexnet_cli.net.activation import Relu
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
@@ -87,10 +87,20 @@ def _serves_pool(module: Pool) -> bool:
 
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
     """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
+    first = modules[0]
+    if isinstance(first, Norm) and not isinstance(first.spec, MapNorm) and triton_serves(numbers):
+        return _on_gpu(numbers, first), 1
     if numbers.dim() != 4 or not serves(numbers):
         return numbers, 0
     work, count = pass_of(modules)
     return (apply(numbers, work), count) if count else (numbers, 0)
+
+
+def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
+    from alexnet_cli.net.kernels.norm_triton import normalise
+
+    spec = module.spec
+    return normalise(maps, groups=module.columns, k=spec.k, alpha=spec.alpha, beta=spec.beta, window=spec.window)
 
 
 def apply(maps: Tensor, work: Pass) -> Tensor:
