@@ -26,7 +26,7 @@ SOURCES = [
     *sorted((ROOT / "stages").rglob("*.py")),
 ]
 EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
-HEAVY = ("torch", "numpy", "h5py", "PIL", "sklearn")
+HEAVY = ("torch", "numba", "numpy", "h5py", "PIL", "sklearn")
 
 
 def here(path: Path) -> str:
