@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -108,9 +109,12 @@ def test_two_processes_are_measured_together(narrow: list[str]) -> None:
 def test_the_parts_of_a_step_add_up_to_it(timed: TimedStep) -> None:
     timed.run()
     for measure in (timed.run, lambda: time_layers(timed)):
-        parts: dict[str, float] = {}
-        whole = timed.clock.seconds(lambda measure=measure, parts=parts: parts.update(measure()))  # type: ignore[misc]
-        assert sum(parts.values()) == pytest.approx(1e3 * whole, abs=5, rel=0.3)
+        for _ in range(10):  # where the machine is busy with something else, moments before and after are long
+            parts: dict[str, float] = {}
+            whole = 1e3 * timed.clock.seconds(lambda measure=measure, parts=parts: parts.update(measure()))  # type: ignore[misc]
+            if sum(parts.values()) > 0.7 * whole:
+                break
+        assert 0.7 * whole < sum(parts.values()) <= whole
 
 
 def test_the_layered_step_moves_the_weights_as_the_trainings_own_does() -> None:
@@ -147,10 +151,9 @@ def test_the_limits_products_are_the_nets_own(timed: TimedStep) -> None:
     seen = what_layers_see(timed)
     for product in products(timed.network, seen, Clock(CPU), torch.float32):
         layer = next(one for one in timed.network.layers if one.name == product.layer)
-        result = product.call()
-        shapes = [
-            tuple(one.shape) for one in (result if isinstance(result, (tuple, list)) else [result]) if one is not None
-        ]
+        result: Any = product.call()
+        results = result if isinstance(result, (tuple, list)) else [result]
+        shapes = [tuple(one.shape) for one in results if one is not None]
         if product.part == FORWARD:
             assert math.prod(shapes[0]) == 2 * layer.neurons
         elif product.part == WEIGHTS:
@@ -176,6 +179,6 @@ def test_the_shared_step_is_the_paper_s(make_store: Callable[..., object]) -> No
     assert isinstance(step, TrainingStep)
     crops = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8)
     draws = draws_of(0, 1, torch.arange(2).numpy(), flip=True)
-    logits = step.logits(step.network, step.patches(crops, draws, 0.1), step.masks(3, 2))
+    logits = step.logits(step.network, step.patches(crops, draws, 0.1), step.masks(3, 2), 2)
     labels = torch.tensor([5, 7])
     torch.testing.assert_close(step.loss(logits, labels, 2), functional.cross_entropy(logits, labels))

@@ -42,7 +42,7 @@ class TrainingStep:
 
         step: steps made before. pictures: of the whole mini-batch.
         """
-        network, rows = self.network, self.ranks.result_rows(pictures)
+        network, rows = self.network, self.ranks.shares.results(pictures)
         masks = dropout_masks(self.recipe.net, network.held, self.seed, step, pictures, self.ranks.device)
         dtype, here = float_type(self.precision), network.here
         if self.ranks.layout.mode == "hybrid":  # a column's masks are drawn for its own neurons already
@@ -50,10 +50,10 @@ class TrainingStep:
             return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
         return {name: mask[rows].to(dtype) for name, mask in masks.items()}
 
-    def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None) -> Tensor:
-        """What the net says of the patches, (N, K). forward: the network, or what wraps it."""
+    def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
+        """What the net says of the patches, (N, K). forward: the network, or what wraps it. pictures: as above."""
         with autocast(self.ranks.device, self.precision):
-            return forward(patches, masks)
+            return forward(patches, masks, pictures)
 
     def loss(self, logits: Tensor, labels: Tensor, pictures: int) -> Tensor:
         """This rank's share of the mean cross-entropy over the whole mini-batch's `pictures`: gradients are summed."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from alexnet_cli.net.network import FLATTEN, Network
+from alexnet_cli.net.network import FLATTEN, Masks, Network
 from alexnet_cli.timing.step import TimedStep
 from alexnet_cli.training_step import descend
 
@@ -29,14 +29,13 @@ def time_layers(timed: TimedStep) -> dict[str, float]:
     """
     step, clock, network = timed.step, timed.clock, timed.network
     patches, labels = timed.next_patches()
-    timed.ranks.announce(timed.pictures)
     masks = step.masks(timed.steps, timed.pictures)
     rows = _rows(network.steps)
     first: list[str] = []
 
-    def forward(numbers: Tensor, _: object) -> Tensor:
+    def forward(numbers: Tensor, masks: Masks | None, pictures: int) -> Tensor:
         for at, name in enumerate(network.steps):
-            numbers = network.run(numbers, masks, [name])
+            numbers = network.run(numbers, masks, [name], pictures)
             clock.mark(f"forward {rows[at]}")
             if numbers.requires_grad:
                 first.append(rows[at])
@@ -45,7 +44,7 @@ def time_layers(timed: TimedStep) -> dict[str, float]:
         return numbers
 
     clock.begin()
-    loss = step.loss(step.logits(forward, patches, masks), labels, timed.pictures)
+    loss = step.loss(step.logits(forward, patches, masks, timed.pictures), labels, timed.pictures)
     clock.mark(LOSS)
     descend(loss, timed.update, lambda: clock.mark(f"backward {first[0]}"))
     timed.steps += 1

@@ -18,16 +18,18 @@ from typing import Any
 import torch
 
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.devices import choose_devices, float_type
-from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-from alexnet_cli.parallel.layout import choose_layout
+from alexnet_cli.devices import float_type
+from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import find_team
 from alexnet_cli.recipes.net import Layer, shapes
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.timing.layers import LOSS, Seen, time_layers, what_layers_see
 from alexnet_cli.timing.limit import FORWARD, INPUTS, WEIGHTS, Product, products
 from alexnet_cli.timing.step import INPUT, UPDATE, TimedStep
 
+_PATIENCE = 600.0
+"""Seconds without a sign of life: choosing the fastest calls takes long."""
 WARM_UP = 2
 """Steps that are not counted: the first ones reserve memory and choose kernels."""
 
@@ -117,9 +119,8 @@ class Timing:
 
 def time_recipe(job: Timed) -> Timing:
     """Measure a recipe's training on the devices that are asked for; UsageError, ResourceError, ArtifactError."""
-    devices, world = devices_of_ranks(choose_devices(job.devices))
-    layout, _ = choose_layout(job.parallel, world, job.recipe.net)
-    result: Timing = run_ranks(_measure, job, devices, layout, timeout=600)
+    team = find_team(job.devices, job.parallel, net=job.recipe.net, timeout=_PATIENCE)
+    result: Timing = run_ranks(_measure, job, team)
     return result
 
 

@@ -20,6 +20,7 @@ from alexnet_cli.loader import Batch, CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.update import UpdateRule
+from alexnet_cli.parallel.place import place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import Draws, draws_of, numpy_generator, order_of
 from alexnet_cli.recipes.recipe import Recipe
@@ -71,7 +72,7 @@ class TimedStep:
         self.recipe, self.ranks, self.store = recipe, ranks, store
         self.clock = Clock(ranks.device)
         self.pictures = recipe.training.batch_size if store is None else min(recipe.training.batch_size, len(store))
-        self.network: Network = ranks.network(recipe.net)
+        self.network: Network = place(recipe.net, ranks)
         self.network.to(dtype=float_type(precision))
         initialise(self.network, recipe.training.initial_values, 0)
         self.network.to(ranks.device)
@@ -83,7 +84,7 @@ class TimedStep:
         training = recipe.training
         self.update = UpdateRule(parameters, momentum=training.momentum, decay=training.weight_decay)
         self.update.set_rates({name: _RATE * rate for name, rate in starting_rates(recipe, parameters).items()})
-        self.forward = ranks.wrap(self.network, torch.compile(self.network) if compile else self.network)
+        self.forward = replicate(self.network, torch.compile(self.network) if compile else self.network, ranks)
         self.steps = 0
         self._threads = threads or max(1, min(8, cores() // ranks.local_world))
         self._batches = self._made_up() if store is None else self._read(store)
@@ -97,8 +98,8 @@ class TimedStep:
         self.clock.begin()
         patches, labels = self.next_patches()
         self.clock.mark(INPUT)
-        self.ranks.announce(self.pictures)
-        logits = self.step.logits(self.forward, patches, self.step.masks(self.steps, self.pictures))
+        masks = self.step.masks(self.steps, self.pictures)
+        logits = self.step.logits(self.forward, patches, masks, self.pictures)
         loss = self.step.loss(logits, labels, self.pictures)
         self.clock.mark(FORWARD)
         descend(loss, self.update, lambda: self.clock.mark(BACKWARD))
@@ -115,7 +116,7 @@ class TimedStep:
     def _made_up(self) -> Generator[tuple[Batch, Draws, Tensor], None, None]:
         """The same random crops again and again: (N, 256, 256, 3)."""
         everyone = np.arange(self.pictures)
-        own = everyone[self.ranks.share(self.pictures)]
+        own = everyone[self.ranks.shares.seen(self.pictures)]
         generator = numpy_generator(0)
         crops = torch.from_numpy(generator.integers(0, 256, (len(own), *SHAPE), dtype=np.uint8)).to(self.ranks.device)
         draws = draws_of(0, 1, everyone, flip=self.recipe.input.flip, run=self.recipe.input.patch_run)
@@ -136,11 +137,11 @@ class TimedStep:
                 draws = draws_of(0, epoch, order, flip=recipe.input.flip, run=recipe.input.patch_run)
                 wholes += [order[at * self.pictures : (at + 1) * self.pictures] for at in range(count)]
                 drawn += [draws] * count
-            own = [whole[self.ranks.share(self.pictures)] for whole in wholes]
+            own = [whole[self.ranks.shares.seen(self.pictures)] for whole in wholes]
             with CropLoader(store, own, device=self.ranks.device, threads=self._threads, ranks=self.ranks) as loader:
                 for batch, whole, draws in zip(loader, wholes, drawn, strict=True):
                     yield batch, draws.of(batch.indices), self._labels(labels, whole)
 
     def _labels(self, labels: Tensor, whole: NDArray[np.int64]) -> Tensor:
-        rows = self.ranks.result_rows(len(whole))
+        rows = self.ranks.shares.results(len(whole))
         return labels[torch.from_numpy(whole[rows])].to(self.ranks.device)
