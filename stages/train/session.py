@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
@@ -27,21 +26,21 @@ from alexnet_cli.artifacts.scores import mean_loss, top_k_error
 from alexnet_cli.console import Advance, Talk, duration, percent
 from alexnet_cli.cutting import DETAIL as CUTTING
 from alexnet_cli.cutting import cutting_of
-from alexnet_cli.devices import autocast, float_type
+from alexnet_cli.devices import float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
 from alexnet_cli.finite import not_finite, not_finite_layer
-from alexnet_cli.input.patches import InputTransform, training_patches
+from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Masks, load_whole, own_rows
 from alexnet_cli.net.update import UpdateRule
-from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.place import gather_whole, place, replicate
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.randomness import draws_of, dropout_masks, order_of
+from alexnet_cli.randomness import draws_of, order_of
 from alexnet_cli.recipes.recipe import Recipe, Training
 from alexnet_cli.signals import StopRequest
+from alexnet_cli.training_step import TrainingStep, descend
 from alexnet_stages.train.init_from import Origin
 from alexnet_stages.train.journal import Journal
 from alexnet_stages.train.schedule import Schedule
@@ -114,6 +113,14 @@ class Session:
         self.network = place(self.recipe.net, self.ranks)
         self.forward: Callable[..., Tensor] = self.network
         self._compiled: Callable[..., Tensor] = self.network
+        self.step = TrainingStep(
+            recipe=self.recipe,
+            network=self.network,
+            transform=self.transform,
+            ranks=self.ranks,
+            precision=setting.precision,
+            seed=setting.seed,
+        )
         self.progress = Progress()
         self.schedule = Schedule.start(self.training, self.recipe.input)
         pictures = len(setting.store)
@@ -236,46 +243,21 @@ class Session:
         rank's share of the mini-batch's mean: gradients are sums over the ranks.
         """
         rows = self.ranks.shares.results(len(whole))
-        all_labels = self.labels[torch.from_numpy(whole).to(self.setting.device)]
-        labels, weights = all_labels[rows], self.class_weights
-        divisor = len(whole) if weights is None else weights[all_labels].sum()
-        logits = self._logits(batch, self._masks(len(whole), rows), len(whole))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weights = None if weights is None else weights.to(logits.dtype)
-        loss = functional.cross_entropy(logits, labels, weights, reduction="sum") / divisor
+        everyone = self.labels[torch.from_numpy(whole).to(self.setting.device)]
+        labels, weights = everyone[rows], self.class_weights
+        logits = self._logits(batch, self.step.masks(self.progress.step, len(whole)), len(whole))
+        loss = self.step.loss(logits, labels, len(whole) if weights is None else weights[everyone].sum(), weights)
         if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
             raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None, len(whole)))
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.update.step()
-        self.update.clear()
+        descend(loss, self.update)
         with torch.no_grad():
             wrong = (logits.argmax(1) != labels).sum()
             return torch.stack([loss.double(), wrong.double(), torch.full_like(loss, len(labels)).double()])
 
     def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
         """What the net says of training patches, of a mini-batch with so many pictures."""
-        setting, recipe = self.setting, self.recipe
-        patches = training_patches(
-            batch.crops,
-            self.draws.of(batch.indices),
-            self.transform,
-            colour_noise=self.schedule.colour_noise,
-            noise_divides=recipe.input.noise_divides,
-        ).to(float_type(setting.precision))
-        with autocast(setting.device, setting.precision):
-            return self.forward(patches, masks, pictures)
-
-    def _masks(self, pictures: int, rows: slice) -> Masks:
-        """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
-        setting, network, hybrid = self.setting, self.network, self.ranks.layout.mode == "hybrid"
-        masks = dropout_masks(
-            self.recipe.net, network.held, setting.seed, self.progress.step, pictures, self.setting.device
-        )
-        dtype, here = float_type(setting.precision), network.here
-        if hybrid:  # a column's masks are drawn for its own neurons already
-            parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
-            return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
-        return {name: mask[rows].to(dtype) for name, mask in masks.items()}
+        patches = self.step.patches(batch.crops, self.draws.of(batch.indices), self.schedule.colour_noise)
+        return self.step.logits(self.forward, patches, masks, pictures)
 
     def _look(self) -> float:
         """Gather the losses since the last look; the epoch's mean. A sum that is not finite ends the training."""
