@@ -243,8 +243,12 @@ class Session:
         )
         dtype, here = float_type(setting.precision), network.here
         if hybrid:  # a column's masks are drawn for its own neurons already
+            below = network.steps[: network.steps.index(next(x.name for x in network.layers if x.kind == "linear"))]
+            seen = self.ranks.fed_rows(pictures)
             parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
-            return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
+            return {
+                name: (mask[seen] if name in below else mask[:, parts[name]]).to(dtype) for name, mask in masks.items()
+            }
         return {name: mask[rows].to(dtype) for name, mask in masks.items()}
 
     def _look(self) -> float:

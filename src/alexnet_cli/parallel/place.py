@@ -16,7 +16,7 @@ from functools import partial
 
 from torch import Tensor
 
-from alexnet_cli.net.network import FLATTEN, LOGITS, Here, Network
+from alexnet_cli.net.network import LOGITS, Here, Network
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.collectives import Group, put_together, put_together_same_loss
 from alexnet_cli.parallel.layout import Layout, lengths_of_shares
@@ -33,7 +33,7 @@ def place(net: Net, layout: Layout, rank: int, group: Group, *, pictures: Callab
     here = Here(part=part, parts=parts) if hybrid else Here(held=layout.held(rank), part=part, parts=parts)
     network = Network(net, here)
     above = network.layers[1:]
-    first_linear = network.steps[network.steps.index(FLATTEN) + 1]
+    first_linear = next(layer.name for layer in above if layer.kind == "linear")
     for layer in above:
         if hybrid and layer.name == first_linear:
             network.exchanges[layer.name] = partial(_pictures, group=group, count=pictures, what=layer.name)
