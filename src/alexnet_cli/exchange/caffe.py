@@ -1,4 +1,4 @@
-"""Caffe's files (src/caffe/proto/caffe.proto): a net and its weights (.caffemodel), a net as text (prototxt), a mean (.binaryproto).
+"""Caffe's files (src/caffe/proto/caffe.proto): nets with weights (.caffemodel) or as text (prototxt), means (.binaryproto).
 
 Channels are B, G, R in Caffe's world. Formats: LayerParameter (`layer`), V1LayerParameter (`layers`, until 2014).
 Caffe's conventions, as far as they concern AlexNet:
@@ -325,9 +325,8 @@ def _blob(fields: Message) -> Array:
     for size in shape:
         count *= size
     if len(shape) > _MOST_AXES or count != len(data):
-        raise WireError(
-            f"has an array of {len(data):,} numbers whose shape is {'×'.join(map(str, shape[:_MOST_AXES]))}"
-        )
+        given = "×".join(map(str, shape[:_MOST_AXES]))
+        raise WireError(f"has an array of {len(data):,} numbers whose shape is {given}")
     return data.reshape(shape)
 
 

@@ -1,7 +1,7 @@
 """Protobuf's wire format, as far as Caffe's files need it: written, and read from files that may come from anybody.
 
-A message is a row of fields, each a key (number · 8 + wire type) and a value: 0 a varint, 1 eight bytes, 2 a length and so
-many bytes (text, messages, packed arrays), 5 four bytes.
+A message is a row of fields, each a key (number · 8 + wire type) and a value: 0 a varint, 1 eight bytes, 2 a length and
+so many bytes (text, messages, packed arrays), 5 four bytes.
 
     fields = parse(message((1, "fc8"), (5, packed(weights))))      # {1: [b"fc8"], 5: [b"…"]}
 
@@ -126,7 +126,7 @@ def varint(value: int) -> bytes:
 
 
 def message(*fields: tuple[int, int | float | bool | str | bytes]) -> bytes:
-    """A message of (number, value): whole numbers as varints, floats as four bytes, text and bytes with their length."""
+    """A message of (number, value): whole numbers as varints, floats as four bytes, text and bytes with a length."""
     parts = []
     for number, value in fields:
         if isinstance(value, (bool, int)):

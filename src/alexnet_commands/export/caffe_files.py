@@ -1,8 +1,8 @@
 """The plan as a Caffe net: deploy.prototxt, net.caffemodel, synset_words.txt, and with `--raw` mean.binaryproto.
 
 What Caffe has no word for is written with what it has:
-- conv1's kernels that hang over the edge by 3 become kernels of 14×14 whose first 3 rows and columns are 0, with 3 pixels of
-  padding on all sides: the same sums;
+- conv1's kernels that hang over the edge by 3 become kernels of 14×14 whose first 3 rows and columns are 0, with 3
+  pixels of padding on all sides: the same sums;
 - a norm that stays inside a column becomes a slice, a norm for each column, and a concatenation;
 - the mean image becomes a bias of the picture, the scale a scale layer;
 - dropout × 0.5 at test time is in the weights that read it, as Caffe expects them.
@@ -31,15 +31,12 @@ NAME = "alexnet"
 def caffe_files(plan: Plan) -> dict[str, bytes]:
     """The folder's files by name. UsageError where Caffe would compute something else."""
     layers = caffe_layers(plan)
-    side = plan.patch
+    scale = ", ".join(f"{value:.9g}" for value in plan.scale.flip(0).tolist())
     notes = [
-        "Made by alexnet export. `data`: B, G, R, rows first: the central "
-        f"{side}x{side} of a {plan.recipe.name} crop"
-        + (
-            ", mean.binaryproto subtracted, then times the scale below." if plan.raw else ", 0-255: the mean is inside."
-        ),
-        f"Scale of B, G, R: {', '.join(f'{value:.9g}' for value in plan.scale.flip(0).tolist())}",
-        f"Output: {'logits' if plan.raw else 'probabilities'} of the classes in {CLASSES}, in its order.",
+        f"Made by alexnet export, recipe {plan.recipe.name}.",
+        f"data: {input_of(plan)}",
+        f"mean: {MEAN}; scale of B, G, R: {scale}" if plan.raw else "mean and scale are inside",
+        f"output: {plan.about['output']} of the classes in {CLASSES}, in its order",
     ]
     words = plan.classes.words or ("",) * len(plan.classes)
     lines = [f"{name} {text}".strip() for name, text in zip(plan.classes.names, words, strict=True)]
@@ -54,6 +51,12 @@ def caffe_files(plan: Plan) -> dict[str, bytes]:
     return files
 
 
+def input_of(plan: Plan) -> str:
+    """What `data` takes, in words."""
+    what = "B, G, R, (value - mean) * scale" if plan.raw else "B, G, R, 0-255"
+    return f"float32 (N, 3, {plan.patch}, {plan.patch}): {what}, the central patch of a crop"
+
+
 def _bgr(mean: Tensor) -> NDArray[np.float32]:
     """(P, P, 3) R, G, B → (3, P, P) B, G, R."""
     return np.ascontiguousarray(mean.numpy()[:, :, ::-1].transpose(2, 0, 1))
@@ -64,10 +67,8 @@ def caffe_layers(plan: Plan) -> list[CaffeLayer]:
     side = plan.patch
     found = [CaffeLayer(name="data", type="Input", tops=("data",), numbers={"shape": [1, 3, side, side]})]
     if not plan.raw:
-        _stack(
-            found,
-            CaffeLayer(name="centred", type="Bias", numbers={"axis": 1, "num_axes": 3}, blobs=(-_bgr(plan.mean),)),
-        )
+        mean = -_bgr(plan.mean)
+        _stack(found, CaffeLayer(name="centred", type="Bias", numbers={"axis": 1, "num_axes": 3}, blobs=(mean,)))
         if not bool((plan.scale == 1).all()):
             scale = plan.scale.flip(0).numpy().copy()
             _stack(found, CaffeLayer(name="scaled", type="Scale", numbers={"axis": 1, "num_axes": 1}, blobs=(scale,)))
@@ -113,8 +114,8 @@ def _layer(step: Step, *, first: bool) -> CaffeLayer:
         case specs.MapNorm() as spec:
             if spec.k != 1:
                 raise UsageError(
-                    f"--format caffe: {name} has k = {spec.k:g}, and Caffe's norm within a channel knows 1 alone: choose "
-                    "another --format"
+                    f"--format caffe: {name} has k = {spec.k:g}, and Caffe's norm within a channel knows 1 alone: "
+                    "choose another --format"
                 )
             return CaffeLayer(name=name, type="LRN", numbers=_lrn(spec, "WITHIN_CHANNEL"))
         case specs.Norm() as spec:
@@ -130,9 +131,10 @@ def _layer(step: Step, *, first: bool) -> CaffeLayer:
 
 def _pool(step: Step, spec: specs.Pool) -> CaffeLayer:
     if not spec.overhang and (step.layer.input_side - spec.size) % spec.stride:
+        side = step.layer.input_side
         raise UsageError(
-            f"--format caffe: {step.name} leaves out the last rows of its {step.layer.input_side}×{step.layer.input_side} "
-            "maps, where Caffe's pooling has one window more: choose another --format"
+            f"--format caffe: {step.name} leaves out the last rows of its {side}×{side} maps, where Caffe's pooling has "
+            "one window more: choose another --format"
         )
     mode = "MAX" if spec.mode == "max" else "AVE"
     numbers = {"pool": mode, "kernel_size": [spec.size], "stride": [spec.stride]}

@@ -25,8 +25,8 @@ class ExportConfig:
         Option(
             "--format",
             "-f",
-            help="onnx, torch-export (.pt2), torchscript (.pt), torchvision (a state_dict in safetensors), caffe or hub "
-            "(folders).",
+            help="onnx, torch-export (.pt2), torchscript (.pt), torchvision (a state_dict in safetensors), caffe or "
+            "hub (folders).",
             metavar="FORMAT",
             show_default=False,
         ),

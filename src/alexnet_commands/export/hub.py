@@ -56,8 +56,9 @@ def _use(side: int, patch: int) -> list[str]:
         "    pip install alexnet",
         "    alexnet predict FOLDER picture.jpg",
         "",
-        "FOLDER is this folder. `model.safetensors` has the weights (`conv1.weight`, …; dimension 0 is column a's kernels,",
-        "then column b's), `input.safetensors` the input transform (`mean`, `scale`), `config.json` recipe and classes.",
+        "FOLDER is this folder. `model.safetensors` has the weights (`conv1.weight`, …; dimension 0 is column a's",
+        "kernels, then column b's), `input.safetensors` the input transform (`mean`, `scale`), `config.json` recipe",
+        "and classes.",
         f"Input: R, G, B, 0–255; the shorter side scaled to {side}, the central {side}×{side}, of it patches of "
         f"{patch}×{patch};",
         "then (value − mean) · scale.",
@@ -110,8 +111,8 @@ def _licence() -> list[str]:
     return [
         "## Licence",
         "",
-        "TODO: choose one, and put it into the front matter. alexnet, which made the net, is under BSD-2-Clause; that says",
-        "nothing of the weights, which the terms of the training pictures may bind (ILSVRC's: research only, no commerce).",
+        "TODO: choose one, and put it into the front matter. alexnet, which made the net, is under BSD-2-Clause; that",
+        "says nothing of the weights, which the terms of the training pictures may bind (ILSVRC's: research alone).",
         "",
     ]
 
@@ -121,8 +122,9 @@ def _limits(recipe: Recipe) -> list[str]:
     return [
         "## Limits",
         "",
-        "It answers with one of its classes whatever the picture shows, and its probabilities are not calibrated: a high one",
-        f"is no proof.{mirrored} Pictures unlike the training pictures (other cameras, drawings, other places) are told worse.",
+        "It answers with one of its classes whatever the picture shows, and its probabilities are not calibrated: a",
+        f"high one is no proof.{mirrored} Pictures unlike the training pictures (other cameras, drawings, other places)",
+        "are told worse.",
         "Nets of 2012 are easily fooled by small changes that people don't see. Don't decide about people with it.",
         "",
     ]

@@ -33,7 +33,8 @@ def onnx_model(plan: Plan) -> bytes:
     graph = _Graph()
     graph.add_all(plan)
     side = plan.patch
-    kind, shape = (TensorProto.FLOAT, ["N", 3, side, side]) if plan.raw else (TensorProto.UINT8, ["N", side, side, 3])
+    kind = TensorProto.FLOAT if plan.raw else TensorProto.UINT8
+    shape: list[int | str | None] = ["N", 3, side, side] if plan.raw else ["N", side, side, 3]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -125,7 +126,7 @@ class _Graph:
                 self.add("MaxPool" if spec.mode == "max" else "AveragePool", name, **window)
             case specs.Dropout():
                 if step.factor != 1:
-                    self.add("Mul", name, self.constant(f"{name}.factor", np.float32(step.factor)))
+                    self.add("Mul", name, self.constant(f"{name}.factor", np.array(step.factor, np.float32)))
 
     def _weights(self, step: Step) -> list[str]:
         assert step.weight is not None and step.bias is not None
@@ -159,7 +160,7 @@ class _Graph:
             count_include_pad=1,
         )
         for operator, what, value in (("Mul", "alpha", spec.alpha), ("Add", "k", spec.k), ("Pow", "power", -spec.beta)):
-            self.add(operator, f"{name}.{what}", self.constant(f"{name}.{what}.value", np.float32(value)))
+            self.add(operator, f"{name}.{what}", self.constant(f"{name}.{what}.value", np.array(value, np.float32)))
         self.add("Mul", name, maps)
 
 
@@ -173,7 +174,8 @@ def run_onnx(content: bytes, inputs: Tensor) -> tuple[Tensor, str]:
         from onnx.reference import ReferenceEvaluator
 
         model = onnx.load_model_from_string(content)
-        outputs = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: given})
+        evaluator = ReferenceEvaluator(model)
+        outputs: Any = evaluator.run(None, {model.graph.input[0].name: given})
         return torch.from_numpy(np.array(outputs[0])), f"onnx {onnx.__version__}'s reference"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -1,6 +1,6 @@
-"""The net as every format needs it: its layers in order with the weights that they compute with, and what surrounds them.
+"""The net as every format needs it: its layers in order with the weights that they use, and what surrounds them.
 
-Every format is written from a plan, and none from the modules in `net/`: so a comparison of both finds mistakes of either.
+Every format is written from a plan, none from the modules in `net/`: a comparison of both finds mistakes of either.
 
 Legend: N pictures, P side of a patch, K classes.
 """

@@ -61,6 +61,8 @@ class _Made:
     said: Tensor
     engine: str
     details: str
+    input: str = ""
+    """What it takes, where that is no `Plan.about`'s."""
 
 
 def run(config: ExportConfig) -> Result:
@@ -92,7 +94,7 @@ def run(config: ExportConfig) -> Result:
         max_difference=largest,
         engine=made.engine,
         details=made.details,
-        input=str(plan.about["input"]),
+        input=made.input or str(plan.about["input"]),
         output=str(plan.about["output"]),
         bytes=sum(map(len, made.files.values())) if isinstance(made.files, Mapping) else len(made.files),
     )
@@ -122,7 +124,8 @@ def _made(config: ExportConfig, checkpoint: Checkpoint, plan: Plan, pictures: Te
         case "caffe":
             files = caffe_files.caffe_files(plan)
             said = _run_caffe(files[caffe_files.MODEL], caffe_files.pictures_for_caffe(plan, pictures))
-            return _Made(files=files, said=said, engine="Caffe's layers in torch", details="Caffe, B, G, R")
+            engine, given_to = "Caffe's layers in torch", caffe_files.input_of(plan)
+            return _Made(files=files, said=said, engine=engine, details="Caffe", input=given_to)
     model = dict(
         net_files(
             recipe=checkpoint.recipe,
@@ -132,12 +135,8 @@ def _made(config: ExportConfig, checkpoint: Checkpoint, plan: Plan, pictures: Te
         )
     )
     model[hub.CARD] = hub.model_card(checkpoint, which).encode()
-    return _Made(
-        files=model,
-        said=_run_folder(model, checkpoint, pictures),
-        engine="safetensors",
-        details="folder for a model hub",
-    )
+    said = _run_folder(model, checkpoint, pictures)
+    return _Made(files=model, said=said, engine="safetensors and torch", details="folder for a model hub")
 
 
 def _run_caffe(content: bytes, data: Tensor) -> Tensor:
@@ -148,7 +147,8 @@ def _run_folder(files: Mapping[str, bytes], checkpoint: Checkpoint, pictures: Te
     """What torch's modules say with the weights and the transform that were read back."""
     from safetensors.torch import load
 
-    transform = replace(checkpoint.transform, **load(files[INPUT]))
+    read = load(files[INPUT])
+    transform = replace(checkpoint.transform, mean=read["mean"], scale=read["scale"], noise=read["noise"])
     again = plan_of(replace(checkpoint, model=load(files[MODEL]), transform=transform), raw=False)
     with torch.no_grad():
         return Exported(again)(pictures)  # type: ignore[no-any-return]

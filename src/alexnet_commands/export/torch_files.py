@@ -52,7 +52,7 @@ def torchscript(plan: Plan) -> bytes:
     buffer = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is old
-        traced = torch.jit.trace(Exported(plan).train(False), _example(plan))
+        traced = torch.jit.trace(Exported(plan).train(False), _example(plan))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, buffer, _extra_files={ABOUT: json.dumps(plan.about, ensure_ascii=False)})
     return buffer.getvalue()
 
@@ -61,7 +61,7 @@ def run_torchscript(content: bytes, inputs: Tensor) -> Tensor:
     """What the module of a .pt says."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.load(io.BytesIO(content))(inputs)  # type: ignore[no-any-return]
+        return torch.jit.load(io.BytesIO(content))(inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def torchvision_weights(plan: Plan) -> bytes:
@@ -78,8 +78,8 @@ def torchvision_weights(plan: Plan) -> bytes:
         )
     if not plan.raw and not _same_input(plan, theirs.input):
         raise UsageError(
-            f"--format torchvision: the net's input is transformed otherwise than torchvision's (recipe {RECIPE}), and a "
-            "state_dict can't hold that: give --raw for the weights alone"
+            f"--format torchvision: the net's input is transformed otherwise than torchvision's (recipe {RECIPE}), and "
+            "a state_dict can't hold that: give --raw for the weights alone"
         )
     tensors = {}
     for step in plan.steps:
