@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.devices import autocast, choose_devices, prepare
-from alexnet_cli.input.patches import VIEWS, InputTransform, view
+from alexnet_cli.input.patches import InputTransform, view
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
@@ -63,6 +63,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     forward = ranks.wrap(network, network)
     still = InputTransform(torch.full((256, 256, 3), 120.0), torch.full((3,), 1 / 64), torch.zeros(3, 3))
     transform = still.to(ranks.device)
+    (centre,) = transform.views(1, mirrored=False)
     store = open_crops(work.store)
     total = work.warmup + work.steps
     whole = [np.random.default_rng(step).integers(0, len(store), work.batch_size) for step in range(total)]
@@ -81,7 +82,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
             ranks.tick(f"step {step}")
             ranks.announce(work.batch_size)
             with autocast(ranks.device, work.precision):
-                logits = forward(view(batch.crops, VIEWS[0], transform))
+                logits = forward(view(batch.crops, centre, transform))
             loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / work.batch_size
             loss.backward()  # type: ignore[no-untyped-call]
             update.step()

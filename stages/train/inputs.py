@@ -54,7 +54,22 @@ def open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> Cr
         return None
     val = require_labelled(open_crops(config.val))
     store.classes.require_same(val.classes, str(store.path), str(val.path))
+    if val.side != store.side:
+        raise ArtifactError(
+            f"{val.path}: its crops are {val.side}×{val.side}, and those of {store.path} {store.side}×{store.side}: "
+            f"make them with `alexnet preprocess … --side {store.side}`"
+        )
     return val
+
+
+def require_patch_fits(recipe: Recipe, store: CropStore) -> None:
+    """UsageError where a recipe's patches are larger than a store's crops."""
+    patch, side = recipe.input.patch, store.side
+    if patch > side:
+        raise UsageError(
+            f"recipe {recipe.name} cuts patches of {patch}×{patch} (input.patch), and the crops of {store.path} are "
+            f"{side}×{side}: make them with `alexnet preprocess … --side {patch}` or more, or choose another recipe"
+        )
 
 
 def open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
@@ -65,6 +80,11 @@ def open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, 
         raise ArtifactError(
             f"{config.stats}: are the statistics of another crop store than {config.crops}: make them with "
             f"`alexnet pca {config.crops}`, or give --allow-other-stats"
+        )
+    if statistics.side != store.side:
+        raise ArtifactError(
+            f"{config.stats}: are the statistics of crops of {statistics.side}×{statistics.side}, and those of "
+            f"{config.crops} are {store.side}×{store.side}: make them with `alexnet pca {config.crops}`"
         )
     return statistics, {"crops": store.digest, "statistics": manifest.digest}
 

@@ -35,6 +35,7 @@ from alexnet_stages.train.inputs import (
     open_statistics,
     open_validation,
     require_labelled,
+    require_patch_fits,
     resolve_recipe,
 )
 from alexnet_stages.train.result import Result
@@ -103,6 +104,7 @@ def check(config: TrainConfig) -> Inputs:
     folder = RunFolder(config.out)
     origin = find_origin(config, folder)
     recipe = resolve_recipe(config, len(store.classes), origin)
+    require_patch_fits(recipe, store)
     origin = plan(origin, recipe, store.classes)
     if recipe.training.cached_features:
         split(recipe)

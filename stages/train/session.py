@@ -155,8 +155,9 @@ class Session:
     def _run_epoch(self) -> None:
         progress, setting = self.progress, self.setting
         order = order_of(setting.seed, progress.epoch, len(setting.store))
+        input_, positions = self.recipe.input, self.transform.positions
         self.draws = draws_of(
-            setting.seed, progress.epoch, order, flip=self.recipe.input.flip, run=self.recipe.input.patch_run
+            setting.seed, progress.epoch, order, positions=positions, flip=input_.flip, run=input_.patch_run
         )
         batches = batches_of(order, self.batch_size)[progress.batch : self.batches]
         label = f"epoch {progress.epoch}/{self.training.epochs}"

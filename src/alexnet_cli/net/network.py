@@ -68,8 +68,8 @@ class Network(nn.Module):
     def forward(self, patches: Tensor, masks: Masks | None = None) -> Tensor:
         """Logits of all classes, (N, K).
 
-        patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for each dropout layer, (N, neurons held
-        here); None at test time.
+        patches: (N, 3, P, P), P = 224 in the paper, mean subtracted. masks: in training, one for each dropout layer,
+        (N, neurons held here); None at test time.
         """
         return self.run(self.convolved(patches), masks, self.steps[self.steps.index(FLATTEN) + 1 :])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from alexnet_cli.recipes import old
 from alexnet_cli.recipes.fields import FieldError, nearest, one_of, require, section
-from alexnet_cli.recipes.net import Net, layers
+from alexnet_cli.recipes.net import PATCH, Net, layers
 
 CACHED_VIEWS = (1, 2, 5, 10)
 """Numbers of views that can be cached."""
@@ -19,12 +19,15 @@ CACHED_VIEWS = (1, 2, 5, 10)
 class Input:
     """How a crop becomes the net's input, in training and at test time."""
 
+    patch: int = PATCH
+    """Side of the patches that are cut from the crops; a crop's own side: the whole crop, and nothing is cut."""
     normalisation: str = "mean-image"
     """mean-image: subtract the mean image, keep 0–255 (paper, 2); channel: subtract (.485 .456 .406)·255 and divide
     by (.229 .224 .225)·255, which needs initial values `he`."""
     mean_at: str = "patch"
-    """Which 224×224 of the mean image is subtracted. patch: that at the patch's place, before the patch is mirrored;
-    centre: always the central one, from the patch as it is, mirrored or not (2012 source, convdata_jpeg.py:95,210)."""
+    """Which part of the mean image, as large as a patch, is subtracted. patch: that at the patch's place, before the
+    patch is mirrored; centre: always the central one, from the patch as it is, mirrored or not (2012 source,
+    convdata_jpeg.py:95,210)."""
     divisor: float = 1.0
     """The input is divided by it, after the normalisation."""
     flip: bool = True
@@ -39,6 +42,7 @@ class Input:
     """Divide picture plus noise by 1 + colour_noise while there is noise, as the source does."""
 
     def __post_init__(self) -> None:
+        require("patch", self.patch > 0, f"is {self.patch}: it must be positive")
         one_of("normalisation", self.normalisation, ("mean-image", "channel"))
         one_of("mean_at", self.mean_at, ("patch", "centre"))
         one_of("noise_scale", self.noise_scale, ("standard-deviation", "eigenvalue"))
@@ -135,6 +139,7 @@ class Recipe:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        assert self.net.patch == self.input.patch, "a recipe's net sees the patches that its input cuts"
         known = [layer.name for layer in layers(self.net)]
         training = self.training
         fields = ("layer_rates", "layer_bias_rates", "trained", "take", "fresh")
@@ -182,11 +187,12 @@ class Recipe:
         net = values.get("net", {})
         if not isinstance(net, Mapping):
             raise FieldError("", f"is a table of fields, not {net!r}").under("net")
+        input_ = section(Input, "input", values.get("input", {}))
         return cls(
             name=values.get("name", "unnamed"),
             about=values.get("about", ""),
-            net=Net.from_dict(net),
-            input=section(Input, "input", values.get("input", {})),
+            net=Net.from_dict(net, input_.patch),
+            input=input_,
             training=section(Training, "training", values.get("training", {})),
         )
 

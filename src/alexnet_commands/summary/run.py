@@ -48,8 +48,8 @@ def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> 
         "layout": what,
         "batch_size": config.batch_size,
         "held_parameters": sum(layer["held_parameters"] for layer in described),
-        "crop_bytes_per_picture": crop_bytes(layout),
-        "sent_bytes_per_picture": sum(layer["sent_bytes_per_picture"] for layer in described) + crop_bytes(layout),
+        "crop_bytes_per_picture": crop_bytes(net, layout),
+        "sent_bytes_per_picture": sum(layer["sent_bytes_per_picture"] for layer in described) + crop_bytes(net, layout),
         "state_bytes": state_bytes(net, layout),
         "map_bytes": map_bytes(net, layout, config.batch_size),
     }
