@@ -133,8 +133,8 @@ def _pool(step: Step, spec: specs.Pool) -> CaffeLayer:
     if not spec.overhang and (step.layer.input_side - spec.size) % spec.stride:
         side = step.layer.input_side
         raise UsageError(
-            f"--format caffe: {step.name} leaves out the last rows of its {side}×{side} maps, where Caffe's pooling has "
-            "one window more: choose another --format"
+            f"--format caffe: {step.name} leaves out the last rows of its {side}×{side} maps, where Caffe's pooling "
+            "has one window more: choose another --format"
         )
     mode = "MAX" if spec.mode == "max" else "AVE"
     numbers = {"pool": mode, "kernel_size": [spec.size], "stride": [spec.stride]}

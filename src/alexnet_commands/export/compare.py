@@ -28,7 +28,7 @@ def sample_crops(side: int) -> Tensor:
 
 def said_here(net: Net, crops: Tensor, *, raw: bool) -> Tensor:
     """Logits (`raw`) or probabilities of the centre view, by the net that `eval` runs: float32 (N, K)."""
-    edge = (crops.shape[1] - getattr(net.transform, "patch", 224)) // 2
+    edge = (crops.shape[1] - net.transform.patch) // 2
     centre = (edge, edge, False)
     with torch.inference_mode():
         return net.network(view(crops, centre, net.transform)) if raw else net.probabilities(crops, centre)

@@ -89,7 +89,7 @@ class Plan:
 
 def plan_of(checkpoint: Checkpoint, *, raw: bool) -> Plan:
     """The plan of a checkpoint."""
-    transform, patch = checkpoint.transform, getattr(checkpoint.recipe.input, "patch", 224)
+    transform, patch = checkpoint.transform, checkpoint.recipe.input.patch
     edge = (len(transform.mean) - patch) // 2
     return Plan(
         recipe=checkpoint.recipe,
