@@ -1,4 +1,4 @@
-"""Caffe's files (src/caffe/proto/caffe.proto): nets with weights (.caffemodel), as text (prototxt), means (.binaryproto).
+"""Caffe's files (src/caffe/proto/caffe.proto): nets (.caffemodel), as text (prototxt), and means (.binaryproto).
 
 Channels are B, G, R in Caffe's world. Formats: LayerParameter (`layer`), V1LayerParameter (`layers`, until 2014).
 Caffe's conventions, as far as they concern AlexNet:

@@ -85,7 +85,7 @@ def run(config: ExportConfig) -> Result:
     pictures = crops[:, plan.edge : plan.edge + plan.patch, plan.edge : plan.edge + plan.patch].contiguous()
     made = _made(config, checkpoint, plan, pictures, which)
     raw = config.raw or config.format == "torchvision"
-    largest = difference(said_here(net, crops, raw=raw), made.said, engine=made.engine, raw=raw)
+    largest = difference(said_here(net, crops, raw=raw), made.said, engine=made.engine)
     _publish(config, checkpoint, plan, made)
     return Result(
         path=config.out,
