@@ -51,8 +51,8 @@ def _unpickled(content: bytes, path: Path) -> Any:
         raise
     except Exception:  # whatever a stranger's file makes a reader of pickles do
         raise ArtifactError(
-            f"{path}: is damaged, no file of torch's, or a pickle that holds more than weights, which is refused since it "
-            "could run anything: save its state_dict(), best as .safetensors"
+            f"{path}: is damaged, no file of torch's, or a pickle that holds more than weights, which is refused since "
+            "it could run anything: save its state_dict(), best as .safetensors"
         ) from None
 
 
