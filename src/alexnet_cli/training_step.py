@@ -46,8 +46,12 @@ class TrainingStep:
         masks = dropout_masks(self.recipe.net, network.held, self.seed, step, pictures, self.ranks.device)
         dtype, here = float_type(self.precision), network.here
         if self.ranks.layout.mode == "hybrid":  # a column's masks are drawn for its own neurons already
+            first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
+            below = network.steps[: network.steps.index(first_linear)]
+            seen = self.ranks.shares.seen(pictures)
             parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
-            return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
+            cut = {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
+            return {name: mask.to(dtype) for name, mask in cut.items()}
         return {name: mask[rows].to(dtype) for name, mask in masks.items()}
 
     def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:

@@ -26,7 +26,7 @@ from alexnet_cli.recipes import layers as specs
 from alexnet_cli.recipes.net import Layer, Net, shapes
 
 FLATTEN = "flatten"
-"""The step that makes numbers (N, C·H·W) of maps, before the first fully-connected layer."""
+"""The step that makes numbers (N, C·H·W) of maps: before the first fully-connected layer, or dropout below that."""
 LOGITS = "logits"
 """The name under which `exchanges` are asked after the last layer."""
 
@@ -60,7 +60,7 @@ class Network(nn.Module):
         self.steps: list[str] = []
         """The names of all layers, and FLATTEN, in order."""
         for layer in shapes(net):
-            if layer.kind == "linear" and FLATTEN not in self.steps:
+            if layer.kind in ("linear", "dropout") and FLATTEN not in self.steps:
                 self._add(FLATTEN, nn.Flatten())
             self._add(layer.name, self._module(layer))
 
