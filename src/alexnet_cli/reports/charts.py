@@ -34,8 +34,11 @@ class Line:
 class _Frame:
     """From values to places in the SVG, with axes and ticks."""
 
-    def __init__(self, xs: tuple[float, float], ys: tuple[float, float], *, logarithmic: bool = False) -> None:
-        self.xs, self.ys, self.logarithmic = xs, ys, logarithmic
+    def __init__(
+        self, xs: tuple[float, float], ys: tuple[float, float], *, logarithmic: bool = False, whole: bool = False
+    ) -> None:
+        """logarithmic: of y. whole: x counts something, so its ticks are whole numbers."""
+        self.xs, self.ys, self.logarithmic, self.whole = xs, ys, logarithmic, whole
 
     def x(self, value: float) -> float:
         low, high = self.xs
@@ -52,7 +55,7 @@ class _Frame:
             f'<rect x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" height="{_HEIGHT - _TOP - _BOTTOM}" '
             'fill="none" stroke="#888"/>'
         ]
-        for value in ticks(*self.xs):
+        for value in (mark for mark in ticks(*self.xs) if not self.whole or mark.is_integer()):
             at = self.x(value)
             parts.append(_text(at, _HEIGHT - _BOTTOM + 16, f"{value:g}", "middle"))
         marks = powers(*self.ys) if self.logarithmic else ticks(*self.ys)
@@ -79,7 +82,8 @@ def line_chart(
     high = max(ys)
     if low == high:
         low, high = (low / 2, high * 2) if logarithmic else (low - 0.5, high + 0.5)
-    frame = _Frame((min(xs), max(max(xs), min(xs) + 1)), (low, high), logarithmic=logarithmic)
+    whole = all(float(x).is_integer() for x in xs)
+    frame = _Frame((min(xs), max(max(xs), min(xs) + 1)), (low, high), logarithmic=logarithmic, whole=whole)
     parts = [frame.axes(x_name, y_name)]
     for number, (line, found) in enumerate(drawn):
         colour = COLOURS[number % len(COLOURS)]
@@ -160,7 +164,7 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= most)
     first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [float(round(number * step, 12)) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def powers(low: float, high: float) -> list[float]:

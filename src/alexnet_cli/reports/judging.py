@@ -30,7 +30,7 @@ def wilson_interval(wrong: int, count: int) -> tuple[float, float]:
     share, square = wrong / count, _Z * _Z
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = _Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if wrong == 0 else middle - half, 1.0 if wrong == count else middle + half
 
 
 def ranks_of_labels(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
