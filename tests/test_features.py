@@ -77,9 +77,7 @@ def applied(x: Tensor, spec: Any, weights: dict[str, Tensor], columns: int) -> T
 
 
 @pytest.mark.parametrize("layer", ["conv1", "pool2", "conv4", "relu5", "fc6", "fc7", "relu7", "fc8"])
-def test_a_layer_gives_what_torchs_own_operations_give(
-    net: Path, store: CropStore, layer: str, capsys: Capture
-) -> None:
+def test_a_layer_gives_what_torchs_operations_give(net: Path, store: CropStore, layer: str, capsys: Capture) -> None:
     out = net.parent / "features.h5"
     words = ["features", net, store.path, "--layer", layer, "--out", out, "--devices", "cpu", "--json", "--quiet"]
     assert main([str(word) for word in words]) == 0
@@ -128,9 +126,7 @@ def test_update_makes_them_anew_only_for_another_layer(net: Path, store: CropSto
     assert "up_to_date" not in json.loads(capsys.readouterr().out)
 
 
-def test_a_layer_that_the_net_has_not_is_refused_with_those_it_has(
-    net: Path, store: CropStore, capsys: Capture
-) -> None:
+def test_a_layer_that_is_none_is_refused_with_those_there_are(net: Path, store: CropStore, capsys: Capture) -> None:
     words = ["features", net, store.path, "--layer", "fc9", "--out", net.parent / "f.h5"]
     assert main([str(word) for word in words]) == 2
     (line,) = capsys.readouterr().err.splitlines()

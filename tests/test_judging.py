@@ -37,7 +37,7 @@ def test_the_interval_ends_where_a_share_is_just_credible(wrong: int, count: int
 
 
 def test_the_interval_is_that_of_the_literature() -> None:
-    """Newcombe (1998), table I, method 3: 15 of 148 is 0.0624 to 0.1605; 0 of 20 is 0 to 0.1611; 81 of 263 is 0.2553 to 0.3662."""
+    """Newcombe (1998), table I, method 3."""
     assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

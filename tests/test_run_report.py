@@ -85,9 +85,8 @@ def test_the_page_shows_curves_rates_filters_recipe_and_machine(run: Path, capsy
     ):
         assert part in words
     images = [image.attrib["src"].partition("base64,")[2] for image in page.iter("img")]
-    weights = [
-        read_checkpoint(run / f"checkpoints/step-000000{step}").model["conv1.weight"].numpy() for step in (18, 12)
-    ]
+    read = [read_checkpoint(run / f"checkpoints/step-000000{step}") for step in (18, 12)]
+    weights = [checkpoint.model["conv1.weight"].numpy() for checkpoint in read]
     assert len(images) == 2, "the first epoch's, and the best's"
     for image, expected in zip(images, weights, strict=True):
         with Image.open(io.BytesIO(base64.b64decode(image))) as opened:
@@ -132,7 +131,7 @@ def test_update_does_nothing_where_the_run_is_the_same(run: Path, capsys: Captur
 def test_damaged_filters_and_a_run_without_an_epoch_are_refused(run: Path, capsys: Capture) -> None:
     (run / "filters").mkdir()
     (run / "filters/first-epoch.safetensors").write_bytes(b"\xff" * 40)
-    with pytest.raises(ArtifactError, match="first-epoch.safetensors: is damaged"):
+    with pytest.raises(ArtifactError, match=r"first-epoch\.safetensors: is damaged"):
         read_filters(run)
     (run / "metrics.csv").unlink()
     assert main(["report", str(run), "--out", "x.html"]) == 4
