@@ -24,13 +24,13 @@ def describe_machine(devices: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def device_name(device: Any) -> str:
-    """What a torch.device is called: a GPU's model, or `CPU`."""
-    if device.type != "cuda":
-        return str(device.type).upper()
+def device_name(device: str) -> str:
+    """What a device is called: of `cuda:0` the GPU's model, else `CPU`."""
+    if not device.startswith("cuda"):
+        return device.upper()
     import torch
 
-    return str(torch.cuda.get_device_name(device))
+    return str(torch.cuda.get_device_name(torch.device(device)))
 
 
 def processor() -> str:

@@ -104,13 +104,12 @@ def _require_memory(result: Result) -> None:
 
 def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
     # torch is loaded here, and not where there is nothing to do.
-    from alexnet_cli.devices import choose_devices
-    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-    from alexnet_cli.parallel.layout import Layout
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
     from alexnet_commands.features.work import Extraction, extract_to_file
 
-    devices, world = devices_of_ranks(choose_devices(config.devices))
-    where = str(devices[0]) if world == 1 else f"{world} devices, each a share of the pictures"
+    team = find_team(config.devices, timeout=config.timeout)
+    where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{config.layer} of {which} of {config.net}, {len(store):,} pictures, on {where}")
     job = Extraction(
         checkpoint=checkpoint,
@@ -124,4 +123,4 @@ def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropSt
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    run_ranks(extract_to_file, job, devices, Layout("data", world), timeout=config.timeout)
+    run_ranks(extract_to_file, job, team)

@@ -71,7 +71,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
             numbers = outputs_of(net, crops, job.layer, job.views)
             if features is None:
                 features = torch.zeros(len(store), *numbers.shape[1:])
-            if ranks.counts_loss:
+            if ranks.shares.counts_loss:
                 features[torch.from_numpy(indices)] = numbers
     if features is None:  # a rank without a picture
         features = torch.zeros(len(store), *outputs_of(net, _one_crop(ranks), job.layer, 1).shape[1:])
