@@ -14,6 +14,9 @@ from typing import Any, Protocol
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (C0, DEL, C1), line separators, what changes the direction of text, lone surrogates."""
 
+_NARROW = 110
+"""Columns that a bar, count, rate, times and a note need."""
+
 
 def printable(text: object) -> str:
     """Text that can't act on a terminal: `\\x1b` for an escape character, in names above all.
@@ -79,9 +82,11 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         Progress,
         ProgressColumn,
         Task,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -89,8 +94,13 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
-    tail = (TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
+    # On a narrow terminal a share stands for the count and the bar is short: else rich would break what it says.
+    narrow = terminal_width() < _NARROW
+    whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
+    bar = BarColumn(5 if narrow else 30, **whole)
+    count = TaskProgressColumn(**whole) if narrow else MofNCompleteColumn(**whole)
+    columns = (TextColumn("{task.description}", markup=False, **whole), bar, count, Rate(**whole))
+    tail = (TimeRemainingColumn(**whole), TextColumn("{task.fields[note]}", markup=False, **whole))
     with Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
         task = progress.add_task(printable(label), total=total, completed=done, note="")
 
