@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import lzma
 import shutil
 import subprocess
 import sys
@@ -115,9 +117,10 @@ def test_neither_bad_pictures_nor_mini_batches_change_what_is_said_of_the_others
     (bench.pictures / "bat/0-broken.jpg").write_bytes((bench.pictures / "ape/0.jpg").read_bytes()[:600])
     (bench.pictures / "cat/empty.png").write_bytes(b"")
     (bench.pictures / "cat/notes.txt").write_text("no picture by its name")
+    (bench.tmp / "small.tar.xz").write_bytes(lzma.compress(b"a tar would be here" * 40))
     capsys.readouterr()
-    words = (bench.runs[0], bench.pictures, bench.tmp / "gone.jpg", "--json", "--quiet", "--top", 3, "--batch-size", 2)
-    assert bench(*words) == 3
+    words = (bench.runs[0], bench.pictures, bench.tmp / "gone.jpg", bench.tmp / "small.tar.xz", "--json", "--quiet")
+    assert bench(*words, "--top", 3, "--batch-size", 2) == 3
     printed = capsys.readouterr()
     rows = json.loads(printed.out)["pictures"]
     bad = {row["path"].removeprefix(f"{bench.tmp}/"): row["error"] for row in rows if row["error"]}
@@ -125,12 +128,13 @@ def test_neither_bad_pictures_nor_mini_batches_change_what_is_said_of_the_others
         "pictures/bat/0-broken.jpg": "is truncated",
         "pictures/cat/empty.png": "is empty",
         "gone.jpg": "can't be read: No such file or directory",
+        "small.tar.xz": "is compressed by xz, so it can't be read in place: decompress it first",
     }
     assert all(row["predictions"] == [] for row in rows if row["error"])
     good = {"pictures": [row for row in rows if not row["error"]]}
     np.testing.assert_array_equal(probabilities(good), expected)
     (line,) = printed.err.splitlines()
-    assert line.startswith(f"alexnet: {bench.pictures}/bat/0-broken.jpg: is truncated, and 2 more of 11")
+    assert line.startswith(f"alexnet: {bench.pictures}/bat/0-broken.jpg: is truncated, and 3 more of 12")
 
 
 def test_one_view_is_the_centre(bench: Bench, capsys: Capture) -> None:
@@ -199,10 +203,11 @@ def test_an_ensemble_of_scores_files_knows_its_nets_too_and_moves_with_them(benc
             lambda bench: shutil.copytree(bench.nets[0], bench.nets[1], dirs_exist_ok=True),
             "is another net than member '2'",
         ),
-        (lambda bench: forget(bench.tmp / "ens/members.json"), "does not say where the net of its member '1' lies"),
+        (lambda bench: forget(bench.tmp / "ens/manifest.json"), "was made before ensembles said where"),
+        (lambda bench: spoil(bench.tmp / "ens/members.json"), "members.json: is damaged"),
         (lambda bench: (bench.tmp / "ens/members.json").unlink(), "members.json: is missing"),
     ],
-    ids=["moved", "replaced", "older", "damaged"],
+    ids=["moved", "replaced", "older", "damaged", "lost"],
 )
 def test_an_ensemble_whose_nets_are_not_what_they_were_is_refused(
     bench: Bench, capsys: Capture, harm: Callable[[Bench], object], said: str
@@ -212,13 +217,21 @@ def test_an_ensemble_whose_nets_are_not_what_they_were_is_refused(
     capsys.readouterr()
     assert bench(path, bench.pictures) == 4
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line and "make the ensemble anew with `alexnet ensemble`, or give a member's run" in line
+    assert (
+        said in line and "make the ensemble anew with `alexnet ensemble … --overwrite`, or give a member's run" in line
+    )
 
 
-def forget(members: Path) -> None:
+def forget(manifest: Path) -> None:
     """As ensembles were before they recorded where their nets are."""
-    listed = json.loads(members.read_text())
-    members.write_text(json.dumps([{k: v for k, v in one.items() if k != "checkpoint_path"} for one in listed]))
+    old = Manifest.from_json(manifest.read_bytes(), kind="ensemble", schema=2, path=manifest)
+    details = {name: value for name, value in old.details.items() if name != "members_digest"}
+    manifest.write_text(dataclasses.replace(old, details=details).to_json())
+
+
+def spoil(members: Path) -> None:
+    """Another weight, which nobody would notice."""
+    members.write_text(members.read_text().replace('"weight": 0.5', '"weight": 0.4'))
 
 
 def test_people_see_the_best_classes_with_words_percent_and_bars(bench: Bench, capsys: Capture) -> None:

@@ -125,7 +125,10 @@ def shared_batches(
 
 @torch.inference_mode()
 def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = None) -> tuple[Tensor, Tensor]:
-    """Probabilities of the centre view, and their mean over the views; on the CPU."""
+    """Probabilities of the centre view, and their mean over the views; on the CPU.
+
+    pictures: how many the mini-batch has, where the crops are a rank's share of it.
+    """
     asked = net.views(views)
     centre = net.probabilities(crops, asked[0], pictures)
     total = centre.clone()

@@ -24,13 +24,13 @@ def describe_machine(devices: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def device_name(device: Any) -> str:
-    """What a torch.device is called: a GPU's model, or `CPU`."""
-    if device.type != "cuda":
-        return str(device.type).upper()
+def device_name(device: str) -> str:
+    """What a device is called: of `cuda:0` the GPU's model, else `CPU`."""
+    if not device.startswith("cuda"):
+        return device.upper()
     import torch
 
-    return str(torch.cuda.get_device_name(device))
+    return str(torch.cuda.get_device_name(torch.device(device)))
 
 
 def processor() -> str:
@@ -60,3 +60,12 @@ def memory() -> int | None:
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
     return total
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that are free or can be freed; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)

@@ -2,7 +2,7 @@
 
 trained = find_trained(Path("out/ensemble"))          # where the weights lie; no torch
 nets = open_nets(trained, device, "fp32")             # loaded and verified
-centre, mean = nets.probabilities(crops, views=10)    # crops: uint8 (N, 256, 256, 3) on the device
+centre, mean = nets.probabilities(crops, views=10)    # crops: uint8 (N, side, side, 3) on the device
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_manifest
-from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, read_folder_manifest
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, digest_of_file, read_folder_manifest
 from alexnet_cli.artifacts.common.steady import steadily
 from alexnet_cli.artifacts.common.working import manifest_kind
-from alexnet_cli.artifacts.ensemble import KIND, MEMBERS_FILE, SCHEMA
+from alexnet_cli.artifacts.ensemble import KIND, MEMBERS_DIGEST, MEMBERS_FILE, SCHEMA
 from alexnet_cli.artifacts.run import find_checkpoint
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cutting import cutting_for
-from alexnet_cli.errors import ArtifactError
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import read_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from alexnet_cli.evaluation import Net
 
-_ANEW = "make the ensemble anew with `alexnet ensemble`, or give a member's run"
+_ANEW = "make the ensemble anew with `alexnet ensemble … --overwrite`, or give a member's run"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def open_nets(trained: Trained, device: torch.device, precision: str) -> Nets:
         if nets:
             nets[0].classes.require_same(checkpoint.classes, str(trained.members[0].checkpoint), str(member.checkpoint))
         nets.append(Net.from_checkpoint(checkpoint, device, precision))
-        cuttings.append(cutting_for(checkpoint.manifest))
+        cuttings.append({"side": len(checkpoint.transform.mean), **cutting_for(checkpoint.manifest)})
     classes = nets[0].classes
     for net in nets[1:]:
         classes = classes.explained_by(net.classes)
@@ -123,12 +123,18 @@ def open_nets(trained: Trained, device: torch.device, precision: str) -> Nets:
 
 def _find_members(path: Path) -> Trained:
     manifest = read_folder_manifest(path, kind=KIND, schema=SCHEMA, unfinished="run `alexnet ensemble` again")
+    digest = manifest.details.get(MEMBERS_DIGEST)
+    if digest is None:
+        raise ArtifactError(f"{path}: was made before ensembles said where their members' nets are: {_ANEW}")
+    file = path / MEMBERS_FILE
     try:
-        listed = read_json(path / MEMBERS_FILE)
+        if digest_of_file(file) != digest:
+            raise ArtifactError(f"{file}: is damaged: {_ANEW}")
+        listed = read_json(file)
     except FileNotFoundError:
-        raise ArtifactError(f"{path / MEMBERS_FILE}: is missing: {_ANEW}") from None
-    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
-        raise ArtifactError(f"{path / MEMBERS_FILE}: is damaged (no list of members): {_ANEW}")
+        raise ArtifactError(f"{file}: is missing: {_ANEW}") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, file)) from error
     members = tuple(_member(path, entry) for entry in listed)
     count = f"{len(members)} nets, averaged" if len(members) > 1 else "one net"
     return Trained(path, count, members, manifest.digest)
@@ -138,10 +144,10 @@ def _member(path: Path, entry: dict[str, Any]) -> Member:
     """One member's checkpoint, which must be where it was, and what it was."""
     name, weight = str(entry.get("name")), entry.get("weight")
     place, digest = entry.get("checkpoint_path"), entry.get("checkpoint_digest")
-    if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
-        raise ArtifactError(f"{path / MEMBERS_FILE}: is damaged (the weight of '{name}'): {_ANEW}")
-    if not isinstance(place, str) or not isinstance(digest, str):
-        raise ArtifactError(f"{path}: does not say where the net of its member '{name}' lies: {_ANEW}")
+    if not isinstance(weight, (int, float)) or not isinstance(place, str) or not isinstance(digest, str):
+        raise ArtifactError(
+            f"{path}: does not know the net of its member '{name}', whose scores do not say where it lies: {_ANEW}"
+        )
     checkpoint = Path(os.path.normpath(Path(os.path.realpath(path)) / place))
     if not checkpoint.exists():
         raise ArtifactError(

@@ -188,7 +188,6 @@ def _place_together(
 def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
     recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
-    devices = map(torch.device, find_team(config.devices).devices)
     about = {
         "recipe": recipe.to_dict(),
         "parents": parents,
@@ -197,7 +196,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
         "crops": str(config.crops),
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
-        "machine": describe_machine([device_name(device) for device in devices]),
+        "machine": describe_machine([device_name(device) for device in find_team(config.devices).devices]),
     }
     if origin is not None and origin.checkpoint is not None:
         about["init_from"] = origin.record()

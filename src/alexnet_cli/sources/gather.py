@@ -10,6 +10,7 @@ itself is always taken for a picture. Nothing is extracted, and labels play no p
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from alexnet_cli.sources.tars import Archive, extension_of, is_picture, members
 
 STANDARD_INPUT = "-"
 _USTAR_AT = 257
+_TAR = re.compile(r"\.(tar(\.[a-z0-9]+)?|tgz|tbz2?|txz)$", re.IGNORECASE)
+"""Compressed ones too: reading them says what to do."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _of(path: Path) -> Iterator[Picture]:
     try:
         if path.is_dir():
             found = sorted(_below(path, "", ()), key=lambda picture: picture.path.split("/"))
-        elif path.is_file() and (extension_of(name) == ".tar" or _is_tar(path)):
+        elif path.is_file() and (_TAR.search(name) or _is_tar(path)):
             found = sorted(_in_tar(Archive(path)), key=lambda picture: picture.path.split("/"))
         else:
             yield Picture(name, Located(name, name))

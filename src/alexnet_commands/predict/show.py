@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sys
 
 from alexnet_cli.artifacts.common.ownership import PREDICTIONS
 from alexnet_cli.artifacts.common.publish import publish_file
-from alexnet_cli.console import print_json, print_lines, printable
+from alexnet_cli.console import print_json, print_lines, printable, terminal_width
 from alexnet_cli.errors import PictureError
 from alexnet_commands.predict.config import PredictConfig
 from alexnet_commands.predict.run import Prediction, Result
@@ -31,7 +30,7 @@ def show(result: Result, config: PredictConfig) -> None:
     elif config.out is None and form is not None:
         print(_as_text(result, form), end="")
     elif config.out is None:
-        print_lines(for_people(result, shutil.get_terminal_size().columns, blocks=_has_blocks()))
+        print_lines(for_people(result, terminal_width(), blocks=_has_blocks()))
 
 
 def require_all(result: Result) -> None:

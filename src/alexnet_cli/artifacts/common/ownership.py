@@ -186,6 +186,16 @@ def _starts(path: Path, *starts: bytes) -> bool:
         return False
 
 
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of HTML that says it is ours."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 10)
+    except OSError:
+        return False
+    return start.startswith(b"<!DOCTYPE html>") and b'<meta name="generator" content="alexnet' in start
+
+
 PREDICTIONS_START = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
 """How our files of predictions begin: CSV, JSON lines, JSON."""
 
@@ -220,3 +230,10 @@ SAMPLE = Kind(
 )
 SUBMISSION = Kind(name="submission", title="submission", tell=_is_submission)
 PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: _starts(path, *PREDICTIONS_START))
+REPORT = Kind(
+    name="report",
+    title="report",
+    files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",
+)
+FEATURES = Kind(name="features", title="features file", tell=lambda path: _hdf5_kind(path) == "features")
+PAGE = Kind(name="page", title="page of a report", tell=_is_page)
