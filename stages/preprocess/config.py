@@ -93,6 +93,19 @@ Compare = Annotated[
         show_default=False,
     ),
 ]
+Holdout = Annotated[
+    float | None,
+    Option(
+        "--holdout",
+        help="Hold out about this fraction of each class, such as 0.1, for --holdout-out; by the hash of the names.",
+        metavar="F",
+        show_default=False,
+    ),
+]
+HoldoutOut = Annotated[
+    Path | None,
+    Option("--holdout-out", help="Where the store of the pictures held out is written.", show_default=False),
+]
 AllowBad = Annotated[int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N")]
 
 
@@ -132,6 +145,10 @@ class PreprocessConfig(CommonOptions):
     """`I/N`, `slurm` or `torchrun`: make one shard of the store."""
     compare: Compare = None
     """A crop store in which duplicates of this one's pictures are looked for."""
+    holdout: Holdout = None
+    """The fraction of each class that becomes a second store, for validation."""
+    holdout_out: HoldoutOut = None
+    """The second store."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
@@ -154,8 +171,26 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--split {self.split}: is none of {', '.join(SPLITS)}")
         if self.expect is not None and self.expect not in EXPECTATIONS:
             raise UsageError(f"--expect {self.expect}: is none of {', '.join(EXPECTATIONS)}")
-        source, out = self.source.resolve(), self.out.resolve()
-        if out == source or source in out.parents:
-            raise UsageError(f"--out {self.out}: lies inside the pictures' folder {self.source}: choose another --out")
-        if out in source.parents:
-            raise UsageError(f"--out {self.out}: holds the pictures' folder {self.source}: choose another --out")
+        self._check_holdout()
+        outs = {"--out": self.out} | ({"--holdout-out": self.holdout_out} if self.holdout_out else {})
+        for option, path in outs.items():
+            source, out = self.source.resolve(), path.resolve()
+            if out == source or source in out.parents:
+                raise UsageError(
+                    f"{option} {path}: lies inside the pictures' folder {self.source}: choose another {option}"
+                )
+            if out in source.parents:
+                raise UsageError(f"{option} {path}: holds the pictures' folder {self.source}: choose another {option}")
+
+    def _check_holdout(self) -> None:
+        if self.holdout is None and self.holdout_out is None:
+            return
+        if self.holdout is None or self.holdout_out is None:
+            raise UsageError("--holdout F and --holdout-out PATH belong together: give both")
+        if not 0 < self.holdout < 1:
+            raise UsageError(f"--holdout {self.holdout:g}: must lie between 0 and 1, such as 0.1")
+        if self.shard is not None:
+            raise UsageError(f"--shard {self.shard}: --holdout makes two whole stores: leave --shard out")
+        out, held = self.out.resolve(), self.holdout_out.resolve()
+        if out == held or out in held.parents or held in out.parents:
+            raise UsageError(f"--holdout-out {self.holdout_out}: lies in --out {self.out}: choose another")

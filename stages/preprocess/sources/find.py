@@ -17,7 +17,7 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
 from alexnet_stages.preprocess.sources.folders import index_folder
 from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_class_list, read_words
-from alexnet_stages.preprocess.sources.listing import Found, Sources, require_unique
+from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
 from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
 from alexnet_stages.preprocess.sources.tars import Archive, index_class_tars, index_tar, inner_archives
 from alexnet_stages.preprocess.sources.webdataset import index_shards, named_by
@@ -71,13 +71,15 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
         compared = checks.compare_with_devkit(devkit, labels)
         notes += [compared] if compared else []
     notes += _checked(config, layout, found, labels, classes)
+    archives = found.archive_states()
     return Sources(
         root=found.root,
         names=found.listing.names,
         labels=labels,
         classes=classes,
         ignored=dict(found.ignored),
-        fingerprint=found.fingerprint(labels),
+        fingerprint=fingerprint(found.listing, labels, archives),
+        archives=archives,
         pictures=found.listing,
         notes=tuple(notes),
     )
