@@ -14,7 +14,8 @@ from PIL import Image
 
 from alexnet_cli import decoders
 from alexnet_cli.decoders import NEEDS, Decoder, active, beside, decoding, kind_of, reader_of, readers
-from alexnet_cli.pictures import EXTENSIONS, BadPictureError, crop_of
+from alexnet_cli.extensions import EXTENSIONS
+from alexnet_cli.pictures import BadPictureError, crop_of
 from alexnet_cli.untrusted import damage_of
 from alexnet_commands.doctor.config import DoctorConfig
 from alexnet_commands.doctor.run import run as doctor

@@ -25,6 +25,8 @@ from PIL import Image
 from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
+from alexnet_cli.extensions import EXTENSIONS
+from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
 from alexnet_cli.untrusted import damage_of
 
 FILTERS = {
@@ -35,22 +37,6 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-# What may be opened, and under which names. No EPS or PDF: opening those starts other programs.
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2", ".j2k", ".jpx", ".j2c"),
-    "AVIF": (".avif",),
-    "HEIF": (".heic", ".heif", ".hif"),
-}
-PICTURE_EXTENSIONS = frozenset(extension for names in EXTENSIONS.values() for extension in names)
 
 # 179 megapixels, Pillow's own bound for "surely a decompression bomb": 0.7 GB decoded.
 MAX_PIXELS = 2 * 89_478_485

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
-from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.sources.ignored import is_hidden
 from alexnet_stages.preprocess.sources.listing import Found
 

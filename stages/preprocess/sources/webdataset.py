@@ -20,7 +20,7 @@ from pathlib import Path
 from alexnet_cli.class_list import ClassList, are_numbers, number_of
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
-from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
 from alexnet_cli.sources.ignored import is_hidden_path
 from alexnet_cli.sources.tars import Archive, Member, members
