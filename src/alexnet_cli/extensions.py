@@ -1,4 +1,4 @@
-"""The formats that may be opened, and what their files are called. No EPS or PDF: opening those starts other programs."""
+"""The formats that may be opened, and what their files are called. EPS and PDF start other programs: not those."""
 
 from __future__ import annotations
 

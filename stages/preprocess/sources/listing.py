@@ -163,6 +163,17 @@ class Found:
     """Class archives that hold files outside of a folder of their name."""
     labels: list[str] | None = None
     """The class of each picture, where the source itself tells; in the listing's order."""
+    below: str = ""
+    """Of an archive: the folder in it that the pictures' names start from, such as `imagenet/train/`."""
+    texts: dict[str, Located | bytes] = field(default_factory=dict)
+    """Files that may hold labels: name below the source, or `../` and a name, -> where it lies, or its content."""
+    notes: list[str] = field(default_factory=list)
+    """What to tell people about how the source was read."""
+
+    @property
+    def place(self) -> Path:
+        """Where the pictures' names start from."""
+        return self.root / self.below if self.below else self.root
 
     def archive_states(self) -> tuple[str, ...]:
         """Of each archive what changes when it does."""
