@@ -51,10 +51,13 @@ class Net:
         transform, mirrored = checkpoint.transform.to(device), checkpoint.recipe.input.flip
         return cls(network, transform, checkpoint.classes, device, precision, mirrored)
 
-    def probabilities(self, crops: Tensor, which: tuple[int, int, bool]) -> Tensor:
-        """Softmax of one view, float32 (N, classes). crops: uint8 (N, 256, 256, 3) on the device."""
+    def probabilities(self, crops: Tensor, which: tuple[int, int, bool], pictures: int | None = None) -> Tensor:
+        """Softmax of one view, float32 (N, classes). crops: uint8 (N, 256, 256, 3) on the device.
+
+        pictures: how many the mini-batch has, where the crops are a rank's share of it.
+        """
         with autocast(self.device, self.precision):
-            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)))
+            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)), None, pictures)
         return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 
@@ -80,17 +83,16 @@ def evaluate(
     probabilities = torch.zeros(len(store), len(net.classes))
     centre = torch.zeros_like(probabilities)
     ranks = ranks or Ranks.alone(net.device)
-    rounds = ranks.rounds(batches_of(np.arange(len(store)), batch_size))
-    feeds = [batch[ranks.fed_rows(len(batch))] for batch, _ in rounds]
+    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
+    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
     with (
         torch.inference_mode(),
         CropLoader(store, feeds, device=net.device, threads=threads, ranks=ranks) as loader,
     ):
         for batch, (asked, together) in zip(loader, rounds, strict=True):
             if len(asked):
-                ranks.announce(len(asked))
-                first, mean = _average(net, batch.crops, views)
-                if ranks.counts_loss:
+                first, mean = _average(net, batch.crops, views, len(asked))
+                if ranks.shares.counts_loss:
                     indices = torch.from_numpy(asked)
                     centre[indices], probabilities[indices] = first, mean
             if advance:
@@ -101,13 +103,13 @@ def evaluate(
     return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
-def _average(net: Net, crops: Tensor, views: int) -> tuple[Tensor, Tensor]:
+def _average(net: Net, crops: Tensor, views: int, pictures: int) -> tuple[Tensor, Tensor]:
     """Probabilities of the centre view, and their mean over the views; on the CPU."""
-    centre = net.probabilities(crops, VIEWS[0])
+    centre = net.probabilities(crops, VIEWS[0], pictures)
     total = centre.clone()
     asked = views_of(views, mirrored=net.mirrored)
     for which in asked[1:]:
-        total += net.probabilities(crops, which)
+        total += net.probabilities(crops, which, pictures)
     return centre.cpu(), (total / len(asked)).cpu()
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import SHAPE, CropStore
+from alexnet_cli.parallel.layout import Shares
 
 _AHEAD = 3
 """Buffers: one in use, the others being filled."""
@@ -30,7 +31,8 @@ _AHEAD = 3
 class Sharing(Protocol):
     """Others that see the same batches: which rows of one are loaded here, and how the rest comes."""
 
-    def load_share(self, pictures: int) -> slice: ...
+    @property
+    def shares(self) -> Shares: ...
 
     def share_crops(self, own: Tensor, pictures: int) -> Tensor: ...
 
@@ -69,7 +71,7 @@ class CropLoader:
         self._stream = torch.cuda.Stream(self.device) if pin else None  # type: ignore[no-untyped-call]
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
-        self._loads = [batch if ranks is None else batch[ranks.load_share(len(batch))] for batch in batches]
+        self._loads = [batch if ranks is None else batch[ranks.shares.loaded(len(batch))] for batch in batches]
         self.threads = threads or min(8, os.cpu_count() or 1)
         largest = max((len(batch) for batch in self._loads), default=0)
         count = min(_AHEAD, len(batches))

@@ -328,12 +328,10 @@ def _scores_of(
             return read_scores(target)
     talk.say(f"{path}: {which}, on {store.path}")
     # torch is loaded here, and not where all scores are there.
-    from alexnet_cli.devices import choose_devices
     from alexnet_cli.evaluation import Scoring, score_to_file
-    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-    from alexnet_cli.parallel.layout import Layout
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
 
-    devices, world = devices_of_ranks(choose_devices(config.devices))
     scoring = Scoring(
         checkpoint=checkpoint,
         crops=store.path,
@@ -345,7 +343,7 @@ def _scores_of(
         overwrite=True,
         quiet=config.quiet,
     )
-    run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    run_ranks(score_to_file, scoring, find_team(config.devices, timeout=config.timeout))
     return read_scores(target)
 
 

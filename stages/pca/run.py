@@ -137,12 +137,10 @@ def run(config: PcaConfig) -> Result:
     if config.devices == "cpu" and "WORLD_SIZE" not in os.environ:
         return summarise(config, store=store)
     # Only several processes need torch, which takes longer to load than many a store to sum.
-    from alexnet_cli.devices import choose_devices
-    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-    from alexnet_cli.parallel.layout import Layout
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
 
-    devices, world = devices_of_ranks(choose_devices(config.devices))
-    result: Result = run_ranks(summarise, config, devices, Layout("data", world), timeout=config.timeout)
+    result: Result = run_ranks(summarise, config, find_team(config.devices, timeout=config.timeout))
     return result
 
 

@@ -244,7 +244,7 @@ class CachedSession(Session):
             rows[places] = self.features[which][indices[places]]
         return torch.from_numpy(rows).to(self.setting.device)
 
-    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
+    def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
         with autocast(self.setting.device, self.setting.precision):
             return self.network.run(batch.crops, masks, self.rest_steps)
 

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import RUN, is_free, require_output
@@ -18,12 +20,14 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import choose_devices, cores, prepare
+from alexnet_cli.devices import cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
-from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
-from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
+from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
+from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import find_team
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
@@ -68,23 +72,20 @@ def run(config: TrainConfig) -> Result:
         config = dataclasses.replace(config, update=False, resume=True)
     _refuse_output(config)
     inputs = check(config)
-    devices, world = devices_of_ranks(choose_devices(config.devices))
-    net, pictures = inputs.recipe.net, min(inputs.recipe.training.batch_size, len(inputs.store))
-    layout, _ = choose_layout(config.parallel, world, net)
-    if world > 1 and inputs.recipe.training.cached_features:
+    team = find_team(config.devices, config.parallel, net=inputs.recipe.net, timeout=config.timeout)
+    pictures, shares = min(inputs.recipe.training.batch_size, len(inputs.store)), team.layout.data_size
+    if team.world > 1 and inputs.recipe.training.cached_features:
         raise UsageError(
             f"recipe {inputs.recipe.name} keeps the frozen layers' features, which works in one process: give one "
             "device in --devices, or --set training.cached_features=false"
         )
-    if layout.data_size > pictures:
-        raise UsageError(
-            f"--devices {config.devices}: {layout.data_size} shares of a mini-batch of {pictures} pictures"
-        )
-    if world == 1:
-        return train(config, Ranks.alone(devices[0]), inputs)
+    if shares > pictures:
+        raise UsageError(f"--devices {config.devices}: {shares} shares of a mini-batch of {pictures} pictures")
+    if team.world == 1:
+        return train(config, Ranks.alone(torch.device(team.devices[0])), inputs)
     # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
     work = partial(train, inputs=inputs) if rank_of_environment() else train
-    result: Result = run_ranks(work, config, devices, layout, timeout=config.timeout)
+    result: Result = run_ranks(work, config, team)
     return result
 
 

@@ -33,6 +33,7 @@ from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Masks, load_whole, own_rows
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.net.weights import column_rows
+from alexnet_cli.parallel.place import gather_whole, place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import draws_of, dropout_masks, order_of
 from alexnet_cli.recipes.recipe import Recipe
@@ -101,7 +102,7 @@ class Session:
         self.transform = setting.transform.to(setting.device)
         self.labels = torch.from_numpy(setting.store.labels).to(setting.device)
         self.ranks = setting.ranks
-        self.network = self.ranks.network(self.recipe.net)
+        self.network = place(self.recipe.net, self.ranks)
         self.forward: Callable[..., Tensor] = self.network
         self._compiled: Callable[..., Tensor] = self.network
         self.progress = Progress()
@@ -176,14 +177,14 @@ class Session:
     def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
         """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
         setting = self.setting
-        own = [batch[self.ranks.share(len(batch))] for batch in batches]
+        own = [batch[self.ranks.shares.seen(len(batch))] for batch in batches]
         return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
 
     def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
         progress, ranks = self.progress, self.ranks
         start = time.perf_counter()
         loss = self._step(batch, whole)
-        if ranks.counts_loss:
+        if ranks.shares.counts_loss:
             self._pending += loss
         progress.step += 1
         progress.batch += 1
@@ -209,21 +210,20 @@ class Session:
         batch: the crops that this rank's convolutions see. whole: the indices of the mini-batch. The loss is this
         rank's share of the mini-batch's mean: gradients are sums over the ranks.
         """
-        self.ranks.announce(len(whole))
-        rows = self.ranks.result_rows(len(whole))
+        rows = self.ranks.shares.results(len(whole))
         labels = self.labels[torch.from_numpy(whole[rows]).to(self.setting.device)]
-        logits = self._logits(batch, self._masks(len(whole), rows))
+        logits = self._logits(batch, self._masks(len(whole), rows), len(whole))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.cross_entropy(logits, labels, reduction="sum") / len(whole)
         if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
-            raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None))
+            raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None, len(whole)))
         loss.backward()  # type: ignore[no-untyped-call]
         self.update.step()
         self.update.clear()
         return loss.detach()
 
-    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
-        """What the net says of a mini-batch's training patches."""
+    def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
+        """What the net says of training patches, of a mini-batch with so many pictures."""
         setting, recipe = self.setting, self.recipe
         patches = training_patches(
             batch.crops,
@@ -233,7 +233,7 @@ class Session:
             noise_divides=recipe.input.noise_divides,
         ).to(float_type(setting.precision))
         with autocast(setting.device, setting.precision):
-            return self.forward(patches, masks)
+            return self.forward(patches, masks, pictures)
 
     def _masks(self, pictures: int, rows: slice) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net."""
@@ -368,8 +368,8 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
-        model = self.ranks.whole(self.network, self.parameters)
-        momentum = self.ranks.whole(self.network, self.update.buffers())
+        model = gather_whole(self.network, self.parameters, self.ranks)
+        momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
             write_checkpoint(
                 self.folder.checkpoint_path(self.progress.step),
@@ -421,7 +421,7 @@ class Session:
         first = not self.update.rates
         self.update.set_rates(self.schedule.rates(self.training, list(self.parameters)))
         if first or frozen != {name for name, rate in self.update.rates.items() if rate == 0}:
-            self.forward = self.ranks.wrap(self.network, self._compiled)
+            self.forward = replicate(self.network, self._compiled, self.ranks)
 
 
 class _StopValidationError(Exception):

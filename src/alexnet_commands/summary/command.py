@@ -11,7 +11,7 @@ from alexnet_commands.summary.config import SummaryConfig
 
 @command_from(SummaryConfig)
 def command(config: SummaryConfig) -> None:
-    """Show a recipe's net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP, bytes, columns.
+    """Show a net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP and bytes.
 
     Example: alexnet summary --recipe source-2012
     """
@@ -63,7 +63,7 @@ def command(config: SummaryConfig) -> None:
     flop = f"{summary['flop'] / 1e9:.3f} G"
     rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), flop, *bytes_))
     print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
-    if config.devices > 1:
+    if config.device_count > 1:
         _print_shares(summary)
 
 

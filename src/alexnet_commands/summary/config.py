@@ -7,6 +7,8 @@ from typing import Annotated
 
 from typer import Option
 
+from alexnet_cli.device_names import parse_devices
+from alexnet_cli.errors import UsageError
 from alexnet_cli.options import Parallel
 
 
@@ -20,8 +22,11 @@ class SummaryConfig:
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
-    devices: Annotated[int, Option("--devices", help="Show what each of so many devices holds and sends.", min=1)] = 1
-    """Number of devices that share the net."""
+    devices: Annotated[
+        str,
+        Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number."),
+    ] = "cpu"
+    """Devices that share the net, whether they are there or not."""
     parallel: Parallel = "auto"
     """How they share it."""
     batch_size: Annotated[
@@ -32,3 +37,12 @@ class SummaryConfig:
     """List the recipes."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
     """One JSON object on stdout."""
+
+    def __post_init__(self) -> None:
+        if self.device_count < 1:
+            raise UsageError(f"--devices {self.devices}: one device at least")
+
+    @property
+    def device_count(self) -> int:
+        """How many devices share the net."""
+        return int(self.devices) if self.devices.isdecimal() else len(parse_devices(self.devices).numbers)

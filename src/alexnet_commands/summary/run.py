@@ -19,7 +19,7 @@ def run(config: SummaryConfig) -> dict[str, Any]:
     recipe = load_recipe(config.recipe).with_options(net={"classes": config.classes})
     net = recipe.net
     described = [_describe(layer, net) for layer in layers(net)]
-    shared = _share(net, config, described) if config.devices > 1 else {}
+    shared = _share(net, config, described) if config.device_count > 1 else {}
     return {
         "recipe": recipe.name,
         "about": recipe.about,
@@ -38,12 +38,12 @@ def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> 
     from alexnet_cli.parallel.account import account, crop_bytes, map_bytes, state_bytes
     from alexnet_cli.parallel.layout import choose_layout
 
-    layout, what = choose_layout(config.parallel, config.devices, net)
+    layout, what = choose_layout(config.parallel, config.device_count, net)
     for layer, found in zip(described, account(net, layout, config.batch_size), strict=True):
         layer["held_parameters"] = found.parameters
         layer["sent_bytes_per_picture"] = found.sent_per_picture
     return {
-        "devices": config.devices,
+        "devices": config.device_count,
         "parallel": layout.mode,
         "layout": what,
         "batch_size": config.batch_size,
