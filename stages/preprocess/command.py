@@ -25,8 +25,9 @@ def command(config: PreprocessConfig) -> None:
     with the extra "heif"; `alexnet doctor` says what reads each format. It counts
     and ignores other files, hidden ones, and the folders of file servers (@eaDir,
     $RECYCLE.BIN …). It puts transparent pictures on white, takes the first frame
-    of an animation, scales 16 bits to 8, and ignores colour profiles. It rejects
-    32-bit pixels.
+    of an animation, scales 16 bits to 8, makes CMYK RGB without a profile, and
+    ignores colour profiles (--colour-profile). It rejects 32-bit pixels, damaged
+    files, and JPEGs that are cut off (--truncated).
 
     If the command is stopped or killed, run it again: it goes on where it was.
     The store's bytes depend neither on that nor on the number of workers.

@@ -16,6 +16,8 @@ FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CODECS = ("raw", "jpeg")
 SPLITS = ("train", "val", "test")
 EXPECTATIONS = ("ilsvrc2012",)
+COLOUR_PROFILES = ("ignore", "convert")
+TRUNCATED = ("refuse", "keep")
 
 Source = Annotated[
     Path,
@@ -75,6 +77,22 @@ Quality = Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, w
 ExifRotation = Annotated[
     bool,
     Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
+]
+ColourProfile = Annotated[
+    str,
+    Option(
+        "--colour-profile",
+        help="ignore: take the numbers as they are; convert: make them sRGB by the file's ICC profile.",
+        metavar="|".join(COLOUR_PROFILES),
+    ),
+]
+Truncated = Annotated[
+    str,
+    Option(
+        "--truncated",
+        help="refuse: reject JPEGs that are cut off; keep: take what is there, with grey for the rest, and count them.",
+        metavar="|".join(TRUNCATED),
+    ),
 ]
 ShardOption = Annotated[
     str | None,
@@ -137,6 +155,10 @@ class PreprocessConfig(CommonOptions):
     """JPEG quality, 1 to 100, where the codec is jpeg."""
     exif_rotation: ExifRotation = True
     """Turn pictures upright as their EXIF orientation says."""
+    colour_profile: ColourProfile = "ignore"
+    """One of COLOUR_PROFILES."""
+    truncated: Truncated = "refuse"
+    """One of TRUNCATED: what becomes of a JPEG that is cut off."""
     workers: Workers = 0
     """Processes that decode; 0 means one for each core. The stored bytes do not depend on it."""
     allow_bad: AllowBad = 0
@@ -157,6 +179,10 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--filter {self.filter}: is none of {', '.join(FILTER_NAMES)}")
         if self.codec not in CODECS:
             raise UsageError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
+        if self.colour_profile not in COLOUR_PROFILES:
+            raise UsageError(f"--colour-profile {self.colour_profile}: is none of {', '.join(COLOUR_PROFILES)}")
+        if self.truncated not in TRUNCATED:
+            raise UsageError(f"--truncated {self.truncated}: is none of {', '.join(TRUNCATED)}")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: must lie from 1 to 100")
         if self.workers < 0:

@@ -41,6 +41,8 @@ class Job:
     exif_rotation: bool
     codec: str
     quality: int
+    to_srgb: bool = False
+    keep_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,14 @@ def crop_chunk(pictures: Sequence[Located], job: Job, memory: memoryview) -> lis
 def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
     try:
         data = read_located(picture)
-        image, facts = crop_image(data, name=picture.name, filter=job.filter, exif_rotation=job.exif_rotation)
+        image, facts = crop_image(
+            data,
+            name=picture.name,
+            filter=job.filter,
+            exif_rotation=job.exif_rotation,
+            to_srgb=job.to_srgb,
+            keep_truncated=job.keep_truncated,
+        )
     except BadPictureError as error:
         return Outcome(rejected=str(error))
     # SHA-256 as processors compute it themselves: twice as fast as BLAKE2, a twentieth of the time of decoding.

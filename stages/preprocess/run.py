@@ -45,6 +45,7 @@ from alexnet_cli.errors import (
 )
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.signals import ending_on_signals
+from alexnet_cli.streams import quiet_libraries
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
@@ -68,7 +69,7 @@ def run(config: PreprocessConfig) -> Result:
     worker).
     """
     talk = Talk(quiet=config.quiet)
-    with _errors_in_one_line(config.out), ending_on_signals(_stopped):
+    with _errors_in_one_line(config.out), ending_on_signals(_stopped), quiet_libraries():
         if config.holdout is None:
             with _store(config, lambda: find_sources(config, talk), talk) as publish:
                 return publish()
@@ -198,8 +199,11 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
 
 def _options(config: PreprocessConfig) -> dict[str, Any]:
     quality = {"quality": config.quality} if config.codec == "jpeg" else {}
-    part = {} if config.holdout is None else {"holdout": config.holdout}
-    return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation, **part}
+    # Those that came later are there where they are used: a store made before is up to date still.
+    later: dict[str, Any] = {"holdout": config.holdout} if config.holdout is not None else {}
+    later |= {"colour_profile": config.colour_profile} if config.colour_profile != "ignore" else {}
+    later |= {"truncated": config.truncated} if config.truncated != "refuse" else {}
+    return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation, **later}
 
 
 def _job(config: PreprocessConfig) -> Job:
@@ -208,6 +212,8 @@ def _job(config: PreprocessConfig) -> Job:
         exif_rotation=config.exif_rotation,
         codec=config.codec,
         quality=config.quality,
+        to_srgb=config.colour_profile == "convert",
+        keep_truncated=config.truncated == "keep",
     )
 
 
