@@ -25,7 +25,7 @@ from PIL import Image
 from alexnet_cli import colour
 from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
-from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
+from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
 from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
 from alexnet_cli.untrusted import damage_of
@@ -158,7 +158,7 @@ def crop_image(
         try:
             with _opened(data) as image:
                 return _crop(image, data, name, filter, exif_rotation, to_srgb=to_srgb)
-        except (BadPictureError, MemoryError):
+        except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
             if keep_truncated and _is_cut_off(data):
@@ -176,7 +176,7 @@ def _crop_of_part(data: bytes, name: str, filter: str, exif_rotation: bool, *, t
     try:
         with _opened(data + _JPEGS_END) as image:
             crop, facts = _crop(image, data, name, filter, exif_rotation, to_srgb=to_srgb)
-    except (BadPictureError, MemoryError):
+    except (AlexNetError, MemoryError):  # a signal's too
         raise
     except Exception:
         raise BadPictureError("is truncated") from None
@@ -287,6 +287,8 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none that can be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except AlexNetError:  # a signal's
+        raise
     except Exception:  # a broken EXIF block, with a whole picture behind it, is common
         return 1
 
