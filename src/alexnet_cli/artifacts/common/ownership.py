@@ -190,7 +190,7 @@ RUN = Kind(
     name="run",
     title="run folder",
     files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
-    r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)",
+    r"|tensorboard/events\.out\.tfevents\.[^/]*|logs/[^/]+/.+|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)",
     tell=_is_early_run,
 )
 SCORES = Kind(name="scores", title="scores file", tell=lambda path: _hdf5_kind(path) == "scores")
