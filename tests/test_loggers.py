@@ -196,6 +196,13 @@ def test_tensorboard_shows_the_kernels_the_recipe_and_the_hyperparameters(bench:
     assert len(list((bench.out / "tensorboard").iterdir())) == 1, "no second run beside it"
 
 
+def test_kernels_that_have_not_changed_are_shown_once(bench: Bench, mine: list[str]) -> None:
+    """As where they are frozen."""
+    sets = ("--set", 'training.trained=["fc8"]')
+    assert bench("--quiet", "--log", "mine", *sets) == 0
+    assert len([call for call in calls(bench) if call[0] == "image"]) == 1
+
+
 def test_what_was_chosen_is_flat_and_of_plain_values() -> None:
     config = {
         "seed": 3,

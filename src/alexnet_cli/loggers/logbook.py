@@ -29,6 +29,7 @@ class Logbook:
         """warn: is told when a logger fails. UsageError where one can't be used here."""
         self._loggers: dict[str, Logger] = {name: make(name) for name in names}
         self._warn = warn
+        self._shown: NDArray[np.float32] | None = None
 
     @property
     def empty(self) -> bool:
@@ -58,9 +59,10 @@ class Logbook:
             self._each(lambda logger: logger.scalars(step, finite))
 
     def filters(self, step: int, name: str, weights: NDArray[np.float32], columns: int) -> None:
-        """The first convolution's kernels, (kernels, 3, size, size), as a picture."""
-        if self.empty:
+        """The first convolution's kernels, (kernels, 3, size, size), as a picture; the same ones only once."""
+        if self.empty or (self._shown is not None and (weights == self._shown).all()):
             return
+        self._shown = weights.copy()
         tiles = as_bytes(filter_tiles(weights, columns=columns))
         picture = tiles.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)
         self._each(lambda logger: logger.image(step, f"filters/{name}", picture))
