@@ -23,6 +23,7 @@ from alexnet_cli.console import Talk
 from alexnet_cli.devices import cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
+from alexnet_cli.loggers.find import asked_for, make
 from alexnet_cli.machine import describe_machine, device_name
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
@@ -103,6 +104,8 @@ def _refuse_output(config: TrainConfig) -> None:
 
 def check(config: TrainConfig) -> Inputs:
     """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
+    for name in asked_for(config.log):
+        make(name)  # a package that is missing is told before any work
     store = require_labelled(open_crops(config.crops))
     folder = RunFolder(config.out)
     origin = find_origin(config, folder)
@@ -147,6 +150,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
             checkpoint_seconds=60 * config.checkpoint_minutes,
             parents=inputs.parents,
             origin=inputs.origin,
+            log=asked_for(config.log),
         )
         _announce(talk, config, setting)
         ranks.tick("initial values")

@@ -92,6 +92,8 @@ class Setting:
     parents: dict[str, str]
     origin: Origin | None = None
     """Where the first values come from (`--init-from`)."""
+    log: tuple[str, ...] = ()
+    """Names of loggers."""
 
     @property
     def device(self) -> torch.device:
@@ -163,7 +165,9 @@ class Session:
         self._set_rates()
         if checkpoint is not None:
             self.update.load_buffers(own_rows(self.network, checkpoint.momentum))
-        self.journal = Journal(self.folder, self.talk, self.progress.step, writes=self.ranks.first)
+        self.journal = Journal(
+            self.folder, self.talk, self.progress.step, writes=self.ranks.first, log=self.setting.log
+        )
         if checkpoint is None and self.setting.origin is not None:
             self.setting.origin.tell(self.journal)
 
@@ -411,6 +415,8 @@ class Session:
             if self.progress.epoch == 2 and self.progress.batch == 0:
                 keep_filters(self.folder.path, self.recipe.net, model)
             self.folder.tidy()
+            if self.progress.batch == 0:
+                self.journal.filters(self.progress.step, self.recipe.net, model)
             if not self.folder.published:
                 self.journal.close()
                 self.folder.publish()

@@ -27,6 +27,8 @@ METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 LOG = "log.txt"
 TENSORBOARD = "tensorboard"
+LOGS = "logs"
+"""What other loggers write, a folder for each (alexnet_cli/loggers)."""
 RANK_LOGS = "ranks"
 """What ranks other than the first have to say, a file for each."""
 

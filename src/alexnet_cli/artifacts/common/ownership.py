@@ -212,7 +212,7 @@ RUN = Kind(
     name="run",
     title="run folder",
     files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
-    r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)"
+    r"|tensorboard/events\.out\.tfevents\.[^/]*|logs/[^/]+/.+|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)"
     r"|filters/first-epoch\.safetensors",
     tell=_is_early_run,
 )
