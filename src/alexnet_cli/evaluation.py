@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores, write_scores
@@ -140,7 +142,12 @@ class Scoring:
 
 
 def score_to_file(job: Scoring, ranks: Ranks) -> None:
-    """Score a checkpoint and publish the scores; what each rank does. The first talks and writes."""
+    """Score a checkpoint and publish the scores; what each rank does. The first talks, and holds the output's lock."""
+    with only_writer(job.out) if ranks.first else nullcontext():
+        _score_to_file(job, ranks)
+
+
+def _score_to_file(job: Scoring, ranks: Ranks) -> None:
     talk = Talk(quiet=job.quiet or not ranks.first)
     store = open_crops(job.crops)
     checkpoint = read_checkpoint(job.checkpoint)
@@ -165,7 +172,13 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
         averaged = len(views_of(job.views, mirrored=net.mirrored))
         write_scores(
-            job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite, views_averaged=averaged
+            job.out,
+            scores,
+            parents=parents,
+            options=job.options,
+            overwrite=job.overwrite,
+            views_averaged=averaged,
+            locked=True,
         )
     ranks.barrier("writing scores")
     if ranks.device.type == "cuda":

@@ -25,7 +25,7 @@ from PIL import Image
 from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
-from alexnet_cli.untrusted import damage_of
+from alexnet_cli.untrusted import damage_of, is_cut
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -325,7 +325,8 @@ def _reason(data: bytes, error: Exception) -> str:
     """Why a picture was rejected, in one line that is the same on every machine."""
     if not data:
         return "is empty"
-    reader = (reader_of(kind) if (kind := kind_of(data)) in NEEDS else active()) or active()
+    kind = kind_of(data)
+    reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
         return _too_large()
     if isinstance(error, reader.image.UnidentifiedImageError):
@@ -336,7 +337,7 @@ def _reason(data: bytes, error: Exception) -> str:
         if not any(data):
             return "holds only zero bytes"
         return "is no picture of a known format"
-    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
-    if "truncated" in text.lower():
+    if is_cut(data, kind):
         return "is truncated"
+    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
     return f"can't be decoded: {text[:150] or type(error).__name__}"

@@ -212,7 +212,7 @@ WORK: dict[str, Callable[..., int]] = {"command": _command, "look": _look, "spoi
 def _import_everything() -> None:
     for name in ("torch", "h5py", "lmdb", "PIL.Image", "safetensors.torch", "scipy.io", "torch.utils.tensorboard"):
         importlib.import_module(name)
-    for name in ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "rich.progress", "faults.readers"):
+    for name in ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "rich.progress", "torch._dynamo", "faults.readers"):
         importlib.import_module(name)
     from alexnet_cli.cli import build
 

@@ -23,8 +23,9 @@ NARROW = [
     "net.conv1.kernels=4",
     *(f"net.conv{number}.kernels=8" for number in range(2, 6)),
     *(f"net.fc{number}.neurons=16" for number in (6, 7)),
+    "net.conv1.stride=8",
 ]
-"""A whole AlexNet, only narrower: `--set` values."""
+"""A whole AlexNet, only narrower and coarser: `--set` values."""
 NET = [word for option in NARROW for word in ("--set", option)]
 COLOURS = {"ant": (60, 190, 60), "bee": (190, 60, 60)}
 OUT = "{out}"

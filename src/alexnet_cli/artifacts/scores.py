@@ -96,8 +96,11 @@ def write_scores(
     options: Mapping[str, Any],
     overwrite: bool,
     views_averaged: int | None = None,
+    locked: bool = False,
 ) -> Manifest:
     """Publish scores. `parents` names the checkpoint (or members) and the crop store by digest.
+
+    locked: the caller holds `only_writer` on them.
 
     ArtifactError where a probability is not finite.
     """
@@ -129,7 +132,7 @@ def write_scores(
         explaining["words"] = np.array(classes.words, dtype=object)
     if classes.ids:
         explaining["ids"] = np.array(classes.ids, np.int64)
-    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining)
+    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining, locked=locked)
 
 
 def read_scores_manifest(path: Path) -> Manifest:
