@@ -8,11 +8,12 @@ from typing import Any
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import SCORES, require_output
 from alexnet_cli.artifacts.common.working import prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import find_checkpoint
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import KIND, SCHEMA, read_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
@@ -55,27 +56,27 @@ def run(config: EvalConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     inputs = {"RUN": config.run, "CROPS": config.crops}
     require_output(config.out, SCORES, overwrite=config.replaces, inputs=inputs)
-    path, which = find_checkpoint(config.run)
+    manifest, which = read_found(config.run, read_checkpoint_manifest)
     store = open_crops(config.crops)
-    if config.update and _up_to_date(config, path, store, talk):
+    if config.update and _up_to_date(config, manifest, store, talk):
         return _result(config, which, up_to_date=True)
     prepare_parent(config.out)
-    _score(config, path, which, store, talk)
-    return _result(config, which)
+    return _result(config, _score(config, which, store, talk))
 
 
-def _up_to_date(config: EvalConfig, checkpoint: Path, store: CropStore, talk: Talk) -> bool:
+def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk: Talk) -> bool:
     """Whether the scores there are of this checkpoint on this store. The precision counts: it changes the numbers."""
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
         options={"views": config.views, "precision": config.precision},
-        parents={"checkpoint": read_checkpoint_manifest(checkpoint).digest, "crops": store.digest},
+        parents={"checkpoint": checkpoint.digest, "crops": store.digest},
     )
     return is_current(config.out, asked, talk, verify=read_scores) is not None
 
 
-def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
+    """Score and write; which checkpoint it was, in words: a run in training may have a better one by then."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.devices import choose_devices
     from alexnet_cli.evaluation import Scoring, score_to_file
@@ -86,7 +87,7 @@ def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, t
     where = str(devices[0]) if world == 1 else f"{world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
     scoring = Scoring(
-        checkpoint=checkpoint,
+        net=config.run,
         crops=config.crops,
         out=config.out,
         views=config.views,
@@ -96,7 +97,8 @@ def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, t
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    used: str = run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    return used
 
 
 def _result(config: EvalConfig, which: str, *, up_to_date: bool = False) -> Result:

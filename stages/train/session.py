@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import RunFolder
+from alexnet_cli.artifacts.run import METRICS_DETAIL, RunFolder, vouch_for
 from alexnet_cli.console import Advance, Talk, percent
 from alexnet_cli.devices import autocast, float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
@@ -368,6 +368,7 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
+        details[METRICS_DETAIL] = vouch_for(self.journal.rows)
         model = self.ranks.whole(self.network, self.parameters)
         momentum = self.ranks.whole(self.network, self.update.buffers())
         if self.ranks.first:

@@ -246,11 +246,13 @@ def weights_of(run: Path) -> dict[str, str]:
     return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
 
 
-def figure(name: str, **numbers: object) -> None:
-    """Note what was measured, for docs/reliability.md, in the file that FAULTS_FIGURES names."""
+def judge(name: str, tried: int, wrong: Sequence[str], **more: object) -> None:
+    """Fail where something was wrong; first note the figures in the file that FAULTS_FIGURES names."""
     if path := os.environ.get("FAULTS_FIGURES"):
+        line = {"test": name, "at": time.strftime("%F %T"), **more, "tried": tried, "wrong": len(wrong)}
         with Path(path).open("a") as file:
-            file.write(json.dumps({"test": name, "at": time.strftime("%F %T"), **numbers}) + "\n")
+            file.write(json.dumps({**line, **({"problems": list(wrong[:12])} if wrong else {})}) + "\n")
+    assert not wrong, f"{len(wrong)} of {tried}: " + "\n".join(wrong[:12])
 
 
 NAMES = {number: signal.Signals(number).name for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP)}

@@ -173,6 +173,7 @@ def _is_submission(path: Path) -> bool:
 
 
 def _is_sample(folder: Path) -> bool:
+    """Whether a folder is a sample from before samples had manifests."""
     values = _json_of(folder / "sample.json")
     return values is not None and values.get("source") == "scikit-learn load_digits"
 
