@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import SHAPE, CropStore, key_of
+from alexnet_cli.artifacts.crops.store import SIDE, CropStore, key_of
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.loader import CropLoader, batches_of
@@ -41,7 +41,7 @@ def make_store(path: Path, pictures: int, codec: str) -> CropStore:
     records = []
     for index in range(pictures):
         coarse = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-        crop = coarse.resize(SHAPE[:2], Image.Resampling.BICUBIC)
+        crop = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         if codec == "raw":
             value = crop.tobytes()
         else:
@@ -73,7 +73,7 @@ class Plain(Dataset[Tensor]):
             value = transaction.get(key_of(index))
         assert value is not None
         if self.codec == "raw":
-            return torch.from_numpy(np.frombuffer(value, np.uint8).reshape(SHAPE).copy())
+            return torch.from_numpy(np.frombuffer(value, np.uint8).reshape(SIDE, SIDE, 3).copy())
         return torch.from_numpy(np.array(Image.open(io.BytesIO(value)).convert("RGB")))
 
 

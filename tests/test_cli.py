@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from alexnet_cli import __version__, errors
 from alexnet_cli import cli as cli_module
 from alexnet_cli.cli import build, main
-from alexnet_cli.help import _MEANT
+from alexnet_cli.help import _MEANT, flowing
 
 Capture = pytest.CaptureFixture[str]
 Install = Callable[[str], None]
@@ -301,3 +301,23 @@ def test_codes_are_those_of_the_table() -> None:
     assert errno.ENOSPC in errors._DISK_FULL
     assert cli_module._explain(SystemExit(7)) == 7
     assert torch.cuda.OutOfMemoryError.__name__ == "OutOfMemoryError", "told by its name, since torch comes late"
+
+
+def test_a_docstrings_paragraphs_fill_the_terminals_lines_and_its_tables_stay() -> None:
+    """Line breaks of the source would end lines in the middle of a sentence (seen at 80 columns)."""
+    text = flowing("""A title.
+
+    One line
+    and the next.
+
+    A list:
+      x   y
+      z   w
+    After it
+    comes this.
+
+    Example: a b
+             c d
+    """)
+    paragraphs = ["A title.", "One line and the next.", "A list:\n  x   y\n  z   w\nAfter it comes this."]
+    assert text == "\n\n".join([*paragraphs, "Example: a b\n         c d"])

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.draft import Place
 from alexnet_cli.recipes.layers import Norm
 from alexnet_cli.recipes.net import layers
-from alexnet_cli.recipes.read import Place, load, load_recipe, recipe_files
+from alexnet_cli.recipes.read import load, load_recipe, recipe_files
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.inputs import resolve_recipe

@@ -150,10 +150,10 @@ def test_a_strangers_or_newer_run_is_refused(run: RunFolder, values: dict[str, o
 
 def test_metrics_that_the_newest_checkpoint_does_not_vouch_for_are_refused(run: RunFolder) -> None:
     rows = [{column: f"{10 * place + number}" for place, column in enumerate(COLUMNS)} for number in range(3)]
-    text = ",".join(COLUMNS) + "\n" + "".join(",".join(row.values()) + "\n" for row in rows[:2])
+    said = ",".join("{" + ",".join(f'"{name}":"{row[name]}"' for name in sorted(row)) + "}" for row in rows[:2])
     run.write_metrics(rows)  # type: ignore[arg-type]
     vouched = vouch_for(rows[:2])
-    assert vouched == {"rows": 2, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    assert vouched == {"rows": 2, "sha256": hashlib.sha256(f"[{said}]".encode()).hexdigest()}
     save(run, 10, metrics=vouched)
     assert run.metrics() == rows  # the third was written after the checkpoint
     whole = (run.path / "metrics.csv").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -23,6 +24,18 @@ _MEANT = {
     "--val": ("--validation", "--valid"),
 }
 """The option that is meant → what people from other tools type."""
+
+
+def flowing(text: str) -> str:
+    """A docstring whose paragraphs have no line breaks of their own, so that a terminal of any width fills its lines.
+
+    Indented lines, those before them, and those that begin with Example stay apart.
+    """
+    lines: list[str] = []
+    for line in inspect.cleandoc(text).splitlines():
+        apart = not line or line.startswith((" ", "Example")) or not lines or not lines[-1] or lines[-1].startswith(" ")
+        lines[len(lines) - (not apart) :] = [line if apart else f"{lines[-1]} {line}"]
+    return "\n".join(lines)
 
 
 class _WithHelp:

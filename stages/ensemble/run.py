@@ -21,7 +21,14 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
 from alexnet_cli.artifacts.run import read_found
-from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
+from alexnet_cli.artifacts.scores import (
+    CHECKPOINT_PATH,
+    Scores,
+    path_from,
+    read_scores,
+    read_scores_manifest,
+    write_scores,
+)
 from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.ensemble.config import EnsembleConfig
@@ -39,6 +46,8 @@ class Member:
     manifest: Manifest
     """Of its scores."""
     scores: Scores
+    checkpoint: str | None = None
+    """Where its net lies, as a path from the ensemble's folder; None where its scores do not say."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and members.json."""
@@ -47,6 +56,7 @@ class Member:
             "weight": self.weight,
             "scores_digest": self.manifest.digest,
             "checkpoint_digest": self.manifest.parents.get("checkpoint"),
+            "checkpoint_path": self.checkpoint,
             "crops_digest": self.manifest.parents.get("crops"),
             "pictures": len(self.scores.names),
             **self.scores.errors(),
@@ -294,10 +304,10 @@ def _gather(
     for number, (path, weight) in enumerate(zip(config.members, weights, strict=True), 1):
         if path.is_file():
             manifest, scores = read_scores(path)
-            name = path.stem
+            name, folder = path.stem, path.parent
         else:
             manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
-            name = path.name
+            name, folder = path.name, work / MEMBERS
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
                 f"{path}: are scores of other pictures than {store.path}: {_store_difference(scores, store)}; "
@@ -305,7 +315,9 @@ def _gather(
             )
         if members:
             _require_same_pictures(members[0], scores, path)
-        members.append(Member(name, weight, manifest, scores))
+        told = manifest.details.get(CHECKPOINT_PATH)
+        net = path_from(config.out, folder / told) if isinstance(told, str) else None
+        members.append(Member(name, weight, manifest, scores, net))
     return members
 
 
@@ -326,12 +338,10 @@ def _scores_of(
             return read_scores(target)
     talk.say(f"{path}: {which}, on {store.path}")
     # torch is loaded here, and not where all scores are there.
-    from alexnet_cli.devices import choose_devices
     from alexnet_cli.evaluation import Scoring, score_to_file
-    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-    from alexnet_cli.parallel.layout import Layout
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
 
-    devices, world = devices_of_ranks(choose_devices(config.devices))
     scoring = Scoring(
         net=path,
         crops=store.path,
@@ -343,7 +353,7 @@ def _scores_of(
         overwrite=True,
         quiet=config.quiet,
     )
-    run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    run_ranks(score_to_file, scoring, find_team(config.devices, timeout=config.timeout))
     return read_scores(target)
 
 

@@ -78,13 +78,12 @@ def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk
 def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
     """Score and write; which checkpoint it was, in words: a run in training may have a better one by then."""
     # torch is loaded here, and not where there is nothing to do.
-    from alexnet_cli.devices import choose_devices
     from alexnet_cli.evaluation import Scoring, score_to_file
-    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-    from alexnet_cli.parallel.layout import Layout
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
 
-    devices, world = devices_of_ranks(choose_devices(config.devices))
-    where = str(devices[0]) if world == 1 else f"{world} devices, each a share of the pictures"
+    team = find_team(config.devices, timeout=config.timeout)
+    where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
     scoring = Scoring(
         net=config.run,
@@ -97,7 +96,7 @@ def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    used: str = run_ranks(score_to_file, scoring, devices, Layout("data", world), timeout=config.timeout)
+    used: str = run_ranks(score_to_file, scoring, team)
     return used
 
 

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import RUN, is_free, require_output
@@ -15,17 +17,20 @@ from alexnet_cli.artifacts.common.publish import write_text
 from alexnet_cli.artifacts.common.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.artifacts.run import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import choose_devices, cores, prepare
+from alexnet_cli.devices import cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
-from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
+from alexnet_cli.machine import describe_machine, device_name
+from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
-from alexnet_cli.parallel.ranks import Ranks, log_to, rank_of_environment, restarted
+from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
+from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import find_team
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
-from alexnet_stages.train.inputs import Inputs, difference, has_more_to_do, open_inputs
+from alexnet_stages.train.inputs import Inputs, difference, doubts, has_more_to_do, open_inputs
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.session import Session, Setting
 from alexnet_stages.train.update import up_to_date
@@ -51,23 +56,20 @@ def run(config: TrainConfig) -> Result:
         config = dataclasses.replace(config, update=False, resume=True)
     _refuse_output(config)
     inputs = check(config)
-    devices, world = devices_of_ranks(choose_devices(config.devices))
-    net, pictures = inputs.recipe.net, min(inputs.recipe.training.batch_size, len(inputs.store))
-    layout, _ = choose_layout(config.parallel, world, net)
-    if world > 1 and inputs.recipe.training.cached_features:
+    team = find_team(config.devices, config.parallel, net=inputs.recipe.net, timeout=config.timeout)
+    pictures, shares = min(inputs.recipe.training.batch_size, len(inputs.store)), team.layout.data_size
+    if team.world > 1 and inputs.recipe.training.cached_features:
         raise UsageError(
             f"recipe {inputs.recipe.name} keeps the frozen layers' features, which works in one process: give one "
             "device in --devices, or --set training.cached_features=false"
         )
-    if layout.data_size > pictures:
-        raise UsageError(
-            f"--devices {config.devices}: {layout.data_size} shares of a mini-batch of {pictures} pictures"
-        )
-    if world == 1:
-        return train(config, Ranks.alone(devices[0]), inputs)
+    if shares > pictures:
+        raise UsageError(f"--devices {config.devices}: {shares} shares of a mini-batch of {pictures} pictures")
+    if team.world == 1:
+        return train(config, Ranks.alone(torch.device(team.devices[0])), inputs)
     # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
     work = partial(train, inputs=inputs) if rank_of_environment() else train
-    result: Result = run_ranks(work, config, devices, layout, timeout=config.timeout)
+    result: Result = run_ranks(work, config, team)
     return result
 
 
@@ -128,6 +130,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
                 kind = CachedSession if inputs.recipe.training.cached_features else Session
                 session = kind(setting, folder, talk, stop)
                 session.begin(checkpoint)
+                for doubt in doubts(inputs.recipe) if checkpoint is None and inputs.origin is None else ():
+                    session.journal.warn(doubt)
                 try:
                     session.train()
                 finally:
@@ -159,6 +163,7 @@ def _place_together(
 def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
     recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
+    devices = map(torch.device, find_team(config.devices).devices)
     about = {
         "recipe": recipe.to_dict(),
         "parents": parents,
@@ -167,6 +172,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
         "crops": str(config.crops),
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
+        "machine": describe_machine([device_name(device) for device in devices]),
     }
     if origin is not None and origin.checkpoint is not None:
         about["init_from"] = origin.record()
@@ -197,11 +203,18 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
 
 def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
     training = setting.recipe.training
+    pictures = len(setting.store)
+    left_over = 0 if training.partial_batch else pictures % min(training.batch_size, pictures)
     talk.say(
         f"recipe {setting.recipe.name}: {len(setting.store):,} pictures of {len(setting.store.classes)} classes, "
         f"up to {training.epochs} epochs in mini-batches of {training.batch_size}, on {setting.device} in "
         f"{config.precision}, seed {config.seed}"
     )
+    if left_over:
+        talk.say(
+            f"an epoch is {pictures - left_over:,} of {pictures:,} pictures: the {left_over:,} that make no whole "
+            "mini-batch are left out, others in each epoch"
+        )
     if setting.ranks.world > 1:
         _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)
         talk.say(what)

@@ -140,7 +140,7 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
                 tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
             ),
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at),
+            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at, patch=recipe.input.patch),
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=state,
         )
@@ -162,6 +162,12 @@ def _require_numbers(checkpoint: Checkpoint) -> None:
     mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
     if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
         raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
+    patch = checkpoint.recipe.input.patch
+    if mean[0] != mean[1] or mean[0] < patch:
+        raise ArtifactError(
+            f"{path}: its mean image is {mean[0]}×{mean[1]}, and its patches are {patch}×{patch}, it is damaged: use "
+            "another"
+        )
     for tensors in (checkpoint.model, transform, checkpoint.momentum):
         odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
         if odd is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,11 @@ COLUMNS = (
     "validation_top5_error",
     "images_per_second",
     "seconds",
+    "validation_loss",
+    "train_top1_error",
 )
+_SINCE_THEN = frozenset({"validation_loss", "train_top1_error"})
+"""Columns that the files of older versions lack; their values read as empty."""
 
 
 @dataclass(frozen=True)
@@ -193,9 +198,11 @@ class RunFolder:
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
         for line, row in enumerate(rows, 2):
-            whole = not set(row) ^ set(COLUMNS) and None not in row.values()
+            odd = set(row) ^ set(COLUMNS)
+            whole = odd <= _SINCE_THEN - set(row) and None not in row.values()
             if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
                 raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
+        rows = [dict.fromkeys(COLUMNS, "") | row for row in rows]
         vouched = newest.manifest.details.get(METRICS_DETAIL) if newest else None
         if isinstance(vouched, dict) and vouched != vouch_for(rows[: vouched.get("rows")]):
             raise ArtifactError(
@@ -206,18 +213,19 @@ class RunFolder:
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
         """Replace metrics.csv."""
-        write_text(self.path / METRICS, _lines_of(rows))
+        lines = [",".join(COLUMNS)]
+        lines += [",".join(str(row[column]) for column in COLUMNS) for row in rows]
+        write_text(self.path / METRICS, "\n".join(lines) + "\n")
 
 
 def vouch_for(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a checkpoint says of the metrics so far: how many rows, and the SHA-256 of their lines."""
-    return {"rows": len(rows), "sha256": hashlib.sha256(_lines_of(rows).encode()).hexdigest()}
+    """What a checkpoint says of the metrics so far: how many rows, and a SHA-256 over what they say.
 
-
-def _lines_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [",".join(COLUMNS)]
-    lines += [",".join(str(row[column]) for column in COLUMNS) for row in rows]
-    return "\n".join(lines) + "\n"
+    An empty value says nothing, so that a column which later versions add changes no row of before.
+    """
+    said = [{name: str(value) for name, value in row.items() if str(value)} for row in rows]
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return {"rows": len(rows), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def find_checkpoint(path: Path) -> tuple[Path, str]:

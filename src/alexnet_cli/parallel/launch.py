@@ -1,6 +1,6 @@
 """One process per device on this machine, through torch's elastic launcher; and one line when something goes wrong.
 
-    run_ranks(work, config, devices, layout, timeout=300)      # work(config, ranks) in each process; rank 0's result
+    run_ranks(work, config, find_team("cpu:2", timeout=300))      # work(config, ranks) in each process; rank 0's result
 
 `work` and `config` travel to the processes by name and value, so they must live at a module's top level.
 """
@@ -18,8 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,11 @@ from alexnet_cli.errors import (
     InterruptedBySaveError,
     StoppedBySignalError,
     TrainingError,
-    UsageError,
 )
-from alexnet_cli.parallel.layout import Layout
-from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
+from alexnet_cli.parallel.meeting import join, rank_of_environment
+from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.selftest import BrokenCopiesError, require_true_copies
+from alexnet_cli.parallel.team import Team
 from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
 from alexnet_cli.signals import ENDING, EndedBySignalError, ending_on_signals, handling
 from alexnet_cli.streams import prepare_streams
@@ -46,42 +45,17 @@ _GRACE = 6.0
 """Seconds that ranks have to leave after one of them has died, before they are ended."""
 
 
-@dataclass(frozen=True)
-class Team:
-    """Which processes work together, and how."""
-
-    devices: tuple[str, ...]
-    layout: Layout
-    timeout: float
-
-
-def run_ranks(work: Work, config: Any, devices: Sequence[torch.device], layout: Layout, *, timeout: float) -> Any:
-    """Run `work(config, ranks)` in a process for each device; the first rank's result.
+def run_ranks(work: Work, config: Any, team: Team) -> Any:
+    """Run `work(config, ranks)` in a process for each of the team's devices; the first rank's result.
 
     One device: here. Under a launcher such as torchrun this process is one rank of many. What a rank raises is raised
     here, in one line; a rank that dies or hangs is a TrainingError (code 6) that names it.
     """
     if rank_of_environment() is not None:
-        return _run_as_rank(work, config, Team(tuple(map(str, devices)), layout, timeout))
-    if len(devices) == 1:
-        return work(config, Ranks.alone(devices[0]))
-    return _launch(work, config, Team(tuple(map(str, devices)), layout, timeout))
-
-
-def devices_of_ranks(devices: Sequence[torch.device]) -> tuple[list[torch.device], int]:
-    """Of `--devices`, those of the ranks on this machine; and the number of ranks everywhere."""
-    environment = rank_of_environment()
-    if environment is None:
-        return list(devices), len(devices)
-    _, world, _ = environment
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if len(devices) == 1 and devices[0].type == "cpu":
-        return [devices[0]] * here, world
-    if len(devices) < here and devices[0].type == "cuda" and torch.cuda.device_count() >= here:
-        devices = [torch.device("cuda", index) for index in range(here)]
-    if len(devices) < here:
-        raise UsageError(f"{here} ranks on this machine for {len(devices)} devices: name one for each with --devices")
-    return list(devices), world
+        return _run_as_rank(work, config, team)
+    if len(team.devices) == 1:
+        return work(config, Ranks.alone(torch.device(team.devices[0])))
+    return _launch(work, config, team)
 
 
 # ------------------------------------------------------------------------------------------------------ in each rank

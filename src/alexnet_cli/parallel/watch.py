@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from alexnet_cli.parallel.ranks import serves_store, store_of_ranks
+from alexnet_cli.parallel.meeting import serves_store, store_of_ranks
 
 RECORDS = "ALEXNET_RANK_RECORDS"
 """Environment variable: the folder in which our own launcher wants to find what went wrong."""

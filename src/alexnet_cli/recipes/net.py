@@ -1,6 +1,7 @@
 """The net as data: its layers in order, and the shapes, parameters and work that follow. Knows no device.
 
-Shapes: a picture is 3×224×224; maps are channels × side × side. Column a's channels come first, then b's (paper, 3.2).
+Shapes: a picture is 3×patch×patch, 3×224×224 in the paper; maps are channels × side × side. Column a's channels come
+first, then b's (paper, 3.2).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from alexnet_cli.recipes.fields import FieldError, nearest, require, section
 from alexnet_cli.recipes.layers import KINDS, Convolution, Dropout, Linear, Spec
 
 PATCH = 224
-"""Side of the net's input."""
+"""Side of the patches that a net sees, unless a recipe says otherwise (`input.patch`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Net:
     classes: int = 1000
     """Outputs of the softmax."""
     layers: tuple[Spec, ...] = ()
+    patch: int = PATCH
+    """Side of the picture that the net sees: a recipe's `input.patch`, and no field of [net]."""
 
     def __post_init__(self) -> None:
         require("columns", self.columns > 0, f"is {self.columns}: it must be positive")
@@ -44,8 +47,8 @@ class Net:
         return {"columns": self.columns, "classes": self.classes, "order": list(tables), **tables}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Net:
-        """From `to_dict`'s values; FieldError for what can't be meant."""
+    def from_dict(cls, values: Mapping[str, Any], patch: int = PATCH) -> Net:
+        """From `to_dict`'s values, for patches of a side; FieldError for what can't be meant."""
         names = [name for name, value in values.items() if isinstance(value, Mapping)]
         order = values.get("order", names)
         plain = {name: value for name, value in values.items() if name != "order" and name not in {*names, *order}}
@@ -53,7 +56,7 @@ class Net:
             raise FieldError("order", f"order leaves out '{min(set(names) - set(order))}'").under("net")
         layers = tuple(_spec(name, values.get(name)) for name in order)
         try:
-            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers)
+            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers, patch=patch)
         except FieldError as error:
             raise error if error.path.startswith("net") else error.under("net") from None
 
@@ -172,10 +175,10 @@ class Layer:
 
 
 @lru_cache
-def shapes(net: Net, side: int = PATCH) -> tuple[Layer, ...]:
+def shapes(net: Net) -> tuple[Layer, ...]:
     """Every layer in order with its shapes; FieldError names a layer that does not fit the one below."""
     found: list[Layer] = []
-    shape = (3, side)
+    shape = (3, net.patch)
     last = ""
     for number, spec in enumerate(net.layers):
         try:

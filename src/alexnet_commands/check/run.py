@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import PRECISIONS
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.check.config import CheckConfig
 
 CODECS = ("raw", "jpeg")
-_ON_THE_CPU = re.compile(r"cpu(:[1-9]\d*)?")
 
 
 def run(config: CheckConfig) -> None:
@@ -40,8 +39,7 @@ def require_devices(devices: str, precision: str) -> None:
     """UsageError where devices or precision can't be meant, ResourceError where a device isn't there."""
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
-    known = devices == "auto" or _ON_THE_CPU.fullmatch(devices)
-    if known and precision != "tf32":
+    if parse_devices(devices).kind != "cuda" and precision != "tf32":
         return
     from alexnet_cli.devices import choose_devices
 

@@ -132,6 +132,7 @@ class ShardedCropStore(CropStore):
         self.path = path
         self.manifest = manifest
         self.codec = shards[0].codec
+        self.side = shards[0].side
         self.classes = shards[0].classes
         self.names = [name for shard in shards for name in shard.names]
         self.labels = np.concatenate([shard.labels for shard in shards])
@@ -192,7 +193,7 @@ def _manifest(path: Path, shards: Sequence[CropStore]) -> Manifest:
     details: dict[str, Any] = {}
     for shard in shards:
         for key, value in shard.manifest.details.items():
-            if isinstance(value, int) and not isinstance(value, bool) and key != "classes":
+            if isinstance(value, int) and not isinstance(value, bool) and key not in ("classes", "side"):
                 details[key] = details.get(key, 0) + value
             else:
                 details.setdefault(key, value)
