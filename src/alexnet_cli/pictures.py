@@ -28,7 +28,7 @@ from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, co
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
 from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
-from alexnet_cli.untrusted import damage_of
+from alexnet_cli.untrusted import damage_of, is_cut
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -395,7 +395,8 @@ def _reason(data: bytes, error: Exception) -> str:
     """Why a picture was rejected, in one line that is the same on every machine."""
     if not data:
         return "is empty"
-    reader = (reader_of(kind) if (kind := kind_of(data)) in NEEDS else active()) or active()
+    kind = kind_of(data)
+    reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
         return _too_large()
     if isinstance(error, reader.image.UnidentifiedImageError):
@@ -406,7 +407,7 @@ def _reason(data: bytes, error: Exception) -> str:
         if not any(data):
             return "holds only zero bytes"
         return "is no picture of a known format"
-    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
-    if "truncated" in text.lower():
+    if is_cut(data, kind):
         return "is truncated"
+    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
     return f"can't be decoded: {text[:150] or type(error).__name__}"

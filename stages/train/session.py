@@ -21,7 +21,7 @@ from torch import Tensor
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.filters import keep_filters
-from alexnet_cli.artifacts.run import RunFolder
+from alexnet_cli.artifacts.run import METRICS_DETAIL, RunFolder, vouch_for
 from alexnet_cli.artifacts.scores import mean_loss, top_k_error
 from alexnet_cli.console import Advance, Talk, duration, percent
 from alexnet_cli.cutting import DETAIL as CUTTING
@@ -391,6 +391,7 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
+        details[METRICS_DETAIL] = vouch_for(self.journal.rows)
         if cutting := cutting_of(self.setting.store):
             details[CUTTING] = cutting
         model = gather_whole(self.network, self.parameters, self.ranks)
