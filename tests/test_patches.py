@@ -10,12 +10,14 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.input import patches as patches_module
-from alexnet_cli.input.patches import VIEWS, InputTransform, input_transform, training_patches, view
+from alexnet_cli.input.patches import InputTransform, input_transform, training_patches, view, views_of
 from alexnet_cli.randomness import Draws, draws_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Input
 
 Floats = NDArray[np.float64]
+
+VIEWS = views_of(10, side=256, patch=224, mirrored=True)
 
 
 def some_crops(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -167,7 +169,7 @@ def test_on_a_cuda_device_patches_are_those_of_the_cpu(statistics: Statistics) -
 def test_over_many_pictures_the_noise_has_a_hundredth_of_the_pixels_covariance(statistics: Statistics) -> None:
     """α ~ N(0, 0.1²) along the principal components: covariance 0.1² times that of the pixels, mean zero."""
     count = 40_000
-    draws = draws_of(3, 1, np.arange(count), flip=True)
+    draws = draws_of(3, 1, np.arange(count), positions=33, flip=True)
     noise = input_transform(statistics, Input()).noise.double().numpy()
     colours = 0.1 * draws.noise.astype(np.float64) @ noise.T
     expected = 0.01 * statistics.covariance
@@ -218,7 +220,8 @@ def test_views_have_no_noise_and_are_not_divided_for_it(statistics: Statistics) 
 
 def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None:
     transform = input_transform(statistics, Input(normalisation="channel"))
-    again = InputTransform(**transform.tensors(), mean_at="patch")
+    tensors = transform.tensors()
+    again = InputTransform(tensors["mean"], tensors["scale"], tensors["noise"], mean_at="patch")
     crops, draws = some_crops(3), some_draws(3)
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
 

@@ -26,7 +26,7 @@ from alexnet_cli.recipes import layers as specs
 from alexnet_cli.recipes.net import Layer, Net, shapes
 
 FLATTEN = "flatten"
-"""The step that makes numbers (N, C·H·W) of maps, before the first fully-connected layer."""
+"""The step that makes numbers (N, C·H·W) of maps: before the first fully-connected layer, or dropout below that."""
 LOGITS = "logits"
 """The name under which `exchanges` are asked after the last layer."""
 
@@ -60,15 +60,16 @@ class Network(nn.Module):
         self.steps: list[str] = []
         """The names of all layers, and FLATTEN, in order."""
         for layer in shapes(net):
-            if layer.kind == "linear" and FLATTEN not in self.steps:
+            if layer.kind in ("linear", "dropout") and FLATTEN not in self.steps:
                 self._add(FLATTEN, nn.Flatten())
             self._add(layer.name, self._module(layer))
 
     def forward(self, patches: Tensor, masks: Masks | None = None, pictures: int | None = None) -> Tensor:
         """Logits of all classes, (N, K).
 
-        patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for each dropout layer, (N, neurons held
-        here); None at test time. pictures: how many the mini-batch has, where the patches are a share of it.
+        patches: (N, 3, P, P), P = 224 in the paper, mean subtracted. masks: in training, one for each dropout layer,
+        (N, neurons held here); None at test time. pictures: how many the mini-batch has, where the patches are a share
+        of it.
         """
         return self.run(patches, masks, self.steps, pictures)
 
