@@ -225,12 +225,13 @@ def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
 
 
-@pytest.mark.parametrize("cut", ["_cut_in_one_pass", "_cut_together"])
+@pytest.mark.parametrize("compiled", [True, False])
 def test_the_source_subtracts_the_means_centre_unmirrored_after_cutting_and_mirroring(
-    statistics: Statistics, cut: str, monkeypatch: pytest.MonkeyPatch
+    statistics: Statistics, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """convdata_jpeg.py:95,210: in training and in every view."""
-    monkeypatch.setattr(patches_module, "_cut_in_one_pass", getattr(patches_module, cut))
+    if not compiled:
+        monkeypatch.setattr(patches_module, "serves", lambda tensor: False)
     transform = input_transform(statistics, Input(mean_at="centre"))
     crops, draws = some_crops(6), some_draws(6)
     centre = statistics.mean_image[16:240, 16:240]
