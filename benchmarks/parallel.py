@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.devices import autocast, prepare
-from alexnet_cli.input.patches import VIEWS, InputTransform, view
+from alexnet_cli.input.patches import InputTransform, view
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
@@ -64,6 +64,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     forward = replicate(network, network, ranks)
     still = InputTransform(torch.full((256, 256, 3), 120.0), torch.full((3,), 1 / 64), torch.zeros(3, 3))
     transform = still.to(ranks.device)
+    (centre,) = transform.views(1, mirrored=False)
     store = open_crops(work.store)
     total = work.warmup + work.steps
     whole = [np.random.default_rng(step).integers(0, len(store), work.batch_size) for step in range(total)]
@@ -81,7 +82,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
                 start = time.perf_counter()
             ranks.tick(f"step {step}")
             with autocast(ranks.device, work.precision):
-                logits = forward(view(batch.crops, VIEWS[0], transform), None, work.batch_size)
+                logits = forward(view(batch.crops, centre, transform), None, work.batch_size)
             loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / work.batch_size
             loss.backward()  # type: ignore[no-untyped-call]
             update.step()

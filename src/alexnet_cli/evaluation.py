@@ -20,7 +20,7 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.input.patches import VIEWS, InputTransform, view, views_of
+from alexnet_cli.input.patches import InputTransform, View, view
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.parallel.ranks import Ranks
@@ -52,8 +52,12 @@ class Net:
         transform, mirrored = checkpoint.transform.to(device), checkpoint.recipe.input.flip
         return cls(network, transform, checkpoint.classes, device, precision, mirrored)
 
-    def probabilities(self, crops: Tensor, which: tuple[int, int, bool], pictures: int | None = None) -> Tensor:
-        """Softmax of one view, float32 (N, classes). crops: uint8 (N, 256, 256, 3) on the device.
+    def views(self, count: int) -> tuple[View, ...]:
+        """Which of the first `count` test views it is shown; the centre comes first."""
+        return self.transform.views(count, mirrored=self.mirrored)
+
+    def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
+        """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.
 
         pictures: how many the mini-batch has, where the crops are a rank's share of it.
         """
@@ -75,12 +79,14 @@ def evaluate(
     """The scores of every picture of a store, in its order.
 
     views: 10, or 1 for the centre alone; of the ten, the five mirror images are left out where the net was trained
-    without any. batch_size: pictures read and asked for at once. ranks: who shares the work; each picture is counted
-    once, in the same mini-batches as by one process, and every rank gets all scores. Probabilities are averaged in
-    float32 in the order of VIEWS. advance: called on every rank equally often.
-    ArtifactError where a labelled store has another class list than the net.
+    without any, and where it sees whole crops, what is the same view again. batch_size: pictures read and asked for at
+    once. ranks: who shares the work; each picture is counted once, in the same mini-batches as by one process, and
+    every rank gets all scores. Probabilities are averaged in float32 in the order of the views. advance: called on
+    every rank equally often.
+    ArtifactError where a labelled store has another class list than the net, or crops of another side.
     """
     require_same_classes(net.classes, store)
+    require_same_side(net.transform, store)
     probabilities = torch.zeros(len(store), len(net.classes))
     centre = torch.zeros_like(probabilities)
     ranks = ranks or Ranks.alone(net.device)
@@ -123,9 +129,9 @@ def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = No
 
     pictures: how many the mini-batch has, where the crops are a rank's share of it.
     """
-    centre = net.probabilities(crops, VIEWS[0], pictures)
+    asked = net.views(views)
+    centre = net.probabilities(crops, asked[0], pictures)
     total = centre.clone()
-    asked = views_of(views, mirrored=net.mirrored)
     for which in asked[1:]:
         total += net.probabilities(crops, which, pictures)
     return centre.cpu(), (total / len(asked)).cpu()
@@ -137,6 +143,15 @@ def require_same_classes(classes: ClassList, store: CropStore) -> None:
         classes.require_same(store.classes, "the net", str(store.path))
     if len(store) == 0:
         raise ArtifactError(f"{store.path}: holds no pictures: preprocess some")
+
+
+def require_same_side(transform: InputTransform, store: CropStore) -> None:
+    """ArtifactError where a net was trained on crops of another side than a store's."""
+    if transform.side != store.side:
+        sides = f"{store.side}×{store.side}, and the net was trained on {transform.side}×{transform.side}"
+        raise ArtifactError(
+            f"{store.path}: its crops are {sides}: make them with `alexnet preprocess … --side {transform.side}`"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +198,7 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
         )
     if ranks.first:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
-        averaged = len(views_of(job.views, mirrored=net.mirrored))
+        averaged = len(net.views(job.views))
         write_scores(
             job.out,
             scores,

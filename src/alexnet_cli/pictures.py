@@ -1,4 +1,4 @@
-"""One picture file -> the 256×256 RGB crop that the paper trains on: shorter side to 256, central square.
+"""One picture file -> the square RGB crop that the paper trains on: shorter side to 256, central 256×256.
 
     crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
 
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
+from alexnet_cli.artifacts.crops.store import SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
 from alexnet_cli.untrusted import damage_of
@@ -84,7 +84,7 @@ class Facts(enum.IntFlag):
     ROTATED = 8
     """EXIF rotation was applied."""
     SMALL = 16
-    """The shorter side is under 256: enlarged."""
+    """The shorter side is under the crop's (256, unless it was asked for another): enlarged."""
     WRONG_EXTENSION = 32
     """The name says another format than the content."""
     ANIMATED = 64
@@ -114,20 +114,23 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
 
 
-def crop_of(data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (256, 256, 3) RGB, and what is noteworthy; see `crop_image`."""
-    image, facts = crop_image(data, name=name, filter=filter, exif_rotation=exif_rotation)
+def crop_of(
+    data: bytes, *, name: str = "", side: int = SIDE, filter: str = "bilinear", exif_rotation: bool = True
+) -> tuple[Crop, Facts]:
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy; see `crop_image`."""
+    image, facts = crop_image(data, name=name, side=side, filter=filter, exif_rotation=exif_rotation)
     return np.array(image), facts
 
 
 def crop_image(
-    data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True
+    data: bytes, *, name: str = "", side: int = SIDE, filter: str = "bilinear", exif_rotation: bool = True
 ) -> tuple[Image.Image, Facts]:
-    """An encoded picture's crop as a Pillow image, RGB, 256×256.
+    """An encoded picture's crop as a Pillow image, RGB, side×side.
 
-    Shorter side scaled to 256, central 256×256 (paper, section 2). Antialiased, except by the filter "nearest". The
-    content decides the format, `name` only whether its extension is noted as wrong. Transparent pictures lie over
-    white. Of an animation the first frame is taken. Colour profiles are not applied.
+    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). Antialiased, except by the filter
+    "nearest". A picture that has this size already keeps its pixels. The content decides the format, `name` only
+    whether its extension is noted as wrong. Transparent pictures lie over white. Of an animation the first frame is
+    taken. Colour profiles are not applied.
 
     BadPictureError gives the reason in one line.
     """
@@ -135,7 +138,7 @@ def crop_image(
         warnings.simplefilter("ignore")
         try:
             with _opened(data) as image:
-                return _crop(image, data, name, filter, exif_rotation)
+                return _crop(image, data, name, side, filter, exif_rotation)
         except (BadPictureError, MemoryError):
             raise
         except Exception as error:  # decoders raise anything at all over broken files
@@ -166,7 +169,9 @@ def _heif(data: bytes) -> Any:
     return image
 
 
-def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation: bool) -> tuple[Image.Image, Facts]:
+def _crop(
+    image: Image.Image, data: bytes, name: str, side: int, filter: str, exif_rotation: bool
+) -> tuple[Image.Image, Facts]:
     facts = Facts.NONE
     kind = image.format or ""
     width, height = image.size
@@ -174,7 +179,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         raise BadPictureError(_too_large())
     if kind == "TIFF":
         _refuse_planes(image)
-    if min(width, height) < SIDE:
+    if min(width, height) < side:
         facts |= Facts.SMALL
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if extension and extension not in EXTENSIONS.get(kind, (extension,)):
@@ -185,7 +190,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         facts |= Facts.ANIMATED
 
     turn = _orientation(image)
-    extent = _draft(image, kind, filter)
+    extent = _draft(image, kind, side, filter)
     image.load()
     if kind == "TIFF" and image.mode == "P":
         _mend_colour_map(image)
@@ -194,7 +199,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
     if turned:
         extent = image.size
     prepared, conversion = _prepared(image)
-    small = prepared.resize((SIDE, SIDE), FILTERS[filter], box=_central_square(*extent))
+    small = prepared.resize((side, side), FILTERS[filter], box=_central_square(*extent))
     crop = _opaque(small)
     if turn in _UPRIGHT:
         if exif_rotation:
@@ -230,9 +235,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _draft(image: Image.Image, kind: str, filter: str) -> tuple[float, float]:
+def _draft(image: Image.Image, kind: str, side: int, filter: str) -> tuple[float, float]:
     """Let libjpeg reduce a large JPEG while decoding; the picture's extent afterwards, in (fractional) pixels."""
-    least = _DRAFT_GAP * SIDE
+    least = _DRAFT_GAP * side
     if kind in ("JPEG", "MPO") and filter != "nearest" and min(image.size) >= 2 * least:
         reduced = image.draft(None, (least, least))
         if reduced is not None:
@@ -305,7 +310,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         values = np.asarray(image).astype(np.int16)
         over_white = values[..., :-1] + (255 - values[..., -1:])
-        colours = np.broadcast_to(over_white.clip(0, 255), SHAPE).astype(np.uint8)
+        colours = np.broadcast_to(over_white.clip(0, 255), (*over_white.shape[:2], 3)).astype(np.uint8)
         return Image.fromarray(colours)
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -2,7 +2,7 @@
 
 trained = find_trained(Path("out/ensemble"))          # where the weights lie; no torch
 nets = open_nets(trained, device, "fp32")             # loaded and verified
-centre, mean = nets.probabilities(crops, views=10)    # crops: uint8 (N, 256, 256, 3) on the device
+centre, mean = nets.probabilities(crops, views=10)    # crops: uint8 (N, side, side, 3) on the device
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def open_nets(trained: Trained, device: torch.device, precision: str) -> Nets:
         if nets:
             nets[0].classes.require_same(checkpoint.classes, str(trained.members[0].checkpoint), str(member.checkpoint))
         nets.append(Net.from_checkpoint(checkpoint, device, precision))
-        cuttings.append(cutting_for(checkpoint.manifest))
+        # The crops have the side of the mean image that is subtracted from them.
+        cuttings.append({**cutting_for(checkpoint.manifest), "side": checkpoint.transform.side})
     classes = nets[0].classes
     for net in nets[1:]:
         classes = classes.explained_by(net.classes)

@@ -37,7 +37,7 @@ HANDLED = {
     Facts.CMYK: ("CMYK", "converted to RGB"),
     Facts.CONVERTED: ("converted", "palette, transparency, 16 bits or another mode: made RGB of 8 bits, over white"),
     Facts.ROTATED: ("turned upright", "as their EXIF orientation says"),
-    Facts.SMALL: ("enlarged", "the shorter side is under 256"),
+    Facts.SMALL: ("enlarged", "the shorter side is under the crop's"),
     Facts.WRONG_EXTENSION: ("wrong extension", "read as what they are, not as what they are named"),
     Facts.ANIMATED: ("animated", "the first of several frames or pages is stored"),
 }

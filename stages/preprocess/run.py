@@ -45,7 +45,7 @@ from alexnet_cli.errors import (
 )
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.signals import ending_on_signals
-from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.config import SIDE, PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
 from alexnet_stages.preprocess.names import NameList
@@ -178,7 +178,8 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
 
 def _options(config: PreprocessConfig) -> dict[str, Any]:
     quality = {"quality": config.quality} if config.codec == "jpeg" else {}
-    return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation}
+    side = {"side": config.side} if config.side != SIDE else {}  # older stores of the usual side are up to date
+    return {"filter": config.filter, "codec": config.codec, **quality, **side, "exif_rotation": config.exif_rotation}
 
 
 def _job(config: PreprocessConfig) -> Job:
@@ -187,6 +188,7 @@ def _job(config: PreprocessConfig) -> Job:
         exif_rotation=config.exif_rotation,
         codec=config.codec,
         quality=config.quality,
+        side=config.side,
     )
 
 
@@ -317,6 +319,7 @@ def _finish(
     return writer.finish(
         sources.classes,
         codec=config.codec,
+        side=config.side,
         options=_options(config),
         parents=request.parents,
         details=details,

@@ -36,10 +36,12 @@ from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.inputs import (
     difference,
+    doubts,
     has_more_to_do,
     open_statistics,
     open_validation,
     require_labelled,
+    require_patch_fits,
     resolve_recipe,
 )
 from alexnet_stages.train.result import Result
@@ -105,6 +107,7 @@ def check(config: TrainConfig) -> Inputs:
     folder = RunFolder(config.out)
     origin = find_origin(config, folder)
     recipe = resolve_recipe(config, len(store.classes), origin)
+    require_patch_fits(recipe, store)
     origin = plan(origin, recipe, store.classes)
     if recipe.training.cached_features:
         split(recipe)
@@ -152,6 +155,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
                 kind = CachedSession if inputs.recipe.training.cached_features else Session
                 session = kind(setting, folder, talk, stop)
                 session.begin(checkpoint)
+                for doubt in doubts(inputs.recipe) if checkpoint is None and inputs.origin is None else ():
+                    session.journal.warn(doubt)
                 try:
                     session.train()
                 finally:

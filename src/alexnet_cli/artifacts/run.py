@@ -33,6 +33,12 @@ RANK_LOGS = "ranks"
 _STEP = re.compile(r"step-\d+")
 _OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
 """A checkpoint, or what a killed command left of one."""
+_OTHERS = {
+    ".caffemodel": "caffe",
+    ".onnx": "onnx",
+    **dict.fromkeys((".pth", ".pt", ".safetensors", ".bin"), "torchvision"),
+}
+"""How other programs' files of weights end, and what `alexnet import` calls the program."""
 
 COLUMNS = (
     "epoch",
@@ -44,9 +50,10 @@ COLUMNS = (
     "images_per_second",
     "seconds",
     "validation_loss",
+    "train_top1_error",
 )
-_LATER = ("validation_loss",)
-"""Columns that metrics.csv had not always: in older files they are absent, and read as empty."""
+_SINCE_THEN = frozenset({"validation_loss", "train_top1_error"})
+"""Columns that the files of older versions lack; their values read as empty."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +191,11 @@ class RunFolder:
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
         for line, row in enumerate(rows, 2):
-            row.update({name: "" for name in _LATER if name not in row})
-            whole = not set(row) ^ set(COLUMNS) and None not in row.values()
+            odd = set(row) ^ set(COLUMNS)
+            whole = odd <= _SINCE_THEN - set(row) and None not in row.values()
             if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
                 raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
-        return rows
+        return [dict.fromkeys(COLUMNS, "") | row for row in rows]
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
         """Replace metrics.csv."""
@@ -211,6 +218,11 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
     if not (path / CHECKPOINTS).is_dir():
         if (path / "model.safetensors").is_file():
             return path, f"checkpoint {path.name}"
+        if path.suffix.lower() in _OTHERS and path.is_file():
+            raise ArtifactError(
+                f"{path}: is another program's file: make a checkpoint of it first: `alexnet import {path} --from "
+                f"{_OTHERS[path.suffix.lower()]} -o NET`"
+            )
         raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: check the order of the arguments")
     run = RunFolder(path)
     best = run.best()

@@ -13,8 +13,8 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.features import Features, write_features
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
-from alexnet_cli.evaluation import Net, shared_batches
-from alexnet_cli.input.patches import view, views_of
+from alexnet_cli.evaluation import Net, require_same_side, shared_batches
+from alexnet_cli.input.patches import view
 from alexnet_cli.parallel.ranks import Ranks
 
 
@@ -38,10 +38,10 @@ class Extraction:
 def outputs_of(net: Net, crops: Tensor, layer: str, views: int) -> Tensor:
     """What a layer gives of some crops, averaged over the views in float32: (N, …) on the CPU.
 
-    crops: uint8 (N, 256, 256, 3) on the net's device.
+    crops: uint8 (N, side, side, 3) on the net's device.
     """
     steps = net.network.steps[: net.network.steps.index(layer) + 1]
-    asked = views_of(views, mirrored=net.mirrored)
+    asked = net.views(views)
     total: Tensor | None = None
     for which in asked:
         with autocast(net.device, net.precision):
@@ -59,6 +59,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
     checkpoint = read_checkpoint(job.checkpoint)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
+    require_same_side(net.transform, store)
     features: Tensor | None = None
     with talk.progress("features", len(store)) as advance:
 
@@ -74,7 +75,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
             if ranks.shares.counts_loss:
                 features[torch.from_numpy(indices)] = numbers
     if features is None:  # a rank without a picture
-        features = torch.zeros(len(store), *outputs_of(net, _one_crop(ranks), job.layer, 1).shape[1:])
+        features = torch.zeros(len(store), *outputs_of(net, _one_crop(net), job.layer, 1).shape[1:])
     # Every picture's row is zero on all ranks but one: the sum is exact.
     features = ranks.sum_tensor(features)
     if ranks.first:
@@ -84,11 +85,12 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
             Features(features.numpy(), store.labels, store.names, classes),
             parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},
             options={"layer": job.layer, "views": job.views, "precision": job.precision},
-            views_averaged=len(views_of(job.views, mirrored=net.mirrored)),
+            views_averaged=len(net.views(job.views)),
             overwrite=job.overwrite,
         )
     ranks.barrier("writing features")
 
 
-def _one_crop(ranks: Ranks) -> Tensor:
-    return torch.zeros(1, 256, 256, 3, dtype=torch.uint8, device=ranks.device)
+def _one_crop(net: Net) -> Tensor:
+    side = net.transform.side
+    return torch.zeros(1, side, side, 3, dtype=torch.uint8, device=net.device)

@@ -36,6 +36,7 @@ from alexnet_cli.artifacts.crops.store import (
     KEY_WORDS,
     KIND,
     SCHEMA,
+    SIDE,
     CropStore,
     key_of,
 )
@@ -199,6 +200,7 @@ class CropWriter:
         classes: ClassList,
         *,
         codec: str,
+        side: int = SIDE,
         options: Mapping[str, Any],
         details: Mapping[str, Any],
         parents: Mapping[str, str] | None = None,
@@ -240,6 +242,7 @@ class CropWriter:
                 "pictures": self.records,
                 "classes": len(classes),
                 "codec": codec,
+                "side": side,
                 **source_arrays,
                 **details,
             },
