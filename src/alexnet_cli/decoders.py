@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ NEEDS: dict[str, str] = {
     "AVIF": "_avif",
 }
 """Format -> the codec, or with an underscore the extension module, that a Pillow needs for it."""
+
+for _package in ("PIL", BESIDE):  # else its complaints about damaged files, without their names, go to stderr
+    logging.getLogger(_package).addHandler(logging.NullHandler())
 
 COLOUR_MANAGEMENT = "_imagingcms"
 HEIF = "HEIF"

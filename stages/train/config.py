@@ -17,25 +17,25 @@ from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, 
 class TrainConfig(CommonOptions):
     """What to train on, by which recipe, and where to."""
 
-    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
+    crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS", show_default=False)]
     """Crop store to train on."""
     out: Out
     """The run folder."""
     val: Annotated[
         Path | None,
-        Option("--val", help="The validation pictures: a crop store. A plateau schedule needs it.", show_default=False),
+        Option("--val", help="Crop store of the validation pictures. A plateau schedule needs it.", show_default=False),
     ] = None
     """Crop store that is evaluated (centre view) after each epoch."""
     stats: Annotated[
         Path | None,
-        Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False),
+        Option("--stats", help="Statistics of the training pictures, from `alexnet pca`.", show_default=False),
     ] = None
     """Statistics of the training store."""
     recipe: Annotated[
         str,
         Option(
             "--recipe",
-            help="paper, source-2012, small, … (`alexnet summary --list`), or your own file: FILE.toml.",
+            help="A recipe (`alexnet recipe list`) or your own file: FILE.toml.",
         ),
     ] = "paper"
     """Name of the recipe, or a TOML file."""
@@ -63,7 +63,7 @@ class TrainConfig(CommonOptions):
         Path | None,
         Option(
             "--init-from",
-            help="Begin with the layers of another net that fit: a run folder or a checkpoint.",
+            help="Start from another net's layers where they fit: a run folder or a checkpoint.",
             metavar="RUN",
             show_default=False,
         ),
@@ -80,12 +80,12 @@ class TrainConfig(CommonOptions):
     compile: Compile = False
     workers: Workers = 0
     """Loader threads."""
-    resume: Annotated[bool, Option("--resume", help="Go on from the newest checkpoint in --out, if there is one.")] = (
-        False
-    )
+    resume: Annotated[
+        bool, Option("--resume", help="Go on from the newest checkpoint in --out; start where there is none.")
+    ] = False
     """Continue where the run was stopped or killed; start where there is nothing yet."""
     checkpoint_minutes: Annotated[
-        float, Option("--checkpoint-minutes", help="Save at least so often, also within an epoch.", min=0.0)
+        float, Option("--checkpoint-minutes", help="Minutes between checkpoints within an epoch.", min=0.0)
     ] = 15.0
     """Minutes between checkpoints within an epoch."""
     log: Annotated[

@@ -16,7 +16,7 @@ from alexnet_cli.artifacts.run import find_checkpoint
 from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation import Net
-from alexnet_cli.input.patches import VIEWS, view
+from alexnet_cli.input.patches import view
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import FLATTEN, Network
 
@@ -39,7 +39,7 @@ def open_net(path: Path, devices: str) -> tuple[Net, str]:
 
 def centre(net: Net, crops: Tensor) -> Tensor:
     """The centre view of crops as the net's input. crops: uint8 (N, side, side, 3) on the net's device."""
-    return view(crops, VIEWS[0], net.transform)
+    return view(crops, net.views(1)[0], net.transform)
 
 
 def chosen(store: CropStore, asked: Sequence[str], count: int, seed: int) -> list[int]:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.evaluation import Net
-from alexnet_cli.input.patches import views_of
 from alexnet_commands.plot.figure import BLUE, INK, NAMES, RED, Page, shortened
 
 MOST_BARS = 5
@@ -19,7 +18,7 @@ _LETTERS = 24
 
 def probabilities(net: Net, crops: NDArray[np.uint8], views: int) -> NDArray[np.float32]:
     """Mean over the views, float32 (N, classes). crops: uint8 (N, side, side, 3)."""
-    asked = views_of(views, mirrored=net.mirrored)
+    asked = net.views(views)
     with torch.inference_mode():
         here = torch.from_numpy(crops).to(net.device)
         total = torch.stack([net.probabilities(here, which) for which in asked]).sum(0)
