@@ -1,4 +1,4 @@
-"""Columns, data and hybrid on several ranks beside one process: images/s, bytes sent a step (counted), memory a rank.
+"""Columns, data and hybrid on several ranks beside one process: pictures/s, bytes sent a step (counted), memory a rank.
 
 $ .venv/bin/python benchmarks/parallel.py                                  # 2 ranks on the CPU, the paper's net
 $ .venv/bin/python benchmarks/parallel.py --devices cuda:0,1 --precision bf16 --steps 50
@@ -132,7 +132,7 @@ def main() -> None:
                 found[name].append(run_ranks(measure_apart, job, team))
     pictures = options.batch_size
     print(f"torch {torch.__version__}, {options.devices}, {options.precision}, mini-batch {pictures}, {options.recipe}")
-    print(f"  {'':24} {'images/s':>9} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")
+    print(f"  {'':24} {'pictures/s':>10} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")
     for name, results in found.items():
         seconds = statistics.median(result["seconds"] for result in results)
         sent, memory = results[0]["sent"], max(result["memory"] for result in results)

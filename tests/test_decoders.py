@@ -252,6 +252,6 @@ def test_a_tiff_of_sixteen_bit_planes_is_rejected() -> None:
 
 
 def test_heic_files_are_never_left_out_without_a_word(tmp_path: Path) -> None:
-    from alexnet_stages.preprocess.sources.tars import is_picture
+    from alexnet_cli.sources.tars import is_picture
 
     assert is_picture("IMG_0001.HEIC")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
@@ -89,28 +90,45 @@ def evaluate(
     probabilities = torch.zeros(len(store), len(net.classes))
     centre = torch.zeros_like(probabilities)
     ranks = ranks or Ranks.alone(net.device)
-    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
-    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
-    with (
-        torch.inference_mode(),
-        CropLoader(store, feeds, device=net.device, threads=threads, ranks=ranks) as loader,
-    ):
-        for batch, (asked, together) in zip(loader, rounds, strict=True):
-            if len(asked):
-                first, mean = _average(net, batch.crops, views, len(asked))
-                if ranks.shares.counts_loss:
-                    indices = torch.from_numpy(asked)
-                    centre[indices], probabilities[indices] = first, mean
-            if advance:
-                advance(together)
+    for asked, crops in shared_batches(store, ranks, batch_size=batch_size, threads=threads, advance=advance):
+        first, mean = average_views(net, crops, views, len(asked))
+        if ranks.shares.counts_loss:
+            indices = torch.from_numpy(asked)
+            centre[indices], probabilities[indices] = first, mean
     # Every picture's row is zero on all ranks but one: the sums are exact.
     probabilities, centre = ranks.sum_tensor(probabilities), ranks.sum_tensor(centre)
     classes = net.classes.explained_by(store.classes)
     return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
-def _average(net: Net, crops: Tensor, views: int, pictures: int) -> tuple[Tensor, Tensor]:
-    """Probabilities of the centre view, and their mean over the views; on the CPU."""
+def shared_batches(
+    store: CropStore,
+    ranks: Ranks,
+    *,
+    batch_size: int,
+    threads: int = 0,
+    advance: Callable[[int], None] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """A rank's mini-batches of a store: their indices, and the crops on its device. For inference.
+
+    Each picture comes once, in the same mini-batches as for one process. advance: called on every rank equally often.
+    """
+    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
+    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
+    with CropLoader(store, feeds, device=ranks.device, threads=threads, ranks=ranks) as loader:
+        for batch, (asked, together) in zip(loader, rounds, strict=True):
+            if len(asked):
+                yield asked, batch.crops
+            if advance:
+                advance(together)
+
+
+@torch.inference_mode()
+def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = None) -> tuple[Tensor, Tensor]:
+    """Probabilities of the centre view, and their mean over the views; on the CPU.
+
+    pictures: how many the mini-batch has, where the crops are a rank's share of it.
+    """
     asked = net.views(views)
     centre = net.probabilities(crops, asked[0], pictures)
     total = centre.clone()
@@ -182,7 +200,13 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
         averaged = len(net.views(job.views))
         write_scores(
-            job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite, views_averaged=averaged
+            job.out,
+            scores,
+            parents=parents,
+            options=job.options,
+            overwrite=job.overwrite,
+            views_averaged=averaged,
+            checkpoint=job.checkpoint,
         )
     ranks.barrier("writing scores")
     if ranks.device.type == "cuda":

@@ -9,6 +9,7 @@ Ranks that see the same mini-batches (the columns of one net) each load a share 
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.ways import fast_ways
 from alexnet_cli.parallel.layout import Shares
 
 _AHEAD = 3
@@ -72,6 +74,7 @@ class CropLoader:
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
         self._loads = [batch if ranks is None else batch[ranks.shares.loaded(len(batch))] for batch in batches]
+        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=math.prod(store.shape))
         self.threads = threads or min(8, os.cpu_count() or 1)
         largest = max((len(batch) for batch in self._loads), default=0)
         count = min(_AHEAD, len(batches))
@@ -123,8 +126,9 @@ class CropLoader:
         return [self._pool.submit(self._fill, indices, target, part) for part in parts]
 
     def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:
+        read, ways = self.store.read_into, self._ways
         for place in part.tolist():
-            self.store.read_into(int(indices[place]), target[place])
+            read(int(indices[place]), target[place], ways)
 
 
 def batches_of(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

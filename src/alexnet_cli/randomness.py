@@ -90,11 +90,11 @@ def dropout_masks(
         if not isinstance(layer.spec, Dropout):
             continue
         p = layer.spec.probability
-        own = (layer.outputs // net.columns, *[layer.output_side] * 2)
+        own = layer.outputs // net.columns * layer.output_side**2
         parts = []
         for column in held:
             generator = torch_generator(device, seed, DROPOUT, step, len(masks), column)
-            drawn = torch.rand(batch, *own[: 1 if layer.output_side == 1 else 3], generator=generator, device=device)
+            drawn = torch.rand(batch, own, generator=generator, device=device)
             drawn.ge_(p)
             parts.append(drawn.mul_(1 / (1 - p)) if layer.spec.convention == "inverted" else drawn)
         masks[layer.name] = torch.cat(parts, 1) if len(parts) > 1 else parts[0]

@@ -19,9 +19,26 @@ from alexnet_cli.artifacts.common.publish import publish_file, publish_folder, w
 from alexnet_cli.artifacts.common.working import begin_work, only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
+from alexnet_cli.artifacts.ensemble import (
+    FIT,
+    HOLDOUT,
+    KIND,
+    MEMBERS,
+    MEMBERS_DIGEST,
+    MEMBERS_FILE,
+    SCHEMA,
+    SCORES,
+    TABLE,
+)
 from alexnet_cli.artifacts.run import find_checkpoint
-from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
+from alexnet_cli.artifacts.scores import (
+    CHECKPOINT_PATH,
+    Scores,
+    path_from,
+    read_scores,
+    read_scores_manifest,
+    write_scores,
+)
 from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.ensemble.config import EnsembleConfig
@@ -39,6 +56,8 @@ class Member:
     manifest: Manifest
     """Of its scores."""
     scores: Scores
+    checkpoint: str | None = None
+    """Where its net lies, as a path from the ensemble's folder; None where its scores do not say."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and members.json."""
@@ -47,6 +66,7 @@ class Member:
             "weight": self.weight,
             "scores_digest": self.manifest.digest,
             "checkpoint_digest": self.manifest.parents.get("checkpoint"),
+            "checkpoint_path": self.checkpoint,
             "crops_digest": self.manifest.parents.get("crops"),
             "pictures": len(self.scores.names),
             **self.scores.errors(),
@@ -231,7 +251,7 @@ def _publish(
         parents["crops"] = crops
     options: dict[str, Any] = {"weights": [member.weight for member in members]}
     written = write_scores(work / SCORES, average, parents=parents, options=options, overwrite=True)
-    _write_json(work / MEMBERS_FILE, [member.as_json() for member in members])
+    listed = _write_json(work / MEMBERS_FILE, [member.as_json() for member in members])
     write_verified(work / TABLE, printable_lines(table).encode())
     if fit is not None:
         _write_json(work / FIT, fit.as_json())
@@ -244,14 +264,15 @@ def _publish(
         digest=written.digest,
         options=options,
         parents=parents,
-        details={"pictures": len(average.names), **average.errors(), **details},
+        details={"pictures": len(average.names), MEMBERS_DIGEST: listed, **average.errors(), **details},
     )
     write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
     publish_folder(work, config.out, ENSEMBLE)
 
 
-def _write_json(path: Path, content: Any) -> None:
-    write_verified(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+def _write_json(path: Path, content: Any) -> str:
+    """Write it; its SHA-256."""
+    return write_verified(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
@@ -295,10 +316,11 @@ def _gather(
     for number, (path, weight) in enumerate(zip(config.members, weights, strict=True), 1):
         if path.is_file():
             manifest, scores = read_scores(path)
-            name = path.stem
+            name, told = path.stem, manifest.details.get(CHECKPOINT_PATH)
+            net = path.parent / told if isinstance(told, str) else None
         else:
             manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
-            name = path.name
+            name, net = path.name, find_checkpoint(path)[0]
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
                 f"{path}: are scores of other pictures than {store.path}: {_store_difference(scores, store)}; "
@@ -306,7 +328,8 @@ def _gather(
             )
         if members:
             _require_same_pictures(members[0], scores, path)
-        members.append(Member(name, weight, manifest, scores))
+        place = None if net is None else path_from(config.out, net)
+        members.append(Member(name, weight, manifest, scores, place))
     return members
 
 

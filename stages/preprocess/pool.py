@@ -23,7 +23,7 @@ from crc32c import crc32c
 from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, SIDE, raw_bytes
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.pictures import BadPictureError, crop_image
-from alexnet_stages.preprocess.sources.listing import Located, read_located
+from alexnet_cli.sources.located import Located, read_located
 
 CHUNK = 8
 """Pictures in one message."""

@@ -23,6 +23,7 @@ from alexnet_cli.console import Talk
 from alexnet_cli.devices import cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
+from alexnet_cli.machine import describe_machine, device_name
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
@@ -195,6 +196,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
         "crops": str(config.crops),
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
+        "machine": describe_machine([device_name(device) for device in find_team(config.devices).devices]),
     }
     if origin is not None and origin.checkpoint is not None:
         about["init_from"] = origin.record()
@@ -225,11 +227,18 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
 
 def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
     training = setting.recipe.training
+    pictures = len(setting.store)
+    left_over = 0 if training.partial_batch else pictures % min(training.batch_size, pictures)
     talk.say(
         f"recipe {setting.recipe.name}: {len(setting.store):,} pictures of {len(setting.store.classes)} classes, "
         f"up to {training.epochs} epochs in mini-batches of {training.batch_size}, on {setting.device} in "
         f"{config.precision}, seed {config.seed}"
     )
+    if left_over:
+        talk.say(
+            f"an epoch is {pictures - left_over:,} of {pictures:,} pictures: the {left_over:,} that make no whole "
+            "mini-batch are left out, others in each epoch"
+        )
     if setting.ranks.world > 1:
         _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)
         talk.say(what)

@@ -14,7 +14,17 @@ from faults.small_pipeline import Pipeline, figure
 
 TOGETHER = 50
 """Damages that one child looks at, each by itself."""
-UNREAD = ("log.txt", "tensorboard", "metrics.csv", "report.txt", "report.json", "table.txt", "members.json", "lock.mdb")
+UNREAD = (
+    "log.txt",
+    "tensorboard",
+    "metrics.csv",
+    "report.txt",
+    "report.json",
+    "table.txt",
+    "members.json",
+    "lock.mdb",
+    "filters",
+)
 """For people, or told again by another file: no command takes an artifact's content from them."""
 DAMAGED = ["preprocess", "pca", "train", "eval", "ensemble"]
 

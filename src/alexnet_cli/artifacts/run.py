@@ -33,6 +33,12 @@ RANK_LOGS = "ranks"
 _STEP = re.compile(r"step-\d+")
 _OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
 """A checkpoint, or what a killed command left of one."""
+_OTHERS = {
+    ".caffemodel": "caffe",
+    ".onnx": "onnx",
+    **dict.fromkeys((".pth", ".pt", ".safetensors", ".bin"), "torchvision"),
+}
+"""How other programs' files of weights end, and what `alexnet import` calls the program."""
 
 COLUMNS = (
     "epoch",
@@ -43,9 +49,10 @@ COLUMNS = (
     "validation_top5_error",
     "images_per_second",
     "seconds",
+    "validation_loss",
     "train_top1_error",
 )
-_SINCE_THEN = frozenset({"train_top1_error"})
+_SINCE_THEN = frozenset({"validation_loss", "train_top1_error"})
 """Columns that the files of older versions lack; their values read as empty."""
 
 
@@ -211,6 +218,11 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
     if not (path / CHECKPOINTS).is_dir():
         if (path / "model.safetensors").is_file():
             return path, f"checkpoint {path.name}"
+        if path.suffix.lower() in _OTHERS and path.is_file():
+            raise ArtifactError(
+                f"{path}: is another program's file: make a checkpoint of it first: `alexnet import {path} --from "
+                f"{_OTHERS[path.suffix.lower()]} -o NET`"
+            )
         raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: check the order of the arguments")
     run = RunFolder(path)
     best = run.best()

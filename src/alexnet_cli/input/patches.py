@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.compiled import serves, triton_serves
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
@@ -116,8 +117,10 @@ def training_patches(
     scale = transform.scale
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
-    cut = _cut_each if crops.device.type == "cpu" and transform.patch > _SMALL else _cut_together
-    return cut(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
+    way = _cut_each if crops.device.type == "cpu" and transform.patch > _SMALL else _cut_together
+    if serves(transform.mean) or triton_serves(transform.mean):
+        way = _cut_in_one_pass
+    return way(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
 
 
 def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View, ...]:
@@ -139,6 +142,18 @@ def view(crops: Tensor, which: View, transform: InputTransform) -> Tensor:
     patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale
     patches = patches.permute(0, 3, 1, 2)
     return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
+
+
+def _cut_in_one_pass(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
+    """All steps in one kernel: compiled loops on a CPU, Triton's on a GPU."""
+    if crops.device.type == "cpu":
+        from alexnet_cli.input.kernels.cutting import cut
+    else:
+        from alexnet_cli.input.kernels.cutting_triton import cut
+    where, constants = (draws.offsets, draws.flips), (transform.mean, scale, shift * scale)
+    return cut(
+        crops, *where, *constants, side=transform.patch, centre=transform.mean_at == "centre", dtype=torch.float32
+    )
 
 
 def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:

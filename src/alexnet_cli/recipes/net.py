@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from alexnet_cli.recipes.fields import FieldError, nearest, require, section
-from alexnet_cli.recipes.layers import KINDS, Convolution, Dropout, Linear, Spec
+from alexnet_cli.recipes.layers import KINDS, Convolution, Dropout, Linear, Norm, Pool, Spec
 
 PATCH = 224
 """Side of the patches that a net sees, unless a recipe says otherwise (`input.patch`)."""
@@ -145,7 +145,8 @@ class Layer:
     @property
     def groups(self) -> int:
         """Into how many parts inputs and kernels fall: 1 where every kernel sees all."""
-        return self.columns if self.sees == "column" else 1
+        own = self.spec.groups if isinstance(self.spec, Convolution) else 1
+        return own * (self.columns if self.sees == "column" else 1)
 
     @property
     def inputs(self) -> int:
@@ -184,6 +185,7 @@ def shapes(net: Net) -> tuple[Layer, ...]:
         try:
             out = spec.shape(shape, net.columns, net.classes)
             _check_sight(spec, first=not any(layer.weighted for layer in found))
+            _check_dropout(spec, net.layers[number + 1 :])
         except FieldError as error:
             raise error.under(f"net.{spec.name}") from None
         after: list[str] = []
@@ -216,6 +218,12 @@ def _check_sight(spec: Spec, *, first: bool) -> None:
             raise FieldError("sees", 'sees "column", and nothing stands below it: a first layer sees "picture"')
         if not first and spec.sees == "picture":
             raise FieldError("sees", 'sees "picture", and other layers stand below it: use "column" or "all"')
+
+
+def _check_dropout(spec: Spec, above: tuple[Spec, ...]) -> None:
+    """Dropout stands among the fully-connected layers, or right below the first of them (4.2)."""
+    if isinstance(spec, Dropout) and any(isinstance(layer, (Convolution, Pool, Norm)) for layer in above):
+        raise FieldError("", "is dropout below a convolution, pool or norm: it stands above them all")
 
 
 def layers(net: Net) -> tuple[Layer, ...]:

@@ -20,6 +20,7 @@ from typing import Any
 from alexnet_cli import __version__
 from alexnet_cli.console import size
 from alexnet_cli.errors import UsageError
+from alexnet_cli.machine import cores, memory
 from alexnet_commands.doctor.config import DoctorConfig
 
 PACKAGES = ("torch", "torchvision", "numpy", "lmdb", "h5py", "typer")
@@ -102,8 +103,8 @@ def run(config: DoctorConfig) -> Result:
         packages={name: _version(name) for name in PACKAGES},
         pillow=active_pillow(),
         readers=readers(),
-        cores=_cores(),
-        memory=_memory(),
+        cores=cores(),
+        memory=memory(),
         cuda=_cuda_of_torch(),
         devices=_cuda_devices(),
         compiler=_compiler(),
@@ -117,24 +118,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _memory() -> int | None:
-    """Bytes of main memory; a container's limit where that is smaller."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        memory = min(memory, int(text))
-    return memory
 
 
 def _cuda_of_torch() -> str | None:

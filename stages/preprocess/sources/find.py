@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_cli.artifacts.crops.store import UNLABELLED
+from alexnet_cli.class_files import read_class_list
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, plain_names
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
+from alexnet_cli.sources.tars import Archive, inner_archives
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
 from alexnet_stages.preprocess.sources.folders import index_folder
-from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_class_list, read_words
+from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words
 from alexnet_stages.preprocess.sources.listing import Found, Sources, require_unique
 from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
-from alexnet_stages.preprocess.sources.tars import Archive, index_class_tars, index_tar, inner_archives
+from alexnet_stages.preprocess.sources.tars import index_class_tars, index_tar
 from alexnet_stages.preprocess.sources.webdataset import index_shards, named_by
 
 

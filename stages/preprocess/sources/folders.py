@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
-from alexnet_stages.preprocess.sources.ignored import is_hidden
+from alexnet_cli.sources.ignored import is_hidden
 from alexnet_stages.preprocess.sources.listing import Found
 
 

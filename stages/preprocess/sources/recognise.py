@@ -9,10 +9,8 @@ from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit
-from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
-from alexnet_stages.preprocess.sources.ignored import is_hidden, is_hidden_path
-from alexnet_stages.preprocess.sources.labels import find_words
-from alexnet_stages.preprocess.sources.tars import (
+from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
+from alexnet_cli.sources.tars import (
     Archive,
     NotATarError,
     extension_of,
@@ -20,6 +18,8 @@ from alexnet_stages.preprocess.sources.tars import (
     is_picture,
     members,
 )
+from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
+from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.webdataset import (
     LISTS,
     are_numbered,

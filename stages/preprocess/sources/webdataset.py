@@ -22,9 +22,9 @@ from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.pictures import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
-from alexnet_stages.preprocess.sources.ignored import is_hidden_path
+from alexnet_cli.sources.ignored import is_hidden_path
+from alexnet_cli.sources.tars import Archive, Member, members
 from alexnet_stages.preprocess.sources.listing import Found, Listing
-from alexnet_stages.preprocess.sources.tars import Archive, Member, members
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 1_000_000

@@ -177,6 +177,28 @@ def _json_of(file: Path) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
+def _starts(path: Path, *starts: bytes) -> bool:
+    """Whether a file begins with one of these."""
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, starts))).startswith(starts)
+    except OSError:
+        return False
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of HTML that says it is ours."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 10)
+    except OSError:
+        return False
+    return start.startswith(b"<!DOCTYPE html>") and b'<meta name="generator" content="alexnet' in start
+
+
+PREDICTIONS_START = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
+"""How our files of predictions begin: CSV, JSON lines, JSON."""
+
 _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
 
 CROPS = Kind(
@@ -190,7 +212,8 @@ RUN = Kind(
     name="run",
     title="run folder",
     files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
-    r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)",
+    r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)"
+    r"|filters/first-epoch\.safetensors",
     tell=_is_early_run,
 )
 SCORES = Kind(name="scores", title="scores file", tell=lambda path: _hdf5_kind(path) == "scores")
@@ -206,3 +229,11 @@ SAMPLE = Kind(
     tell=_is_sample,
 )
 SUBMISSION = Kind(name="submission", title="submission", tell=_is_submission)
+PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: _starts(path, *PREDICTIONS_START))
+REPORT = Kind(
+    name="report",
+    title="report",
+    files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",
+)
+FEATURES = Kind(name="features", title="features file", tell=lambda path: _hdf5_kind(path) == "features")
+PAGE = Kind(name="page", title="page of a report", tell=_is_page)
