@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
@@ -156,9 +159,10 @@ def require_same_side(transform: InputTransform, store: CropStore) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """A checkpoint to score on a store, and where to."""
+    """A net to score on a store, and where to."""
 
-    checkpoint: Path
+    net: Path
+    """A run folder, of which the best checkpoint is scored, or a checkpoint."""
     crops: Path
     out: Path
     views: int
@@ -174,11 +178,29 @@ class Scoring:
         return {"views": self.views, "precision": self.precision}
 
 
-def score_to_file(job: Scoring, ranks: Ranks) -> None:
-    """Score a checkpoint and publish the scores; what each rank does. The first talks and writes."""
+def score_to_file(job: Scoring, ranks: Ranks) -> str:
+    """Score a net and publish the scores; what each rank does. The first talks, and holds the output's lock.
+
+    Which checkpoint it was, in words.
+    """
+    with only_writer(job.out) if ranks.first else nullcontext():
+        return _score_to_file(job, ranks)
+
+
+def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
+    """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
+    while True:
+        checkpoint, which = read_found(path, read_checkpoint)
+        mine = float(int(checkpoint.manifest.digest[:12], 16))  # 48 bits, exact in a float
+        first = ranks.sum([mine if ranks.first else 0.0])[0]
+        if not ranks.sum([mine != first])[0]:
+            return checkpoint, which
+
+
+def _score_to_file(job: Scoring, ranks: Ranks) -> str:
     talk = Talk(quiet=job.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint = read_checkpoint(job.checkpoint)
+    checkpoint, which = _read_together(job.net, ranks)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     with talk.progress("evaluating", len(store)) as advance:
@@ -206,8 +228,10 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
             options=job.options,
             overwrite=job.overwrite,
             views_averaged=averaged,
-            checkpoint=job.checkpoint,
+            checkpoint=checkpoint.path,
+            locked=True,
         )
     ranks.barrier("writing scores")
     if ranks.device.type == "cuda":
         torch.cuda.empty_cache()
+    return which

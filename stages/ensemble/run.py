@@ -30,7 +30,7 @@ from alexnet_cli.artifacts.ensemble import (
     SCORES,
     TABLE,
 )
-from alexnet_cli.artifacts.run import find_checkpoint
+from alexnet_cli.artifacts.run import find_checkpoint, read_found
 from alexnet_cli.artifacts.scores import (
     CHECKPOINT_PATH,
     Scores,
@@ -161,7 +161,7 @@ def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]
             members.append({"name": path.stem, "scores": read_scores_manifest(path).digest})
         else:
             evaluated = {"views": config.views, "precision": config.precision}
-            digest = read_checkpoint_manifest(find_checkpoint(path)[0]).digest
+            digest = read_found(path, read_checkpoint_manifest)[0].digest
             members.append({"name": path.name, "checkpoint": digest})
     holdout = None if config.fit_weights is None else open_crops(config.fit_weights).digest
     devkit = None if config.devkit is None else str(config.devkit)
@@ -287,8 +287,7 @@ def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
             raise UsageError(
                 f"{path}: is a scores file, and a member is scored on --fit-weights {holdout.path} too: give its run"
             )
-        checkpoint, _ = find_checkpoint(path)
-        if read_checkpoint_manifest(checkpoint).parents.get("crops") == holdout.digest:
+        if read_found(path, read_checkpoint_manifest)[0].parents.get("crops") == holdout.digest:
             raise ArtifactError(
                 f"--fit-weights {holdout.path}: is what {path} was trained on: hold out pictures that it never saw"
             )
@@ -337,11 +336,10 @@ def _scores_of(
     config: EnsembleConfig, path: Path, store: CropStore | None, target: Path, talk: Talk
 ) -> tuple[Manifest, Scores]:
     """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones."""
-    checkpoint, which = find_checkpoint(path)
+    manifest, which = read_found(path, read_checkpoint_manifest)
     if store is None:
         raise UsageError(f"{path}: has to be evaluated: give --crops STORE, or its scores file")
-    digest = read_checkpoint_manifest(checkpoint).digest
-    wanted = {"checkpoint": digest, "crops": store.digest}
+    wanted = {"checkpoint": manifest.digest, "crops": store.digest}
     options = {"views": config.views, "precision": config.precision}
     for earlier in (target, *sorted((config.out / target.parent.name).glob("*.h5"))):
         if earlier.is_file() and _still_true(earlier, wanted, options):
@@ -356,7 +354,7 @@ def _scores_of(
     from alexnet_cli.parallel.team import find_team
 
     scoring = Scoring(
-        checkpoint=checkpoint,
+        net=path,
         crops=store.path,
         out=target,
         views=config.views,

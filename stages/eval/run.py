@@ -13,7 +13,7 @@ from alexnet_cli.artifacts.common.ownership import REPORT, SCORES, require_outpu
 from alexnet_cli.artifacts.common.working import prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import find_checkpoint
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import KIND, SCHEMA, Scores, read_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
@@ -69,14 +69,14 @@ def run(config: EvalConfig) -> Result:
     require_output(config.out, SCORES, overwrite=config.replaces, inputs=inputs)
     if config.report is not None:
         require_output(config.report, REPORT, overwrite=config.replaces, inputs={**inputs, "--out": config.out})
-    path, which = find_checkpoint(config.run)
+    checkpoint, which = read_found(config.run, read_checkpoint_manifest)
     store = open_crops(config.crops)
     if config.report is not None and not store.labelled:
         raise ArtifactError(f"{store.path}: has no labels, and --report is about errors: give a labelled store")
-    current = config.update and _up_to_date(config, path, store, talk)
+    current = config.update and _up_to_date(config, checkpoint, store, talk)
     if not current:
         prepare_parent(config.out)
-        _score(config, path, which, store, talk)
+        which = _score(config, which, store, talk)
     manifest, scores = read_scores(config.out)
     reported = config.report is not None and _report(config, config.report, manifest, scores, store, talk)
     return _result(config, which, manifest, scores, up_to_date=current and not reported)
@@ -91,18 +91,19 @@ def _report(config: EvalConfig, path: Path, manifest: Manifest, scores: Scores, 
     return True
 
 
-def _up_to_date(config: EvalConfig, checkpoint: Path, store: CropStore, talk: Talk) -> bool:
+def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk: Talk) -> bool:
     """Whether the scores there are of this checkpoint on this store. The precision counts: it changes the numbers."""
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
         options={"views": config.views, "precision": config.precision},
-        parents={"checkpoint": read_checkpoint_manifest(checkpoint).digest, "crops": store.digest},
+        parents={"checkpoint": checkpoint.digest, "crops": store.digest},
     )
     return is_current(config.out, asked, talk, verify=read_scores) is not None
 
 
-def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
+    """Score and write; which checkpoint it was, in words: a run in training may have a better one by then."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.evaluation import Scoring, score_to_file
     from alexnet_cli.parallel.launch import run_ranks
@@ -112,7 +113,7 @@ def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, t
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
     scoring = Scoring(
-        checkpoint=checkpoint,
+        net=config.run,
         crops=config.crops,
         out=config.out,
         views=config.views,
@@ -122,7 +123,8 @@ def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, t
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    run_ranks(score_to_file, scoring, team)
+    used: str = run_ranks(score_to_file, scoring, team)
+    return used
 
 
 def _result(config: EvalConfig, which: str, manifest: Manifest, scores: Scores, *, up_to_date: bool) -> Result:

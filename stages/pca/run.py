@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ import numpy as np
 
 from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.ownership import STATISTICS, require_output
-from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.common.working import only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import SIDE, Crop, CropStore, raw_bytes, shape_of
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
@@ -156,7 +157,12 @@ def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
 
 
 def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | None = None) -> Result:
-    """Sum and write; what each rank does with its share of the store, of which the first writes."""
+    """Sum and write; what each rank does with its share of the store. The first writes, and holds the output's lock."""
+    with only_writer(config.out) if ranks is None or ranks.first else nullcontext():
+        return _summarise(config, ranks, store)
+
+
+def _summarise(config: PcaConfig, ranks: Ranks | None, store: CropStore | None) -> Result:
     start = time.perf_counter()
     if store is None:
         store = open_crops(config.crops)
@@ -169,7 +175,12 @@ def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | 
     digest = ""
     if rank == 0:
         manifest = write_statistics(
-            config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.replaces
+            config.out,
+            statistics,
+            crops=store.manifest,
+            classes=store.classes,
+            overwrite=config.replaces,
+            locked=True,
         )
         digest = manifest.digest
     store.close()

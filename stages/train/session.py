@@ -21,7 +21,7 @@ from torch import Tensor
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.filters import keep_filters
-from alexnet_cli.artifacts.run import RunFolder
+from alexnet_cli.artifacts.run import METRICS_DETAIL, RunFolder, vouch_for
 from alexnet_cli.artifacts.scores import mean_loss, top_k_error
 from alexnet_cli.console import Advance, Talk, duration, percent
 from alexnet_cli.cutting import DETAIL as CUTTING
@@ -92,6 +92,8 @@ class Setting:
     parents: dict[str, str]
     origin: Origin | None = None
     """Where the first values come from (`--init-from`)."""
+    log: tuple[str, ...] = ()
+    """Names of loggers."""
 
     @property
     def device(self) -> torch.device:
@@ -163,7 +165,9 @@ class Session:
         self._set_rates()
         if checkpoint is not None:
             self.update.load_buffers(own_rows(self.network, checkpoint.momentum))
-        self.journal = Journal(self.folder, self.talk, self.progress.step, writes=self.ranks.first)
+        self.journal = Journal(
+            self.folder, self.talk, self.progress.step, writes=self.ranks.first, log=self.setting.log
+        )
         if checkpoint is None and self.setting.origin is not None:
             self.setting.origin.tell(self.journal)
 
@@ -387,6 +391,7 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
+        details[METRICS_DETAIL] = vouch_for(self.journal.rows)
         if cutting := cutting_of(self.setting.store):
             details[CUTTING] = cutting
         model = gather_whole(self.network, self.parameters, self.ranks)
@@ -411,6 +416,8 @@ class Session:
             if self.progress.epoch == 2 and self.progress.batch == 0:
                 keep_filters(self.folder.path, self.recipe.net, model)
             self.folder.tidy()
+            if self.progress.batch == 0:
+                self.journal.filters(self.progress.step, self.recipe.net, model)
             if not self.folder.published:
                 self.journal.close()
                 self.folder.publish()

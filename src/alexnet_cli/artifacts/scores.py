@@ -120,10 +120,12 @@ def write_scores(
     overwrite: bool,
     views_averaged: int | None = None,
     checkpoint: Path | None = None,
+    locked: bool = False,
 ) -> Manifest:
     """Publish scores. `parents` names the checkpoint (or members) and the crop store by digest.
 
     checkpoint: where the net lies; it is recorded relative to the scores.
+    locked: the caller holds `only_writer` on them.
 
     ArtifactError where a probability is not finite.
     """
@@ -156,7 +158,7 @@ def write_scores(
         explaining["words"] = np.array(classes.words, dtype=object)
     if classes.ids:
         explaining["ids"] = np.array(classes.ids, np.int64)
-    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining)
+    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining, locked=locked)
 
 
 def read_scores_manifest(path: Path) -> Manifest:

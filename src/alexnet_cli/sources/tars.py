@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
-from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import open_regular
 from alexnet_cli.sources.ignored import is_hidden_path
 

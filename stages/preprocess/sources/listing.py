@@ -31,7 +31,7 @@ class Listing(Sequence[Located]):
         self._offsets = array("q")
         self._sizes = array("q")
         self._changed = array("q")
-        self._range = range(0)
+        self._range: Sequence[int] = range(0)
 
     def file(self, path: str) -> int:
         """Make a file known that holds pictures; its number for `add`."""
@@ -65,14 +65,21 @@ class Listing(Sequence[Located]):
     def __getitem__(self, index: slice) -> Listing: ...
     def __getitem__(self, index: int | slice) -> Located | Listing:
         if isinstance(index, slice):
-            part = Listing()
-            part.names = self.names[index]
-            part._files, part._file, part._offsets = self._files, self._file, self._offsets
-            part._sizes, part._changed, part._range = self._sizes, self._changed, self._range[index]
-            return part
+            return self._part(self.names[index], self._range[index])
         name, at = self.names[index], self._range[index]
         path, offset = self._files[self._file[at]], self._offsets[at]
         return Located(name, os.path.join(path, name) if offset == WHOLE_FILE else path, offset, self._sizes[at])  # noqa: PTH118
+
+    def picked(self, indices: Sequence[int]) -> Listing:
+        """The pictures at some positions. Shares the memory."""
+        return self._part(self.names.picked(indices), array("q", (self._range[index] for index in indices)))
+
+    def _part(self, names: NameList, which: Sequence[int]) -> Listing:
+        part = Listing()
+        part.names = names
+        part._files, part._file, part._offsets = self._files, self._file, self._offsets
+        part._sizes, part._changed, part._range = self._sizes, self._changed, which
+        return part
 
     def sorted(self) -> Listing:
         """The same pictures, sorted by the parts of their names."""
@@ -117,14 +124,28 @@ class Sources:
     """How many other files there are, by extension."""
     fingerprint: str = ""
     """Changes when a picture comes, goes, changes, or gets another label."""
-    pictures: Sequence[Located] = ()
+    pictures: Listing = field(default_factory=lambda: Listing())
     """Where each picture's bytes lie."""
     notes: tuple[str, ...] = ()
     """What the source was taken for and what was checked, one line each, for people."""
+    archives: tuple[str, ...] = ()
+    """Of each of the source's archives what changes when it does."""
 
     def part(self, which: slice) -> Sources:
         """Some of the pictures: a shard."""
         return replace(self, names=self.names[which], labels=self.labels[which], pictures=self.pictures[which])
+
+    def picked(self, indices: Sequence[int], *, notes: tuple[str, ...] = ()) -> Sources:
+        """The pictures at some positions, with a fingerprint of their own and more notes."""
+        pictures, labels = self.pictures.picked(indices), array("q", (self.labels[index] for index in indices))
+        return replace(
+            self,
+            names=pictures.names,
+            labels=labels,
+            pictures=pictures,
+            fingerprint=fingerprint(pictures, labels, self.archives),
+            notes=(*self.notes, *notes),
+        )
 
 
 @dataclass(kw_only=True)
@@ -142,12 +163,28 @@ class Found:
     """Class archives that hold files outside of a folder of their name."""
     labels: list[str] | None = None
     """The class of each picture, where the source itself tells; in the listing's order."""
+    below: str = ""
+    """Of an archive: the folder in it that the pictures' names start from, such as `imagenet/train/`."""
+    texts: dict[str, Located | bytes] = field(default_factory=dict)
+    """Files that may hold labels: name below the source, or `../` and a name, -> where it lies, or its content."""
+    notes: list[str] = field(default_factory=list)
+    """What to tell people about how the source was read."""
 
-    def fingerprint(self, labels: Sequence[int]) -> str:
-        """Changes when a picture or an archive changes, or a picture gets another label."""
-        stamps = (f"{stamp}\0{label}" for stamp, label in zip(self.listing.stamps(), labels, strict=True))
+    @property
+    def place(self) -> Path:
+        """Where the pictures' names start from."""
+        return self.root / self.below if self.below else self.root
+
+    def archive_states(self) -> tuple[str, ...]:
+        """Of each archive what changes when it does."""
         states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in self.archives]
-        return digest_of([digest_of(stamps), *(f"{size}\0{changed}" for size, changed in states)])
+        return tuple(f"{size}\0{changed}" for size, changed in states)
+
+
+def fingerprint(listing: Listing, labels: Sequence[int], archives: Sequence[str]) -> str:
+    """Changes when a picture or an archive changes, or a picture gets another label."""
+    stamps = (f"{stamp}\0{label}" for stamp, label in zip(listing.stamps(), labels, strict=True))
+    return digest_of([digest_of(stamps), *archives])
 
 
 def require_unique(root: Path, listing: Listing) -> None:

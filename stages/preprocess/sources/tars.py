@@ -9,7 +9,9 @@ from pathlib import Path
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.ignored import is_hidden_path
+from alexnet_cli.sources.located import Located
 from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture, members
+from alexnet_stages.preprocess.sources.beside import ABOVE, PLAIN_FOLDERS, SPLITS, TEXTS
 from alexnet_stages.preprocess.sources.listing import Found
 
 _AT_ONCE = 64
@@ -20,9 +22,17 @@ _THREADS = 8
 
 def index_tar(path: Path, prefix: str = "") -> Found:
     """The pictures of one archive, sorted by the parts of their paths. Of those below `prefix`, such as `train/`."""
-    found = Found(root=path, archives=[path])
+    found = Found(root=path, archives=[path], below=prefix)
     file = found.listing.file(str(path))
+    above, _, last = prefix.rstrip("/").rpartition("/")
     for member in members(Archive(path)):
+        folder, _, called = member.name.rpartition("/")
+        if called in TEXTS and not is_hidden_path(member.name):
+            text = Located(called, str(path), member.offset, member.size)
+            if member.name.startswith(prefix):
+                found.texts[member.name[len(prefix) :]] = text
+            elif folder == above and last in (*SPLITS, *PLAIN_FOLDERS):
+                found.texts[ABOVE + called] = text
         if not member.name.startswith(prefix):
             continue
         name = member.name[len(prefix) :]

@@ -29,6 +29,7 @@ from alexnet_cli.artifacts.common.working import WORK
 from alexnet_cli.artifacts.crops.store import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
 from alexnet_cli.artifacts.crops.ways import SLOW, Ways
 from alexnet_cli.errors import AlexNetError, ArtifactError
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_json_object
 
 _FOLDER = re.compile(rf"\.?shard-(\d{{5}})-of-(\d{{5}})({re.escape(WORK)})?")
@@ -36,7 +37,6 @@ SHARDED = re.compile(
     rf"{_FOLDER.pattern}|report\.(json|txt)|\.(shard-\d{{5}}-of-\d{{5}}|report\.(json|txt))\.alexnet-[a-z]+"
 )
 """What the folder that holds shards may hold."""
-_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2", ".avif", ".heic")
 REPORT_FILE = "report.json"
 """Of the pictures; beside the shards it is about all of them together."""
 
@@ -56,7 +56,7 @@ def _refuse_pictures(path: Path) -> None:
         if path.is_dir() and not (path / MANIFEST_FILE).exists():
             entries = list(itertools.islice(path.iterdir(), 100))
             inside = (file for folder in entries if folder.is_dir() for file in itertools.islice(folder.iterdir(), 10))
-            pictures = any(file.suffix.lower() in _PICTURES for file in itertools.chain(entries, inside))
+            pictures = any(file.suffix.lower() in PICTURE_EXTENSIONS for file in itertools.chain(entries, inside))
     if pictures:
         raise ArtifactError(
             f"{path}: is made of pictures: make a crop store of it first: alexnet preprocess {path} --out NAME.lmdb"
