@@ -84,13 +84,15 @@ def logits_of(path: Path, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     net = Net.from_checkpoint(read_checkpoint(path), torch.device("cpu"), "fp32")
     with torch.no_grad():
-        return net.network(view(torch.from_numpy(crops), net.views(1)[0], net.transform)).numpy()
+        logits: Tensor = net.network(view(torch.from_numpy(crops), net.views(1)[0], net.transform))
+        return logits.numpy()
 
 
 def theirs(alexnet: nn.Module, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     with torch.no_grad():
         patches = torch.from_numpy(crops[:, 16:240, 16:240]).permute(0, 3, 1, 2) / 255
-        return alexnet(IMAGENET(patches)).numpy()  # type: ignore[no-any-return]
+        logits: Tensor = alexnet(IMAGENET(patches))
+        return logits.numpy()
 
 
 @pytest.mark.parametrize("form", ["pth", "nested", "safetensors"])
