@@ -113,7 +113,7 @@ def test_torchvisions_alexnet_says_here_what_it_says_there(
     assert told["parameters"] == sum(tensor.numel() for tensor in state.values())
     crops = coloured_crops([0, 1, 2])
     expected = theirs(alexnet, crops)
-    assert expected.std(0).max() > 0.1
+    assert expected.std(0).max() > 0.01
     np.testing.assert_allclose(logits_of(tmp_path / "net", crops), expected, atol=1e-5 * abs(expected).max())
 
 
