@@ -86,7 +86,7 @@ def exported(capsys: pytest.CaptureFixture[str], net: Path, format_: str, out: P
 
 def refused(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str]:
     capsys.readouterr()
-    code = main(["export", *command])
+    code = main(["export", *command, "-q"])
     text = capsys.readouterr().err
     assert text.startswith("alexnet: ")
     assert text.count("\n") == 1
@@ -128,6 +128,7 @@ def test_raw_takes_transformed_patches_and_gives_logits(
     np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), said_of(net, crops), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")
 @pytest.mark.parametrize("format_", ["torch-export", "torchscript"])
 def test_torchs_own_files_say_the_same_of_any_number_of_pictures(
     format_: str, make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -313,7 +314,7 @@ def test_a_file_that_says_something_else_is_not_written(
         return right(plan)
 
     monkeypatch.setattr("alexnet_commands.export.run.onnx_model", wrong)
-    code, text = refused(capsys, str(make_net("paper")), "--format", "onnx", "-o", str(tmp_path / "net.onnx"), "-q")
+    code, text = refused(capsys, str(make_net("paper")), "--format", "onnx", "-o", str(tmp_path / "net.onnx"))
     assert (code, "says something else than the net" in text) == (4, True)
     assert not (tmp_path / "net.onnx").exists()
 
