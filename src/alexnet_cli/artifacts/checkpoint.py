@@ -124,12 +124,8 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     from alexnet_cli.input.patches import InputTransform
 
     manifest = read_checkpoint_manifest(path)
-    wanted = [name for name in _DIGESTED if to_train or name != MOMENTUM]
     try:
-        for name in wanted:
-            file = path / name
-            if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
-                raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
+        _require_files(path, manifest, to_train=to_train)
         config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
         recipe = Recipe.from_dict(config["recipe"])
         checkpoint = Checkpoint(
@@ -152,6 +148,27 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
     _require_numbers(checkpoint)
     return checkpoint
+
+
+def verify_checkpoint(path: Path, *, to_train: bool = False) -> Manifest:
+    """The manifest of a checkpoint whose files have their digests; ArtifactError where it is unfinished or damaged."""
+    manifest = read_checkpoint_manifest(path)
+    try:
+        _require_files(path, manifest, to_train=to_train)
+    except (KeyError, TypeError):
+        raise ArtifactError(f"{path}: its manifest is damaged: use another checkpoint of the run") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+    return manifest
+
+
+def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
+    for name in _DIGESTED:
+        if name == MOMENTUM and not to_train:
+            continue
+        file = path / name
+        if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
+            raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
 
 
 def _require_numbers(checkpoint: Checkpoint) -> None:
