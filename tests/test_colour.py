@@ -91,7 +91,7 @@ def test_a_profile_is_applied_as_the_definitions_say(kind: str) -> None:
     picture = reader.image.fromarray(np.asarray(image))
     data = saved(picture, kind, icc_profile=icc(ADOBE), **lossless.get(kind, {}))
     plain, facts = crop_of(data)
-    converted, converted_facts = crop_of(data, to_srgb=True)
+    converted, converted_facts = crop_of(data, colour_profile="convert")
     assert (facts, converted_facts) == (Facts.NONE, Facts.CONVERTED)
     expected = in_srgb(plain, ADOBE)
     assert np.abs(converted - expected).max() <= 3  # 8-bit tables, steep near black
@@ -103,7 +103,7 @@ def test_a_profile_is_applied_as_the_definitions_say(kind: str) -> None:
 def test_channels_that_a_profile_names_otherwise_change_places() -> None:
     data = saved(colours(), icc_profile=icc(SRGB[:, ::-1]))
     expected = in_srgb(crop_of(data)[0], SRGB[:, ::-1])
-    converted, _ = crop_of(data, to_srgb=True)
+    converted, _ = crop_of(data, colour_profile="convert")
     assert np.abs(converted - expected).max() <= 3
 
 
@@ -111,7 +111,7 @@ def test_channels_that_a_profile_names_otherwise_change_places() -> None:
 def test_grey_transparent_and_palette_pictures_have_profiles_too() -> None:
     grey = saved(colours("L"), icc_profile=icc(SRGB, space=b"GRAY"))
     values = crop_of(grey)[0]
-    converted, facts = crop_of(grey, to_srgb=True)
+    converted, facts = crop_of(grey, colour_profile="convert")
     assert facts == Facts.GREYSCALE | Facts.CONVERTED
     assert np.abs(converted - in_srgb(values, SRGB)).max() <= 3
     clear = colours("RGBA")
@@ -119,17 +119,17 @@ def test_grey_transparent_and_palette_pictures_have_profiles_too() -> None:
     shown = saved(clear, icc_profile=icc(ADOBE))
     own = np.asarray(clear)[..., :3]
     over_white = (in_srgb(own, ADOBE) * 128 + 255 * 127) / 255
-    assert np.abs(crop_of(shown, to_srgb=True)[0] - over_white).max() <= 3
+    assert np.abs(crop_of(shown, colour_profile="convert")[0] - over_white).max() <= 3
     palette = colours().quantize(64)
     data = saved(palette, icc_profile=icc(ADOBE))
-    assert np.abs(crop_of(data, to_srgb=True)[0] - in_srgb(crop_of(data)[0], ADOBE)).max() <= 3
+    assert np.abs(crop_of(data, colour_profile="convert")[0] - in_srgb(crop_of(data)[0], ADOBE)).max() <= 3
 
 
 @needs_colours
 @pytest.mark.parametrize("profile", [b"", b"no profile", icc(SRGB)[:200], icc(SRGB, 2.2, b"GRAY")])
 def test_a_profile_that_cannot_be_used_changes_nothing(profile: bytes) -> None:
     data = saved(colours(), icc_profile=profile)
-    with_it, without = crop_of(data, to_srgb=True), crop_of(data)
+    with_it, without = crop_of(data, colour_profile="convert"), crop_of(data)
     assert with_it[0].tobytes() == without[0].tobytes()
     assert with_it[1] == without[1]
 
@@ -164,27 +164,27 @@ def test_of_a_jpeg_that_is_cut_off_what_is_there_is_kept() -> None:
         cut = data[: int(part * len(data))]
         with pytest.raises(BadPictureError, match="is truncated"):
             crop_of(cut)
-        kept, facts = crop_of(cut, keep_truncated=True)
+        kept, facts = crop_of(cut, truncated="keep")
         assert facts == Facts.TRUNCATED
         rows = int(256 * part)
         assert np.abs(kept[: rows - 16].astype(int) - whole[: rows - 16]).max() <= 1, part
         below = kept[rows + 24 :]
         assert below.size == 0 or np.ptp(below) <= 2  # one grey
-    assert crop_of(data[:-2], keep_truncated=True)[0].tobytes() == whole.tobytes()
-    rough, _ = crop_of(coarse(True)[: len(data) // 2], keep_truncated=True)
+    assert crop_of(data[:-2], truncated="keep")[0].tobytes() == whole.tobytes()
+    rough, _ = crop_of(coarse(True)[: len(data) // 2], truncated="keep")
     assert np.ptp(rough[-20:]) > 50  # a progressive one is there to its last row
 
 
 @pytest.mark.parametrize("end", [3, 300, coarse().index(b"\xff\xda") + 14])
 def test_a_jpeg_of_which_nothing_is_there_is_rejected_still(end: int) -> None:
     with pytest.raises(BadPictureError, match="is truncated"):
-        crop_of(coarse()[:end], keep_truncated=True)
+        crop_of(coarse()[:end], truncated="keep")
 
 
 def test_only_jpegs_are_kept_in_part() -> None:
     png = saved(colours())
     with pytest.raises(BadPictureError, match="is truncated"):
-        crop_of(png[: len(png) // 2], keep_truncated=True)
+        crop_of(png[: len(png) // 2], truncated="keep")
 
 
 def test_kept_pictures_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

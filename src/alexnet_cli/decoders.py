@@ -97,6 +97,18 @@ def active_pillow() -> str:
     return f"pillow {version}"
 
 
+def replaced_simd() -> str | None:
+    """The pillow-simd that is installed but no longer imported, since plain Pillow's files lie over its own.
+
+    pip does that for a package that needs a newer Pillow than the one that pillow-simd stands in for.
+    """
+    try:
+        simd = metadata.version("pillow-simd")
+    except metadata.PackageNotFoundError:
+        return None
+    return None if simd == PIL.__version__ else f"pillow-simd {simd}"
+
+
 @cache
 def active() -> Decoder:
     """The Pillow that `import PIL` gives."""

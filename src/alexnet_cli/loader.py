@@ -2,13 +2,14 @@
 
 with CropLoader(store, batches) as loader:
     for batch in loader:
-        batch.crops        # uint8 (N, 256, 256, 3), valid until the next batch is asked for
+        batch.crops        # uint8 (N, side, side, 3), valid until the next batch is asked for
 
 Ranks that see the same mini-batches (the columns of one net) each load a share of every one and exchange the bytes.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.artifacts.crops.store import SHAPE, CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.ways import fast_ways
 from alexnet_cli.parallel.layout import Shares
 
 _AHEAD = 3
@@ -44,7 +46,7 @@ class Batch:
     indices: NDArray[np.int64]
     """(N,): their indices in the store."""
     crops: Tensor
-    """uint8 (N, 256, 256, 3), RGB, on the loader's device. On a CPU overwritten after the next batch was asked for."""
+    """uint8 (N, side, side, 3), RGB, on the loader's device. On a CPU overwritten after the next batch is asked for."""
 
 
 class CropLoader:
@@ -72,10 +74,11 @@ class CropLoader:
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
         self._loads = [batch if ranks is None else batch[ranks.shares.loaded(len(batch))] for batch in batches]
+        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=math.prod(store.shape))
         self.threads = threads or min(8, os.cpu_count() or 1)
         largest = max((len(batch) for batch in self._loads), default=0)
         count = min(_AHEAD, len(batches))
-        self._buffers = [torch.empty((largest, *SHAPE), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
+        self._buffers = [torch.empty((largest, *store.shape), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
         self._arrays = [buffer.numpy() for buffer in self._buffers]
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
 
@@ -123,8 +126,9 @@ class CropLoader:
         return [self._pool.submit(self._fill, indices, target, part) for part in parts]
 
     def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:
+        read, ways = self.store.read_into, self._ways
         for place in part.tolist():
-            self.store.read_into(int(indices[place]), target[place])
+            read(int(indices[place]), target[place], ways)
 
 
 def batches_of(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

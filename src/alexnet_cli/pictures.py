@@ -1,4 +1,4 @@
-"""One picture file -> the 256×256 RGB crop that the paper trains on: shorter side to 256, central square.
+"""One picture file -> the square RGB crop that the paper trains on: shorter side to 256, central 256×256.
 
     crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
 
@@ -23,12 +23,12 @@ import numpy as np
 from PIL import Image
 
 from alexnet_cli import colour
-from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
+from alexnet_cli.artifacts.crops.store import SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
 from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
-from alexnet_cli.untrusted import damage_of
+from alexnet_cli.untrusted import damage_of, is_cut
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -76,7 +76,7 @@ class Facts(enum.IntFlag):
     ROTATED = 8
     """EXIF rotation was applied."""
     SMALL = 16
-    """The shorter side is under 256: enlarged."""
+    """The shorter side is under the crop's (256, unless it was asked for another): enlarged."""
     WRONG_EXTENSION = 32
     """The name says another format than the content."""
     ANIMATED = 64
@@ -116,19 +116,21 @@ def crop_of(
     data: bytes,
     *,
     name: str = "",
+    side: int = SIDE,
     filter: str = "bilinear",
     exif_rotation: bool = True,
-    to_srgb: bool = False,
-    keep_truncated: bool = False,
+    colour_profile: str = "ignore",
+    truncated: str = "refuse",
 ) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (256, 256, 3) RGB, and what is noteworthy; see `crop_image`."""
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy; see `crop_image`."""
     image, facts = crop_image(
         data,
         name=name,
+        side=side,
         filter=filter,
         exif_rotation=exif_rotation,
-        to_srgb=to_srgb,
-        keep_truncated=keep_truncated,
+        colour_profile=colour_profile,
+        truncated=truncated,
     )
     return np.array(image), facts
 
@@ -137,32 +139,35 @@ def crop_image(
     data: bytes,
     *,
     name: str = "",
+    side: int = SIDE,
     filter: str = "bilinear",
     exif_rotation: bool = True,
-    to_srgb: bool = False,
-    keep_truncated: bool = False,
+    colour_profile: str = "ignore",
+    truncated: str = "refuse",
 ) -> tuple[Image.Image, Facts]:
-    """An encoded picture's crop as a Pillow image, RGB, 256×256.
+    """An encoded picture's crop as a Pillow image, RGB, side×side.
 
-    Shorter side scaled to 256, central 256×256 (paper, section 2). Antialiased, except by the filter "nearest". The
-    content decides the format, `name` only whether its extension is noted as wrong. Transparent pictures lie over
-    white. Of an animation the first frame is taken.
+    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). Antialiased, except by the filter
+    "nearest". A picture that has this size already keeps its pixels. The content decides the format, `name` only
+    whether its extension is noted as wrong. Transparent pictures lie over white. Of an animation the first frame is
+    taken.
 
-    to_srgb: apply the file's colour profile, instead of taking the numbers as they are. keep_truncated: of a JPEG that
-    is cut off take what is there, with grey for the rest.
+    colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes of a
+    JPEG that is cut off what is there, with grey for the rest; "refuse" rejects it.
 
     BadPictureError gives the reason in one line.
     """
+    to_srgb = colour_profile == "convert"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with _opened(data) as image:
-                return _crop(image, data, name, filter, exif_rotation, to_srgb=to_srgb)
+                return _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
         except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
-            if keep_truncated and _is_cut_off(data):
-                return _crop_of_part(data, name, filter, exif_rotation, to_srgb=to_srgb)
+            if truncated == "keep" and _is_cut_off(data):
+                return _crop_of_part(data, name, side, filter, exif_rotation, to_srgb=to_srgb)
             raise BadPictureError(_reason(data, error)) from None
 
 
@@ -171,11 +176,11 @@ def _is_cut_off(data: bytes) -> bool:
     return kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
 
 
-def _crop_of_part(data: bytes, name: str, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:
+def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:
     """The crop of a JPEG that is cut off: libjpeg shows what is missing in front of the end as grey."""
     try:
         with _opened(data + _JPEGS_END) as image:
-            crop, facts = _crop(image, data, name, filter, exif_rotation, to_srgb=to_srgb)
+            crop, facts = _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
     except (AlexNetError, MemoryError):  # a signal's too
         raise
     except Exception:
@@ -209,7 +214,9 @@ def _heif(data: bytes) -> Any:
     return image
 
 
-def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:
+def _crop(
+    image: Image.Image, data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool
+) -> Cropped:
     facts = Facts.NONE
     kind = image.format or ""
     width, height = image.size
@@ -217,7 +224,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         raise BadPictureError(_too_large())
     if kind == "TIFF":
         _refuse_planes(image)
-    if min(width, height) < SIDE:
+    if min(width, height) < side:
         facts |= Facts.SMALL
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if extension and extension not in EXTENSIONS.get(kind, (extension,)):
@@ -228,7 +235,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         facts |= Facts.ANIMATED
 
     turn = _orientation(image)
-    extent = _draft(image, kind, filter)
+    extent = _draft(image, kind, side, filter)
     image.load()
     if kind == "TIFF" and image.mode == "P":
         _mend_colour_map(image)
@@ -240,7 +247,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         image, conversion = _in_srgb(image)
         facts |= conversion
     prepared, conversion = _prepared(image)
-    small = prepared.resize((SIDE, SIDE), FILTERS[filter], box=_central_square(*extent))
+    small = prepared.resize((side, side), FILTERS[filter], box=_central_square(*extent))
     crop = _opaque(small)
     if turn in _UPRIGHT:
         if exif_rotation:
@@ -293,9 +300,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _draft(image: Image.Image, kind: str, filter: str) -> tuple[float, float]:
+def _draft(image: Image.Image, kind: str, side: int, filter: str) -> tuple[float, float]:
     """Let libjpeg reduce a large JPEG while decoding; the picture's extent afterwards, in (fractional) pixels."""
-    least = _DRAFT_GAP * SIDE
+    least = _DRAFT_GAP * side
     if kind in ("JPEG", "MPO") and filter != "nearest" and min(image.size) >= 2 * least:
         reduced = image.draft(None, (least, least))
         if reduced is not None:
@@ -368,7 +375,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         values = np.asarray(image).astype(np.int16)
         over_white = values[..., :-1] + (255 - values[..., -1:])
-        colours = np.broadcast_to(over_white.clip(0, 255), SHAPE).astype(np.uint8)
+        colours = np.broadcast_to(over_white.clip(0, 255), (*over_white.shape[:2], 3)).astype(np.uint8)
         return Image.fromarray(colours)
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -388,7 +395,8 @@ def _reason(data: bytes, error: Exception) -> str:
     """Why a picture was rejected, in one line that is the same on every machine."""
     if not data:
         return "is empty"
-    reader = (reader_of(kind) if (kind := kind_of(data)) in NEEDS else active()) or active()
+    kind = kind_of(data)
+    reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
         return _too_large()
     if isinstance(error, reader.image.UnidentifiedImageError):
@@ -399,7 +407,7 @@ def _reason(data: bytes, error: Exception) -> str:
         if not any(data):
             return "holds only zero bytes"
         return "is no picture of a known format"
-    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
-    if "truncated" in text.lower():
+    if is_cut(data, kind):
         return "is truncated"
+    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
     return f"can't be decoded: {text[:150] or type(error).__name__}"

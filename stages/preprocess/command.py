@@ -12,6 +12,8 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 def command(config: PreprocessConfig) -> None:
     """Make a crop store of pictures: scale the shorter side to 256, cut out the central 256×256.
 
+    --side N makes crops of N×N in place of 256×256. A picture of N×N keeps its pixels.
+
     SOURCE may be any of these; the command finds out which. Archives are not extracted.
       class folders      their names, sorted, are the classes 0, 1, …; in numeric
                          order where all are numbers

@@ -16,6 +16,9 @@ FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CODECS = ("raw", "jpeg")
 SPLITS = ("train", "val", "test")
 EXPECTATIONS = ("ilsvrc2012",)
+SIDE = 256
+"""The paper's (2); artifacts/crops/store.py says the same, and loads numpy."""
+LEAST_SIDE, MOST_SIDE = 8, 4096
 COLOUR_PROFILES = ("ignore", "convert")
 TRUNCATED = ("refuse", "keep")
 
@@ -70,8 +73,13 @@ Filter = Annotated[
     str,
     Option("--filter", help="How pictures are scaled; all antialiased but nearest.", metavar="|".join(FILTER_NAMES)),
 ]
+Side = Annotated[
+    int,
+    Option("--side", help="Side of the crops in pixels; pictures that have that size already keep their pixels."),
+]
 Codec = Annotated[
-    str, Option("--codec", help="raw: 197 kB a crop, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS))
+    str,
+    Option("--codec", help="raw: 197 kB a crop of 256, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS)),
 ]
 Quality = Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")]
 ExifRotation = Annotated[
@@ -147,6 +155,8 @@ class PreprocessConfig(CommonOptions):
     """One of SPLITS: which part of a source that holds several."""
     expect: Expect = None
     """One of EXPECTATIONS: demand the published counts."""
+    side: Side = SIDE
+    """Side of the crops in pixels."""
     filter: Filter = "bilinear"
     """One of FILTER_NAMES."""
     codec: Codec = "raw"
@@ -175,6 +185,8 @@ class PreprocessConfig(CommonOptions):
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
         super().__post_init__()
+        if not LEAST_SIDE <= self.side <= MOST_SIDE:
+            raise UsageError(f"--side {self.side}: must lie from {LEAST_SIDE} to {MOST_SIDE:,}")
         if self.filter not in FILTER_NAMES:
             raise UsageError(f"--filter {self.filter}: is none of {', '.join(FILTER_NAMES)}")
         if self.codec not in CODECS:

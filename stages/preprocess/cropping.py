@@ -6,7 +6,6 @@ import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from alexnet_cli.artifacts.crops.store import RECORD_BYTES
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.console import Talk
 from alexnet_stages.preprocess.pool import Job, Outcome, crops_in_order
@@ -20,7 +19,7 @@ def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, ta
     """Crop what the writer has not got yet, and commit it in steps of STEP pictures."""
     names, labels = sources.names, sources.labels
     done, total = writer.sources_done, len(names)
-    step, other = _Step(), _Step()
+    step, other = _Step(job.room), _Step(job.room)
     writing: Future[None] | None = None
     with (
         talk.progress("cropping", total, done=done) as advance,
@@ -45,8 +44,9 @@ def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, ta
 class _Step:
     """Crops that wait for their transaction, in memory that is used again for each step."""
 
-    def __init__(self) -> None:
-        self._memory = memoryview(mmap.mmap(-1, STEP * RECORD_BYTES))  # unlike a bytearray, not all touched at once
+    def __init__(self, room: int) -> None:
+        """room: bytes of one crop."""
+        self._memory = memoryview(mmap.mmap(-1, STEP * room))  # unlike a bytearray, not all touched at once
         self._clear()
 
     def _clear(self) -> None:

@@ -40,7 +40,7 @@ HANDLED = {
         "palette, transparency, 16 bits, another mode or profile: made 8-bit RGB, over white",
     ),
     Facts.ROTATED: ("turned upright", "as their EXIF orientation says"),
-    Facts.SMALL: ("enlarged", "the shorter side is under 256"),
+    Facts.SMALL: ("enlarged", "the shorter side is under the crop's"),
     Facts.WRONG_EXTENSION: ("wrong extension", "read as what they are, not as what they are named"),
     Facts.ANIMATED: ("animated", "the first of several frames or pages is stored"),
     Facts.TRUNCATED: ("truncated", "what is there of a JPEG is stored, with grey for the rest"),

@@ -46,7 +46,7 @@ from alexnet_cli.errors import (
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.signals import ending_on_signals
 from alexnet_cli.streams import quiet_libraries
-from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.config import SIDE, PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
 from alexnet_stages.preprocess.holdout import Sides
@@ -200,7 +200,8 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
 def _options(config: PreprocessConfig) -> dict[str, Any]:
     quality = {"quality": config.quality} if config.codec == "jpeg" else {}
     # Those that came later are there where they are used: a store made before is up to date still.
-    later: dict[str, Any] = {"holdout": config.holdout} if config.holdout is not None else {}
+    later: dict[str, Any] = {"side": config.side} if config.side != SIDE else {}
+    later |= {"holdout": config.holdout} if config.holdout is not None else {}
     later |= {"colour_profile": config.colour_profile} if config.colour_profile != "ignore" else {}
     later |= {"truncated": config.truncated} if config.truncated != "refuse" else {}
     return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation, **later}
@@ -212,8 +213,9 @@ def _job(config: PreprocessConfig) -> Job:
         exif_rotation=config.exif_rotation,
         codec=config.codec,
         quality=config.quality,
-        to_srgb=config.colour_profile == "convert",
-        keep_truncated=config.truncated == "keep",
+        side=config.side,
+        colour_profile=config.colour_profile,
+        truncated=config.truncated,
     )
 
 
@@ -344,6 +346,7 @@ def _finish(
     return writer.finish(
         sources.classes,
         codec=config.codec,
+        side=config.side,
         options=_options(config),
         parents=request.parents,
         details=details,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_cli.artifacts.crops.store import UNLABELLED
+from alexnet_cli.class_files import read_class_list
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, plain_names
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
@@ -19,7 +20,7 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
 from alexnet_stages.preprocess.sources.beside import PLAIN_FOLDERS, labels_beside
 from alexnet_stages.preprocess.sources.folders import index_folder
-from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_class_list, read_words
+from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words
 from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
 from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
 from alexnet_stages.preprocess.sources.tables import NoLabelsError

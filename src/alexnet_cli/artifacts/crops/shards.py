@@ -27,6 +27,7 @@ import numpy as np
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.common.working import WORK
 from alexnet_cli.artifacts.crops.store import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
+from alexnet_cli.artifacts.crops.ways import SLOW, Ways
 from alexnet_cli.errors import AlexNetError, ArtifactError
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_json_object
@@ -132,6 +133,7 @@ class ShardedCropStore(CropStore):
         self.path = path
         self.manifest = manifest
         self.codec = shards[0].codec
+        self.side = shards[0].side
         self.classes = shards[0].classes
         self.names = [name for shard in shards for name in shard.names]
         self.labels = np.concatenate([shard.labels for shard in shards])
@@ -146,10 +148,20 @@ class ShardedCropStore(CropStore):
 
     def stored(self, index: int) -> memoryview:
         """The stored bytes of one record, in its shard's memory map; valid while the thread lives."""
+        shard, own = self._place(index)
+        return shard.stored(own)
+
+    def read_into(self, index: int, out: Crop, ways: Ways = SLOW) -> None:
+        """Copy one crop into `out`, as its shard does."""
+        shard, own = self._place(index)
+        shard.read_into(own, out, ways)
+
+    def _place(self, index: int) -> tuple[CropStore, int]:
+        """The shard that holds a record, and its index there."""
         if not 0 <= index < len(self):
             raise ArtifactError(f"{self.path}: record {index} is missing: it has {len(self):,}")
         shard = bisect_right(self._starts, index) - 1
-        return self._shards[shard].stored(int(index) - self._starts[shard])
+        return self._shards[shard], int(index) - self._starts[shard]
 
     def close(self) -> None:
         """Let go of all memory maps. Reading opens them again."""
@@ -192,7 +204,7 @@ def _manifest(path: Path, shards: Sequence[CropStore]) -> Manifest:
     details: dict[str, Any] = {}
     for shard in shards:
         for key, value in shard.manifest.details.items():
-            if isinstance(value, int) and not isinstance(value, bool) and key != "classes":
+            if isinstance(value, int) and not isinstance(value, bool) and key not in ("classes", "side"):
                 details[key] = details.get(key, 0) + value
             else:
                 details.setdefault(key, value)
