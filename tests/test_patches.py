@@ -231,8 +231,9 @@ def test_the_source_subtracts_the_means_centre_unmirrored_after_cutting_and_mirr
     statistics: Statistics, cut: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """convdata_jpeg.py:95,210: in training and in every view."""
-    for name in ("_cut_in_one_pass", "_cut_each"):
-        monkeypatch.setattr(patches_module, name, getattr(patches_module, cut))
+    if cut != "_cut_in_one_pass":
+        monkeypatch.setattr(patches_module, "serves", lambda _: False)
+        monkeypatch.setattr(patches_module, "_cut_each", getattr(patches_module, cut))
     transform = input_transform(statistics, Input(mean_at="centre"))
     crops, draws = some_crops(6), some_draws(6)
     centre = statistics.mean_image[16:240, 16:240]
