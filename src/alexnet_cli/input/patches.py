@@ -110,10 +110,9 @@ def views_of(count: int, *, mirrored: bool) -> tuple[tuple[int, int, bool], ...]
 def view(crops: Tensor, which: tuple[int, int, bool], transform: InputTransform) -> Tensor:
     """One test view of every crop, (N, 3, 224, 224); `which` is an entry of VIEWS."""
     row, column, flip = which
-    rows, columns = slice(row, row + PATCH), slice(column, column + PATCH)
-    patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale
-    patches = patches.permute(0, 3, 1, 2)
-    return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
+    count = len(crops)
+    same = Draws(np.tile((row, column), (count, 1)), np.full(count, flip), np.zeros((count, 3), np.float32))
+    return training_patches(crops, same, transform, colour_noise=0)
 
 
 def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
