@@ -1,16 +1,20 @@
-"""Crops a second from a raw and a JPEG store into batch buffers, beside a plain Dataset with a DataLoader's workers.
+"""Crops a second from a raw and a JPEG store into batch buffers, beside the machine's limit and a plain DataLoader.
 
 $ .venv/bin/python benchmarks/loader.py                          # a synthetic store of 2,048 crops
 $ .venv/bin/python benchmarks/loader.py --store out/train.lmdb --threads 1 2
 
-Random order, mini-batches of 128, the page cache warm. The plain way is what one writes first: a Dataset whose
-__getitem__ opens a transaction, copies the crop out and makes a tensor of it, in a DataLoader with as many processes as
-the loader here has threads. Each repeat measures all of them, one after the other; medians are printed.
+Random order, mini-batches of 128, the page cache warm, checksums included. The limit on one thread: for a raw store,
+copying the same bytes from the memory map into the same buffers; for a JPEG store, Pillow decoding the same records and
+nothing else. Several passes make one measurement, as many as 20,000 crops take: a loader of few crops does not compile
+its copy. The plain way is what one writes first: a Dataset whose __getitem__ opens a transaction, copies the crop out
+and makes a tensor of it, in a DataLoader with as many processes as the loader here has threads. Each repeat measures
+all of them, one after the other; medians are printed, and the medians of the ratios within a repeat.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import statistics
 import tempfile
@@ -22,6 +26,8 @@ import lmdb
 import numpy as np
 import torch
 from crc32c import crc32c
+from machine import about_machine
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -33,6 +39,8 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.loader import CropLoader, batches_of
 
 BATCH = 128
+PASS = 20_000
+"""Crops of one measurement of a raw store."""
 
 
 def make_store(path: Path, pictures: int, codec: str) -> CropStore:
@@ -77,17 +85,41 @@ class Plain(Dataset[Tensor]):
         return torch.from_numpy(np.array(Image.open(io.BytesIO(value)).convert("RGB")))
 
 
-def ours(store: CropStore, threads: int) -> Callable[[], float]:
-    """Crops a second of one pass through the loader."""
+def ours(store: CropStore, threads: int, crops: int) -> Callable[[], float]:
+    """Crops a second through the loader, in as many passes as make so many crops."""
 
     def measure() -> float:
-        order = np.random.default_rng(1).permutation(len(store))
-        start = time.perf_counter()
+        order = order_of(store, crops)
         with CropLoader(store, batches_of(order, BATCH), threads=threads) as loader:
+            start = time.perf_counter()
             count = sum(len(batch.crops) for batch in loader)
-        return count / (time.perf_counter() - start)
+            return count / (time.perf_counter() - start)
 
     return measure
+
+
+def limit(store: CropStore, crops: int) -> Callable[[], float]:
+    """Crops a second that one thread copies or decodes when it does nothing else."""
+    buffers = np.empty((3 * BATCH, *store.shape), np.uint8)  # as many as the loader has
+    records = [np.frombuffer(store.stored(index), np.uint8) for index in range(len(store))]
+
+    def measure() -> float:
+        order = order_of(store, crops).tolist()
+        start = time.perf_counter()
+        for place, index in enumerate(order):
+            if store.codec == "raw":
+                np.copyto(buffers[place % len(buffers)], records[index].reshape(store.shape))
+            else:
+                Image.open(io.BytesIO(records[index])).load()
+        return len(order) / (time.perf_counter() - start)
+
+    return measure
+
+
+def order_of(store: CropStore, crops: int) -> NDArray[np.int64]:
+    """Passes over the store, each in an order of its own, of at least so many crops."""
+    rng = np.random.default_rng(1)
+    return np.concatenate([rng.permutation(len(store)) for _ in range(-(-crops // len(store)))])
 
 
 def plain(store: CropStore, processes: int) -> Callable[[], float]:
@@ -115,26 +147,39 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2048)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="without the plain way")
     options = parser.parse_args()
+    importlib.import_module("numba")  # as a training has by then
+    print(f"{about_machine()}; {options.repeats} repeats")
     with tempfile.TemporaryDirectory() as folder:
         if options.store:
             stores = [open_crops(options.store)]
         else:
             stores = [make_store(Path(folder) / f"{codec}.lmdb", options.pictures, codec) for codec in ("raw", "jpeg")]
         for store in stores:
-            ways = {f"alexnet, {count} threads": ours(store, count) for count in options.threads}
-            ways |= {f"plain, {count} processes": plain(store, count) for count in options.threads}
-            rates: dict[str, list[float]] = {name: [] for name in ways}
-            for repeat in range(options.repeats + 1):
-                for name, measure in ways.items():
-                    rate = measure()
-                    if repeat:  # the first pass warms the page cache
-                        rates[name].append(rate)
-            print(f"{store.codec}, {len(store):,} crops")
-            for name, values in rates.items():
-                print(
-                    f"  {name:22} {statistics.median(values):9,.0f} crops/s  ({min(values):,.0f} … {max(values):,.0f})"
-                )
+            report(store, options)
+
+
+def report(store: CropStore, options: argparse.Namespace) -> None:
+    """Measure one store and print."""
+    crops = PASS if store.codec == "raw" else len(store)  # decoding takes a hundred times as long
+    one, bound = "alexnet, 1 thread", "limit, 1 thread"
+    ways = {bound: limit(store, crops), one: ours(store, 1, crops)}
+    ways |= {f"alexnet, {count} threads": ours(store, count, crops) for count in options.threads if count > 1}
+    if not options.quick:
+        ways |= {f"plain, {count} processes": plain(store, count) for count in options.threads}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(options.repeats + 1):
+        for name, measure in ways.items():
+            rate = measure()
+            if repeat:  # the first pass warms the page cache
+                rates[name].append(rate)
+    print(f"{store.codec}, {len(store):,} crops")
+    for name, values in rates.items():
+        print(f"  {name:22} {statistics.median(values):9,.0f} crops/s  ({min(values):,.0f} … {max(values):,.0f})")
+    ratios = [mine / most for mine, most in zip(rates[one], rates[bound], strict=True)]
+    what = "copying the same bytes" if store.codec == "raw" else "decoding alone"
+    print(f"  of {what}: {statistics.median(ratios):.2f}  ({min(ratios):.2f} … {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

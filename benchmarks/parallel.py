@@ -1,4 +1,4 @@
-"""Columns, data and hybrid on several ranks beside one process: images/s, bytes sent a step (counted), memory a rank.
+"""Columns, data and hybrid on several ranks beside one process: pictures/s, bytes sent a step (counted), memory a rank.
 
 $ .venv/bin/python benchmarks/parallel.py                                  # 2 ranks on the CPU, the paper's net
 $ .venv/bin/python benchmarks/parallel.py --devices cuda:0,1 --precision bf16 --steps 50
@@ -26,14 +26,15 @@ from loader import make_store
 from torch.nn import functional
 
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.devices import autocast, choose_devices, prepare
+from alexnet_cli.devices import autocast, prepare
 from alexnet_cli.input.patches import InputTransform, view
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.launch import run_ranks
-from alexnet_cli.parallel.layout import Layout, choose_layout
+from alexnet_cli.parallel.place import place, replicate
 from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import Team, find_team
 from alexnet_cli.recipes.read import load_recipe
 
 
@@ -54,22 +55,22 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     """Seconds a step, bytes that this rank sent in one, and its peak memory."""
     prepare(ranks.device, work.precision, processes=ranks.local_world)
     net = load_recipe(work.recipe).net
-    network = ranks.network(net)
+    network = place(net, ranks)
     initialise(network, "he", 0)
     network.to(ranks.device)
     parameters = dict(network.named_parameters())
     update = UpdateRule(parameters, momentum=0.9, decay=5e-4)
     update.set_rates(dict.fromkeys(parameters, 1e-4))
-    forward = ranks.wrap(network, network)
+    forward = replicate(network, network, ranks)
     still = InputTransform(torch.full((256, 256, 3), 120.0), torch.full((3,), 1 / 64), torch.zeros(3, 3))
     transform = still.to(ranks.device)
     (centre,) = transform.views(1, mirrored=False)
     store = open_crops(work.store)
     total = work.warmup + work.steps
     whole = [np.random.default_rng(step).integers(0, len(store), work.batch_size) for step in range(total)]
-    batches = [indices[ranks.share(work.batch_size)] for indices in whole]
+    batches = [indices[ranks.shares.seen(work.batch_size)] for indices in whole]
     labels = torch.randint(net.classes, (work.batch_size,), generator=torch.Generator().manual_seed(0))
-    labels = labels[ranks.result_rows(work.batch_size)].to(ranks.device)
+    labels = labels[ranks.shares.results(work.batch_size)].to(ranks.device)
     sharing = ranks if work.shares_crops else None
     sent: dict[str, int] = {}
     start = 0.0
@@ -80,9 +81,8 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
                 ranks.barrier("measuring")
                 start = time.perf_counter()
             ranks.tick(f"step {step}")
-            ranks.announce(work.batch_size)
             with autocast(ranks.device, work.precision):
-                logits = forward(view(batch.crops, centre, transform))
+                logits = forward(view(batch.crops, centre, transform), None, work.batch_size)
             loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / work.batch_size
             loss.backward()  # type: ignore[no-untyped-call]
             update.step()
@@ -113,7 +113,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    devices = choose_devices(options.devices)
     net = load_recipe(options.recipe).net
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "raw.lmdb", 512, "raw")
@@ -122,19 +121,18 @@ def main() -> None:
             settings = (options.recipe, options.precision, options.batch_size, options.warmup, options.steps)
             return Work(store.path, *settings, shares_crops)
 
-        ways: dict[str, tuple[list[torch.device], Layout, Work]] = {
-            "one process": (devices[:1], Layout("one", 1, net.columns), work(False))
-        }
+        alone = "cuda" if options.devices.startswith("cuda") else "cpu"
+        ways: dict[str, tuple[Team, Work]] = {"one process": (find_team(alone, net=net, timeout=600), work(False))}
         for mode in ("columns", "data", "hybrid"):
-            ways[mode] = (devices, choose_layout(mode, len(devices), net)[0], work(True))
-        ways["columns, each loads all"] = (devices, ways["columns"][1], work(False))
+            ways[mode] = (find_team(options.devices, mode, net=net, timeout=600), work(True))
+        ways["columns, each loads all"] = (ways["columns"][0], work(False))
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
         for _ in range(options.repeats):
-            for name, (those, layout, job) in ways.items():
-                found[name].append(run_ranks(measure_apart, job, those, layout, timeout=600))
+            for name, (team, job) in ways.items():
+                found[name].append(run_ranks(measure_apart, job, team))
     pictures = options.batch_size
     print(f"torch {torch.__version__}, {options.devices}, {options.precision}, mini-batch {pictures}, {options.recipe}")
-    print(f"  {'':24} {'images/s':>9} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")
+    print(f"  {'':24} {'pictures/s':>10} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")
     for name, results in found.items():
         seconds = statistics.median(result["seconds"] for result in results)
         sent, memory = results[0]["sent"], max(result["memory"] for result in results)

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.cli import _explain
-from alexnet_cli.devices import choose_devices
 from alexnet_cli.parallel.launch import run_ranks
-from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import find_team
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.run import train
@@ -84,12 +83,11 @@ def main() -> int:
         timeout=float(timeout),
         resume=True,
     )
-    chosen = choose_devices(devices)
+    team = find_team(devices, "auto", net=load_recipe("paper").net, timeout=float(timeout))
     if phase == "spawned":
         threading.Thread(target=strike_when_spawned, args=(int(rank), how), daemon=True).start()
-    layout, _ = choose_layout("auto", len(chosen), load_recipe("paper").net)
     try:
-        run_ranks(work, Faulty(config, how, phase, int(rank)), chosen, layout, timeout=config.timeout)
+        run_ranks(work, Faulty(config, how, phase, int(rank)), team)
     except BaseException as error:
         return _explain(error)
     return 0

@@ -28,7 +28,7 @@ SOURCES = [
 READS_PICKLES = ROOT / "src" / "alexnet_commands" / "import_" / "weights.py"
 """The one file that reads somebody's .pth, and builds nothing but weights from it."""
 EVERYTHING = [*SOURCES, *sorted((ROOT / "tests").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
-HEAVY = ("torch", "numpy", "h5py", "PIL", "sklearn")
+HEAVY = ("torch", "numba", "numpy", "h5py", "PIL", "sklearn")
 
 
 def here(path: Path) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.net.initial import initialise
-from alexnet_cli.net.network import LOGITS, Here, Network, load_whole
+from alexnet_cli.net.network import FLATTEN, LOGITS, Here, Network, load_whole
 from alexnet_cli.net.pool import Pool
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.randomness import dropout_masks
@@ -133,7 +133,7 @@ def test_dropout_follows_its_convention_in_training_and_at_test_time(
     masks = {name: mask.double() for name, mask in dropout_masks(net, (0, 1), 1, 1, 3, "cpu").items()}
 
     def by_hand(drop: Any) -> Tensor:
-        numbers = network.convolve(patches)
+        numbers = network.run(patches, None, network.steps[: network.steps.index(FLATTEN) + 1])
         numbers = drop(torch.relu(functional.linear(numbers, w["fc6.weight"], w["fc6.bias"])), "dropout6")
         numbers = drop(torch.relu(functional.linear(numbers, w["fc7.weight"], w["fc7.bias"])), "dropout7")
         return functional.linear(numbers, w["fc8.weight"], w["fc8.bias"])
@@ -187,7 +187,8 @@ def run_in_step(net: Net, tensors: dict[str, Tensor], patches: Tensor) -> list[T
     outputs: list[Tensor | None] = [None] * 2
 
     def run(number: int) -> None:
-        def exchange(maps: Tensor) -> Tensor:
+        def exchange(maps: Tensor, pictures: int) -> Tensor:
+            assert pictures == len(patches)
             table[number] = maps
             barrier.wait()
             together = torch.cat([part for part in table if part is not None], 1)

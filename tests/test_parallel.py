@@ -24,6 +24,7 @@ from alexnet_cli.parallel.account import account, crop_bytes
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.parallel.team import find_team
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.run import check, train
 
@@ -91,8 +92,7 @@ def run_jobs(configs: dict[str, tuple[TrainConfig, str]], world: int) -> list[di
         Job(replace(config, out=config.out.with_name(f"{name}-{world}")), parallel)
         for name, (config, parallel) in configs.items()
     ]
-    devices = [torch.device("cpu")] * world
-    sent: list[dict[str, int]] = run_ranks(trainings, jobs, devices, Layout("data", world), timeout=120)
+    sent: list[dict[str, int]] = run_ranks(trainings, jobs, find_team(f"cpu:{world}", timeout=120))
     return sent
 
 
@@ -156,7 +156,7 @@ def test_a_run_of_two_goes_on_alone_and_the_other_way_round(make_config: MakeCon
     train(first, Ranks.alone(torch.device("cpu")))
     (first.out / "manifest.json").unlink()
     go_on = replace(first, epochs=2, resume=True)
-    run_ranks(trainings, [Job(go_on, "columns")], [torch.device("cpu")] * 2, Layout("data", 2), timeout=120)
+    run_ranks(trainings, [Job(go_on, "columns")], find_team("cpu:2", timeout=120))
     assert distance(whole.out, first.out) < 1e-12
     (first.out / "manifest.json").unlink()
     train(replace(go_on, epochs=3), Ranks.alone(torch.device("cpu")))
@@ -188,7 +188,7 @@ def test_eval_and_pca_over_two_processes_count_each_picture_once(
 
 
 def test_copies_that_change_on_their_way_are_found(tmp_path: Path) -> None:
-    verdicts = run_ranks(corrupted_copies, tmp_path, [torch.device("cpu")] * 2, Layout("data", 2), timeout=60)
+    verdicts = run_ranks(corrupted_copies, tmp_path, find_team("cpu:2", timeout=60))
     assert verdicts[0] == "true"
     assert "rank 1 sends to rank 0 (cpu) arrive changed (1 bytes)" in verdicts[1]
     assert "NCCL_P2P_DISABLE=1" in verdicts[1]

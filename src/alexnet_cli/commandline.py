@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from typer.models import OptionInfo
 
+from alexnet_cli.help import flowing
 from alexnet_cli.memory import require_address_space
 from alexnet_cli.options import CommonOptions
 
@@ -53,7 +54,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
             require_address_space()
             work(config_type(**options))
 
-        command.__doc__ = work.__doc__
+        command.__doc__ = flowing(work.__doc__ or "")
         command.__name__ = work.__name__
         command.__module__ = work.__module__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

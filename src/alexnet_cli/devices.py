@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.memory import keep_freed_memory
 from alexnet_cli.options import PRECISIONS
@@ -16,32 +17,19 @@ from alexnet_cli.options import PRECISIONS
 def choose_devices(text: str) -> list[torch.device]:
     """The devices that `--devices` names, one for each process.
 
-    auto: all CUDA devices where there are two or one, the first two where there are more, else the CPU. cpu, cpu:2: so
-    many processes on the CPU. cuda: the first. cuda:4: the first four; cuda:0,1 or cuda:3, (a list): those.
-    UsageError where it can't be meant; ResourceError where it isn't there.
+    auto: all CUDA devices where there are two or one, the first two where there are more, else the CPU; the rest as
+    `parse_devices` says. UsageError where it can't be meant; ResourceError where it isn't there.
     """
-    if text == "auto":
+    asked = parse_devices(text)
+    if asked.kind == "auto":
         there = min(torch.cuda.device_count(), 2)
         return [torch.device("cuda", index) for index in range(there)] or [torch.device("cpu")]
-    kind, colon, numbers = text.partition(":")
-    words = numbers.removesuffix(",").split(",")
-    if kind not in ("cpu", "cuda") or (colon and not all(word.isdigit() for word in words)):
-        raise UsageError(f"--devices {text}: not understood: use auto, cpu, cpu:2, cuda, cuda:4 or a list: cuda:0,1")
-    given = [int(word) for word in words] if colon else [0]
-    listed = "," in numbers or not colon
-    if kind == "cpu":
-        if (listed and colon) or (colon and given[0] < 1):
-            raise UsageError(f"--devices {text}: write cpu, or cpu:2 for two processes")
-        return [torch.device("cpu")] * (given[0] if colon else 1)
-    if given == [1] and not listed:
-        raise UsageError("--devices cuda:1: one device, or device number 1? Write cuda, or cuda:1, with a comma")
-    chosen = given if listed or given == [0] else list(range(given[0]))
-    if len(set(chosen)) < len(chosen):
-        raise UsageError(f"--devices {text}: names a device twice")
+    if asked.kind == "cpu":
+        return [torch.device("cpu")] * len(asked.numbers)
     there = torch.cuda.device_count()
-    if max(chosen) >= there:
+    if max(asked.numbers) >= there:
         raise ResourceError(f"--devices {text}: this machine has {there} CUDA devices: use --devices cpu or another")
-    return [torch.device("cuda", index) for index in chosen]
+    return [torch.device("cuda", index) for index in asked.numbers]
 
 
 def choose_device(text: str) -> torch.device:
@@ -74,8 +62,13 @@ def cores() -> int:
 
 
 def float_type(precision: str) -> torch.dtype:
-    """Of weights, and of the patches that go in."""
+    """Of weights, and of the patches that go in for evaluation."""
     return torch.float64 if precision == "fp64" else torch.float32
+
+
+def patch_type(precision: str) -> torch.dtype:
+    """Of training's patches: the first convolution rounds them to bfloat16 where that is the precision."""
+    return torch.bfloat16 if precision == "bf16" else float_type(precision)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
@@ -55,10 +59,13 @@ class Net:
         """Which of the first `count` test views it is shown; the centre comes first."""
         return self.transform.views(count, mirrored=self.mirrored)
 
-    def probabilities(self, crops: Tensor, which: View) -> Tensor:
-        """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device."""
+    def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
+        """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.
+
+        pictures: how many the mini-batch has, where the crops are a rank's share of it.
+        """
         with autocast(self.device, self.precision):
-            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)))
+            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)), None, pictures)
         return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 
@@ -86,34 +93,50 @@ def evaluate(
     probabilities = torch.zeros(len(store), len(net.classes))
     centre = torch.zeros_like(probabilities)
     ranks = ranks or Ranks.alone(net.device)
-    rounds = ranks.rounds(batches_of(np.arange(len(store)), batch_size))
-    feeds = [batch[ranks.fed_rows(len(batch))] for batch, _ in rounds]
-    with (
-        torch.inference_mode(),
-        CropLoader(store, feeds, device=net.device, threads=threads, ranks=ranks) as loader,
-    ):
-        for batch, (asked, together) in zip(loader, rounds, strict=True):
-            if len(asked):
-                ranks.announce(len(asked))
-                first, mean = _average(net, batch.crops, views)
-                if ranks.counts_loss:
-                    indices = torch.from_numpy(asked)
-                    centre[indices], probabilities[indices] = first, mean
-            if advance:
-                advance(together)
+    for asked, crops in shared_batches(store, ranks, batch_size=batch_size, threads=threads, advance=advance):
+        first, mean = average_views(net, crops, views, len(asked))
+        if ranks.shares.counts_loss:
+            indices = torch.from_numpy(asked)
+            centre[indices], probabilities[indices] = first, mean
     # Every picture's row is zero on all ranks but one: the sums are exact.
     probabilities, centre = ranks.sum_tensor(probabilities), ranks.sum_tensor(centre)
     classes = net.classes.explained_by(store.classes)
     return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
-def _average(net: Net, crops: Tensor, views: int) -> tuple[Tensor, Tensor]:
-    """Probabilities of the centre view, and their mean over the views; on the CPU."""
+def shared_batches(
+    store: CropStore,
+    ranks: Ranks,
+    *,
+    batch_size: int,
+    threads: int = 0,
+    advance: Callable[[int], None] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """A rank's mini-batches of a store: their indices, and the crops on its device. For inference.
+
+    Each picture comes once, in the same mini-batches as for one process. advance: called on every rank equally often.
+    """
+    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
+    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
+    with CropLoader(store, feeds, device=ranks.device, threads=threads, ranks=ranks) as loader:
+        for batch, (asked, together) in zip(loader, rounds, strict=True):
+            if len(asked):
+                yield asked, batch.crops
+            if advance:
+                advance(together)
+
+
+@torch.inference_mode()
+def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = None) -> tuple[Tensor, Tensor]:
+    """Probabilities of the centre view, and their mean over the views; on the CPU.
+
+    pictures: how many the mini-batch has, where the crops are a rank's share of it.
+    """
     asked = net.views(views)
-    centre = net.probabilities(crops, asked[0])
+    centre = net.probabilities(crops, asked[0], pictures)
     total = centre.clone()
     for which in asked[1:]:
-        total += net.probabilities(crops, which)
+        total += net.probabilities(crops, which, pictures)
     return centre.cpu(), (total / len(asked)).cpu()
 
 
@@ -136,9 +159,10 @@ def require_same_side(transform: InputTransform, store: CropStore) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """A checkpoint to score on a store, and where to."""
+    """A net to score on a store, and where to."""
 
-    checkpoint: Path
+    net: Path
+    """A run folder, of which the best checkpoint is scored, or a checkpoint."""
     crops: Path
     out: Path
     views: int
@@ -154,11 +178,29 @@ class Scoring:
         return {"views": self.views, "precision": self.precision}
 
 
-def score_to_file(job: Scoring, ranks: Ranks) -> None:
-    """Score a checkpoint and publish the scores; what each rank does. The first talks and writes."""
+def score_to_file(job: Scoring, ranks: Ranks) -> str:
+    """Score a net and publish the scores; what each rank does. The first talks, and holds the output's lock.
+
+    Which checkpoint it was, in words.
+    """
+    with only_writer(job.out) if ranks.first else nullcontext():
+        return _score_to_file(job, ranks)
+
+
+def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
+    """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
+    while True:
+        checkpoint, which = read_found(path, read_checkpoint)
+        mine = float(int(checkpoint.manifest.digest[:12], 16))  # 48 bits, exact in a float
+        first = ranks.sum([mine if ranks.first else 0.0])[0]
+        if not ranks.sum([mine != first])[0]:
+            return checkpoint, which
+
+
+def _score_to_file(job: Scoring, ranks: Ranks) -> str:
     talk = Talk(quiet=job.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint = read_checkpoint(job.checkpoint)
+    checkpoint, which = _read_together(job.net, ranks)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     with talk.progress("evaluating", len(store)) as advance:
@@ -180,8 +222,16 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
         averaged = len(net.views(job.views))
         write_scores(
-            job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite, views_averaged=averaged
+            job.out,
+            scores,
+            parents=parents,
+            options=job.options,
+            overwrite=job.overwrite,
+            views_averaged=averaged,
+            checkpoint=checkpoint.path,
+            locked=True,
         )
     ranks.barrier("writing scores")
     if ranks.device.type == "cuda":
         torch.cuda.empty_cache()
+    return which

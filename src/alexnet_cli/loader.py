@@ -9,6 +9,7 @@ Ranks that see the same mini-batches (the columns of one net) each load a share 
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.ways import fast_ways
+from alexnet_cli.parallel.layout import Shares
 
 _AHEAD = 3
 """Buffers: one in use, the others being filled."""
@@ -30,7 +33,8 @@ _AHEAD = 3
 class Sharing(Protocol):
     """Others that see the same batches: which rows of one are loaded here, and how the rest comes."""
 
-    def load_share(self, pictures: int) -> slice: ...
+    @property
+    def shares(self) -> Shares: ...
 
     def share_crops(self, own: Tensor, pictures: int) -> Tensor: ...
 
@@ -69,7 +73,8 @@ class CropLoader:
         self._stream = torch.cuda.Stream(self.device) if pin else None  # type: ignore[no-untyped-call]
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
-        self._loads = [batch if ranks is None else batch[ranks.load_share(len(batch))] for batch in batches]
+        self._loads = [batch if ranks is None else batch[ranks.shares.loaded(len(batch))] for batch in batches]
+        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=math.prod(store.shape))
         self.threads = threads or min(8, os.cpu_count() or 1)
         largest = max((len(batch) for batch in self._loads), default=0)
         count = min(_AHEAD, len(batches))
@@ -121,8 +126,9 @@ class CropLoader:
         return [self._pool.submit(self._fill, indices, target, part) for part in parts]
 
     def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:
+        read, ways = self.store.read_into, self._ways
         for place in part.tolist():
-            self.store.read_into(int(indices[place]), target[place])
+            read(int(indices[place]), target[place], ways)
 
 
 def batches_of(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ import numpy as np
 
 from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.ownership import STATISTICS, require_output
-from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.common.working import only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import SIDE, Crop, CropStore, raw_bytes, shape_of
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
@@ -139,12 +140,10 @@ def run(config: PcaConfig) -> Result:
     if config.devices == "cpu" and "WORLD_SIZE" not in os.environ:
         return summarise(config, store=store)
     # Only several processes need torch, which takes longer to load than many a store to sum.
-    from alexnet_cli.devices import choose_devices
-    from alexnet_cli.parallel.launch import devices_of_ranks, run_ranks
-    from alexnet_cli.parallel.layout import Layout
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
 
-    devices, world = devices_of_ranks(choose_devices(config.devices))
-    result: Result = run_ranks(summarise, config, devices, Layout("data", world), timeout=config.timeout)
+    result: Result = run_ranks(summarise, config, find_team(config.devices, timeout=config.timeout))
     return result
 
 
@@ -158,7 +157,12 @@ def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
 
 
 def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | None = None) -> Result:
-    """Sum and write; what each rank does with its share of the store, of which the first writes."""
+    """Sum and write; what each rank does with its share of the store. The first writes, and holds the output's lock."""
+    with only_writer(config.out) if ranks is None or ranks.first else nullcontext():
+        return _summarise(config, ranks, store)
+
+
+def _summarise(config: PcaConfig, ranks: Ranks | None, store: CropStore | None) -> Result:
     start = time.perf_counter()
     if store is None:
         store = open_crops(config.crops)
@@ -171,7 +175,12 @@ def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | 
     digest = ""
     if rank == 0:
         manifest = write_statistics(
-            config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.replaces
+            config.out,
+            statistics,
+            crops=store.manifest,
+            classes=store.classes,
+            overwrite=config.replaces,
+            locked=True,
         )
         digest = manifest.digest
     store.close()

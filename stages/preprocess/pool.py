@@ -23,7 +23,7 @@ from crc32c import crc32c
 from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, SIDE, raw_bytes
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.pictures import BadPictureError, crop_image
-from alexnet_stages.preprocess.sources.listing import Located, read_located
+from alexnet_cli.sources.located import Located, read_located
 
 CHUNK = 8
 """Pictures in one message."""
@@ -42,6 +42,8 @@ class Job:
     codec: str
     quality: int
     side: int = SIDE
+    colour_profile: str = "ignore"
+    truncated: str = "refuse"
 
     @property
     def room(self) -> int:
@@ -95,7 +97,13 @@ def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
     try:
         data = read_located(picture)
         image, facts = crop_image(
-            data, name=picture.name, side=job.side, filter=job.filter, exif_rotation=job.exif_rotation
+            data,
+            name=picture.name,
+            side=job.side,
+            filter=job.filter,
+            exif_rotation=job.exif_rotation,
+            colour_profile=job.colour_profile,
+            truncated=job.truncated,
         )
     except BadPictureError as error:
         return Outcome(rejected=str(error))

@@ -27,7 +27,6 @@ from alexnet_cli.artifacts.common.manifest import digest_of
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
-from alexnet_cli.artifacts.scores import top_k_error
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast
 from alexnet_cli.errors import ResourceError, UsageError
@@ -40,7 +39,7 @@ from alexnet_cli.recipes.net import Layer, layers
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.session import Session, Setting
+from alexnet_stages.train.session import Session, Setting, Validation
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -242,11 +241,11 @@ class CachedSession(Session):
             rows[places] = self.features[which][indices[places]]
         return torch.from_numpy(rows).to(self.setting.device)
 
-    def _logits(self, batch: Batch, masks: Masks | None) -> Tensor:
+    def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
         with autocast(self.setting.device, self.setting.precision):
             return self.network.run(batch.crops, masks, self.rest_steps)
 
-    def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
+    def _validate(self, store: CropStore) -> Validation | None:
         assert self.validation is not None, "whoever validates has features of the validation pictures"
         found = []
         for start in range(0, len(store), _JUDGED_AT_ONCE):
@@ -257,4 +256,4 @@ class CachedSession(Session):
         probabilities = np.concatenate(found)
         finite = np.isfinite(probabilities).all(axis=1)
         self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
-        return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)
+        return Validation.of(probabilities, store.labels)

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 @command_from(TrainConfig)
 def command(config: TrainConfig) -> None:
-    """Train a net: crop stores and statistics to a run folder.
+    """Train a net on a crop store; write checkpoints and measurements to a run folder.
 
-    The recipe names net, input and schedule; options override it, and the run folder records the result.
-    SIGTERM saves and ends with code 75, Ctrl-C once saves and ends, twice ends at once; `--resume` goes on.
-    Going on, workers, devices, --parallel and --compile may change, and the epochs may become more. Recipe, seed,
-    precision, crops and statistics may not.
+    The recipe says what the net is, what it sees and how it learns. Options such as --epochs replace the recipe's
+    values, and the run folder records all of them.
 
-    --update does nothing where the run is finished, goes on where it is not or where more epochs are asked for, and
-    refuses a run that was begun with another recipe. Only --overwrite deletes a trained net.
+    Ctrl-C saves a checkpoint and ends; a second Ctrl-C ends at once. SIGTERM saves too and ends with code 75. The same
+    command with --resume goes on from there, and the net becomes what it would have been. For this you may change
+    --workers, --devices, --parallel and --compile, and raise --epochs. The rest must stay the same.
+
+    With --update the command does nothing where the run is finished, and otherwise goes on. It refuses a run of another
+    recipe. Only --overwrite deletes a trained net.
 
     Example: alexnet train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe paper --out out/runs/1
     """
@@ -34,7 +36,7 @@ def command(config: TrainConfig) -> None:
     if config.json:
         print_json(result.as_json())
         return
-    facts = {"steps": f"{result.steps:,}", "training": f"{result.images_per_second:,.1f} images/s"}
+    facts = {"steps": f"{result.steps:,}", "training": f"{result.images_per_second:,.1f} pictures/s"}
     facts["time"] = duration(result.seconds)
     if result.best_epoch is not None:
         facts["best epoch"] = f"{result.best_epoch}"

@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.loggers.find import asked_for
 from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Timeout, Workers
 
 
@@ -16,25 +17,25 @@ from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, 
 class TrainConfig(CommonOptions):
     """What to train on, by which recipe, and where to."""
 
-    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
+    crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS", show_default=False)]
     """Crop store to train on."""
     out: Out
     """The run folder."""
     val: Annotated[
         Path | None,
-        Option("--val", help="The validation pictures: a crop store. A plateau schedule needs it.", show_default=False),
+        Option("--val", help="Crop store of the validation pictures. A plateau schedule needs it.", show_default=False),
     ] = None
     """Crop store that is evaluated (centre view) after each epoch."""
     stats: Annotated[
         Path | None,
-        Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False),
+        Option("--stats", help="Statistics of the training pictures, from `alexnet pca`.", show_default=False),
     ] = None
     """Statistics of the training store."""
     recipe: Annotated[
         str,
         Option(
             "--recipe",
-            help="paper, source-2012, small, … (`alexnet summary --list`), or your own file: FILE.toml.",
+            help="A recipe (`alexnet recipe list`) or your own file: FILE.toml.",
         ),
     ] = "paper"
     """Name of the recipe, or a TOML file."""
@@ -62,7 +63,7 @@ class TrainConfig(CommonOptions):
         Path | None,
         Option(
             "--init-from",
-            help="Begin with the layers of another net that fit: a run folder or a checkpoint.",
+            help="Start from another net's layers where they fit: a run folder or a checkpoint.",
             metavar="RUN",
             show_default=False,
         ),
@@ -79,14 +80,25 @@ class TrainConfig(CommonOptions):
     compile: Compile = False
     workers: Workers = 0
     """Loader threads."""
-    resume: Annotated[bool, Option("--resume", help="Go on from the newest checkpoint in --out, if there is one.")] = (
-        False
-    )
+    resume: Annotated[
+        bool, Option("--resume", help="Go on from the newest checkpoint in --out; start where there is none.")
+    ] = False
     """Continue where the run was stopped or killed; start where there is nothing yet."""
     checkpoint_minutes: Annotated[
-        float, Option("--checkpoint-minutes", help="Save at least so often, also within an epoch.", min=0.0)
+        float, Option("--checkpoint-minutes", help="Minutes between checkpoints within an epoch.", min=0.0)
     ] = 15.0
     """Minutes between checkpoints within an epoch."""
+    log: Annotated[
+        list[str],
+        Option(
+            "--log",
+            help="Who is told of the progress, beside metrics.csv: tensorboard, csv, wandb, mlflow, none, or another "
+            "that is installed. Repeatable.",
+            metavar="NAME",
+            show_default="tensorboard",
+        ),
+    ] = ()  # type: ignore[assignment]
+    """Loggers, by their names among the entry points `alexnet.loggers`."""
     allow_other_stats: Annotated[
         bool, Option("--allow-other-stats", help="Accept statistics of another crop store.")
     ] = False
@@ -100,6 +112,7 @@ class TrainConfig(CommonOptions):
             raise UsageError("--update goes on where a run is unfinished: leave --resume out")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
+        asked_for(self.log)
         for text in self.set:
             if text.count(".") < 1 or "=" not in text:
                 raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")

@@ -96,9 +96,9 @@ class Statistics:
 
 
 def write_statistics(
-    path: Path, statistics: Statistics, *, crops: Manifest, classes: ClassList, overwrite: bool
+    path: Path, statistics: Statistics, *, crops: Manifest, classes: ClassList, overwrite: bool, locked: bool = False
 ) -> Manifest:
-    """Publish statistics; their parent is the crop store that they were summed over."""
+    """Publish statistics; their parent is the crop store that they were summed over. locked: as `write_scores`."""
     arrays = {item.name: np.asarray(getattr(statistics, item.name)) for item in fields(statistics)}
     manifest = Manifest(
         kind=KIND,
@@ -107,7 +107,7 @@ def write_statistics(
         parents={"crops": crops.digest},
         details={"pictures": statistics.pictures, "class_digest": classes.digest},
     )
-    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite)
+    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite, locked=locked)
 
 
 def read_statistics(path: Path) -> tuple[Manifest, Statistics]:

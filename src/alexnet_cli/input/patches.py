@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.compiled import serves, triton_serves
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
@@ -105,19 +106,31 @@ def input_transform(statistics: Statistics, recipe: Input) -> InputTransform:
 
 
 def training_patches(
-    crops: Tensor, draws: Draws, transform: InputTransform, *, colour_noise: float, noise_divides: bool = False
+    crops: Tensor,
+    draws: Draws,
+    transform: InputTransform,
+    *,
+    colour_noise: float,
+    noise_divides: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Cut, mirror, subtract the mean (`mean_at` says which part of it), add colour noise, scale.
+    """Cut, mirror, subtract the mean (`mean_at` says which part of it), add colour noise, scale; in float32.
 
     crops: uint8 (N, S, S, 3) on the transform's device. draws: of these N pictures. colour_noise: the standard
-    deviation of α. noise_divides: divide by 1 + colour_noise while there is noise (2012 source).
+    deviation of α. noise_divides: divide by 1 + colour_noise while there is noise (2012 source). dtype: what the
+    float32 numbers are rounded to.
     """
     shift = torch.from_numpy(draws.noise).to(crops.device) * colour_noise @ transform.noise.T
     scale = transform.scale
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
-    cut = _cut_each if crops.device.type == "cpu" and transform.patch > _SMALL else _cut_together
-    return cut(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
+    if serves(transform.mean) or triton_serves(transform.mean):
+        patches = _cut_in_one_pass(crops, draws, transform, shift, scale, dtype)
+    elif crops.device.type == "cpu" and transform.patch > _SMALL:
+        patches = _cut_each(crops, draws, transform, shift, scale)
+    else:
+        patches = _cut_together(crops, draws, transform, shift, scale)
+    return patches.to(dtype).permute(0, 3, 1, 2)
 
 
 def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View, ...]:
@@ -139,6 +152,25 @@ def view(crops: Tensor, which: View, transform: InputTransform) -> Tensor:
     patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale
     patches = patches.permute(0, 3, 1, 2)
     return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
+
+
+def _cut_in_one_pass(
+    crops: Tensor,
+    draws: Draws,
+    transform: InputTransform,
+    shift: Tensor,
+    scale: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """All steps in one kernel: compiled loops on a CPU, Triton's on a GPU."""
+    dtype = dtype if dtype.itemsize <= 4 else torch.float32
+    if crops.device.type == "cpu":
+        from alexnet_cli.input.kernels.cutting import cut
+    else:
+        from alexnet_cli.input.kernels.cutting_triton import cut
+    where, constants = (draws.offsets, draws.flips), (transform.mean, scale, shift * scale)
+    centre = transform.mean_at == "centre"
+    return cut(crops, *where, *constants, side=transform.patch, centre=centre, dtype=dtype)
 
 
 def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.net.activation import Relu, Tanh
 from alexnet_cli.net.convolution import Convolution
 from alexnet_cli.net.dropout import Dropout
+from alexnet_cli.net.kernels.passes import run_together
 from alexnet_cli.net.linear import Linear
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
@@ -29,8 +30,8 @@ FLATTEN = "flatten"
 LOGITS = "logits"
 """The name under which `exchanges` are asked after the last layer."""
 
-Exchange = Callable[[Tensor], Tensor]
-"""Numbers that live here → all that the next layer sees."""
+Exchange = Callable[[Tensor, int], Tensor]
+"""Numbers that live here, and how many pictures the whole mini-batch has → all that the next layer sees."""
 Masks = Mapping[str, Tensor]
 """Dropout's masks by the layer's name, each of the shape of what it drops."""
 
@@ -62,33 +63,35 @@ class Network(nn.Module):
             if layer.kind in ("linear", "dropout") and FLATTEN not in self.steps:
                 self._add(FLATTEN, nn.Flatten())
             self._add(layer.name, self._module(layer))
-        self.convolved: Callable[[Tensor], Tensor] = self.convolve
-        """What `forward` calls for all up to FLATTEN: a data-parallel wrapper may stand here."""
 
-    def forward(self, patches: Tensor, masks: Masks | None = None) -> Tensor:
+    def forward(self, patches: Tensor, masks: Masks | None = None, pictures: int | None = None) -> Tensor:
         """Logits of all classes, (N, K).
 
         patches: (N, 3, P, P), P = 224 in the paper, mean subtracted. masks: in training, one for each dropout layer,
-        (N, neurons held here); None at test time.
+        (N, neurons held here); None at test time. pictures: how many the mini-batch has, where the patches are a share
+        of it.
         """
-        return self.run(self.convolved(patches), masks, self.steps[self.steps.index(FLATTEN) + 1 :])
+        return self.run(patches, masks, self.steps, pictures)
 
-    def convolve(self, patches: Tensor) -> Tensor:
-        """The layers up to FLATTEN: (N, numbers of the columns held here)."""
-        return self.run(patches, None, self.steps[: self.steps.index(FLATTEN) + 1])
-
-    def run(self, numbers: Tensor, masks: Masks | None, steps: list[str]) -> Tensor:
+    def run(self, numbers: Tensor, masks: Masks | None, steps: list[str], pictures: int | None = None) -> Tensor:
         """Some layers in a row; after the last of the net, its logits are those of all classes."""
-        for name in steps:
+        pictures = len(numbers) if pictures is None else pictures
+        done = 0
+        while done < len(steps):
+            name = steps[done]
             if name in self.exchanges:
-                numbers = self.exchanges[name](numbers)
+                numbers = self.exchanges[name](numbers, pictures)
             layer = self.get_submodule(name)
             if isinstance(layer, Dropout):
                 numbers = layer(numbers, masks[name] if masks is not None else None)
+                together = 1
             else:
-                numbers = layer(numbers)
+                numbers, together = run_together(self._until_exchange(steps[done:]), numbers)
+                if not together:
+                    numbers, together = layer(numbers), 1
+            done += together
         if steps and steps[-1] == self.steps[-1] and LOGITS in self.exchanges:
-            numbers = self.exchanges[LOGITS](numbers)
+            numbers = self.exchanges[LOGITS](numbers, pictures)
         return numbers
 
     def weights(self, name: str) -> Weights:
@@ -96,6 +99,11 @@ class Network(nn.Module):
         module = self.get_submodule(name)
         assert isinstance(module, Weights)
         return module
+
+    def _until_exchange(self, steps: list[str]) -> list[nn.Module]:
+        """The modules of some layers, up to the next that sees more than lives here."""
+        others = (at for at, name in enumerate(steps) if at and name in self.exchanges)
+        return [self.get_submodule(name) for name in steps[: next(others, len(steps))]]
 
     def _add(self, name: str, module: nn.Module) -> None:
         self.add_module(name, module)

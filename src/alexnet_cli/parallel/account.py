@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from alexnet_cli.artifacts.crops.store import SIDE, raw_bytes
 from alexnet_cli.net.weights import column_rows
-from alexnet_cli.parallel.layout import Layout
+from alexnet_cli.parallel.layout import Layout, Shares
 from alexnet_cli.recipes.net import PATCH, Layer, Net, layers
 
 _FLOAT = 4
@@ -66,7 +66,7 @@ def map_bytes(net: Net, layout: Layout, batch_size: int) -> int:
     for layer in layers(net):
         pictures = batch_size
         if layer.kind == "convolution" or layout.mode != "hybrid":
-            share = layout.share(0, batch_size)
+            share = Shares(layout, 0).seen(batch_size)
             pictures = max(1, share.stop - share.start)
         numbers = _held_rows(layer, layout) * layer.output_side * layer.output_side
         total += _FLOAT * pictures * numbers

@@ -1,6 +1,6 @@
 """One process per device on this machine, through torch's elastic launcher; and one line when something goes wrong.
 
-    run_ranks(work, config, devices, layout, timeout=300)      # work(config, ranks) in each process; rank 0's result
+    run_ranks(work, config, find_team("cpu:2", timeout=300))      # work(config, ranks) in each process; rank 0's result
 
 `work` and `config` travel to the processes by name and value, so they must live at a module's top level.
 """
@@ -18,8 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,11 @@ from alexnet_cli.errors import (
     InterruptedBySaveError,
     StoppedBySignalError,
     TrainingError,
-    UsageError,
 )
-from alexnet_cli.parallel.layout import Layout
-from alexnet_cli.parallel.ranks import Ranks, join, rank_of_environment
+from alexnet_cli.parallel.meeting import join, rank_of_environment
+from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.selftest import BrokenCopiesError, require_true_copies
+from alexnet_cli.parallel.team import Team
 from alexnet_cli.parallel.watch import LEFT_BEHIND, PHASE, RECORDS, Watch
 from alexnet_cli.signals import ENDING, EndedBySignalError, ending_on_signals, handling
 from alexnet_cli.streams import prepare_streams
@@ -46,42 +45,17 @@ _GRACE = 6.0
 """Seconds that ranks have to leave after one of them has died, before they are ended."""
 
 
-@dataclass(frozen=True)
-class Team:
-    """Which processes work together, and how."""
-
-    devices: tuple[str, ...]
-    layout: Layout
-    timeout: float
-
-
-def run_ranks(work: Work, config: Any, devices: Sequence[torch.device], layout: Layout, *, timeout: float) -> Any:
-    """Run `work(config, ranks)` in a process for each device; the first rank's result.
+def run_ranks(work: Work, config: Any, team: Team) -> Any:
+    """Run `work(config, ranks)` in a process for each of the team's devices; the first rank's result.
 
     One device: here. Under a launcher such as torchrun this process is one rank of many. What a rank raises is raised
     here, in one line; a rank that dies or hangs is a TrainingError (code 6) that names it.
     """
     if rank_of_environment() is not None:
-        return _run_as_rank(work, config, Team(tuple(map(str, devices)), layout, timeout))
-    if len(devices) == 1:
-        return work(config, Ranks.alone(devices[0]))
-    return _launch(work, config, Team(tuple(map(str, devices)), layout, timeout))
-
-
-def devices_of_ranks(devices: Sequence[torch.device]) -> tuple[list[torch.device], int]:
-    """Of `--devices`, those of the ranks on this machine; and the number of ranks everywhere."""
-    environment = rank_of_environment()
-    if environment is None:
-        return list(devices), len(devices)
-    _, world, _ = environment
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if len(devices) == 1 and devices[0].type == "cpu":
-        return [devices[0]] * here, world
-    if len(devices) < here and devices[0].type == "cuda" and torch.cuda.device_count() >= here:
-        devices = [torch.device("cuda", index) for index in range(here)]
-    if len(devices) < here:
-        raise UsageError(f"{here} ranks on this machine for {len(devices)} devices: name one for each with --devices")
-    return list(devices), world
+        return _run_as_rank(work, config, team)
+    if len(team.devices) == 1:
+        return work(config, Ranks.alone(torch.device(team.devices[0])))
+    return _launch(work, config, team)
 
 
 # ------------------------------------------------------------------------------------------------------ in each rank
@@ -120,18 +94,11 @@ def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
         watch.fail(str(error), error.exit_code, by_peer=False, error=type(error).__name__)
         raise
     except Exception as error:
-        by_peer = _broken_collective(error)
+        # A peer that is gone breaks a collective with a RuntimeError: gloo has no type of its own. So the watch looks
+        # for a lost peer first, whatever the RuntimeError is.
+        by_peer = isinstance(error, RuntimeError)
         watch.fail(f"failed at {watch.phase}: {type(error).__name__}: {_line(error)}", 6, by_peer=by_peer)
         raise TrainingError(f"rank {rank} ({device}) failed at {watch.phase}: {_line(error)}") from error
-
-
-def _broken_collective(error: BaseException) -> bool:
-    """Whether a peer may be the cause: it did not come, or went away in the middle."""
-    if isinstance(error, torch.distributed.DistError):
-        return True
-    text = str(error).lower()
-    words = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "timeout", "tcpstore", "recvvalue")
-    return isinstance(error, RuntimeError) and any(word in text for word in words)
 
 
 def _line(error: BaseException) -> str:
@@ -224,6 +191,8 @@ class _Guard:
         """Rank → exit code and when it was seen."""
         self._others = set(multiprocessing.active_children())
         """Children that are none of ours, where a notebook or another program calls."""
+        self.ended: set[int] = set()
+        """Ranks that were killed because they did not leave."""
         self._processes: list[Any] = []
         self._quit = False
 
@@ -255,8 +224,9 @@ class _Guard:
                     os.kill(process.pid, signal.SIGTERM)
 
     def _end_all(self) -> None:
-        for process in self._processes:
+        for rank, process in enumerate(self._processes):
             if process.exitcode is None:
+                self.ended.add(rank)
                 process.kill()
 
 
@@ -300,16 +270,18 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
     if (own := _own_error(folder)) is not None:
         return own
     by_kind = _records(folder)
-    killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
+    killed = {
+        rank: signal.Signals(-code) for rank, (code, _) in guard.exits.items() if code < 0 and rank not in guard.ended
+    }
     for record in by_kind["error"] + by_kind["lost"]:
         rank, cause = record["rank"], record["cause"]
-        if cause.startswith("died"):  # the peers' records of its phase lag behind its own
-            how = f" ({killed[rank]})" if rank in killed else ""
+        if record["kind"] == "died":  # the peers' records of its phase lag behind its own
+            how = f" ({killed[rank].name})" if rank in killed else ""
             cause = f"died at {_phase(folder, rank)}{how}"
         return _lost(rank, team, cause)
-    for rank, how in killed.items():
-        if how != "SIGTERM":  # with which the launcher ends the others
-            return _lost(rank, team, f"died at {_phase(folder, rank)} ({how})")
+    for rank, number in killed.items():
+        if number != signal.SIGTERM:  # with which the launcher ends the others
+            return _lost(rank, team, f"died at {_phase(folder, rank)} ({number.name})")
     for record in by_kind["collateral"]:
         return _lost(record["rank"], team, record["cause"])
     for rank, (code, _) in sorted(guard.exits.items(), key=lambda entry: entry[1][1]):
@@ -319,12 +291,11 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
 
 
 def _records(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the ranks said of one another, by kind, the earliest first."""
+    """What the ranks said of one another, by kind, the earliest first. A rank that died is lost too."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
-    return {
-        kind: sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
-        for kind in ("error", "lost", "collateral")
-    }
+    records.sort(key=lambda record: float(record["time"]))
+    kinds = {"error": ("error",), "lost": ("lost", "died"), "collateral": ("collateral",)}
+    return {name: [record for record in records if record["kind"] in some] for name, some in kinds.items()}
 
 
 def _own_error(folder: Path) -> AlexNetError | None:

@@ -12,7 +12,11 @@ Ranks form a mesh of data × column; rank = data index · column size + column i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.net import Net
@@ -60,9 +64,50 @@ class Layout:
             return rank, self.world
         return self.column_index(rank), self.column_size
 
-    def share(self, rank: int, pictures: int) -> slice:
-        """The rows of a mini-batch that a rank's convolutions see."""
-        return share_of(pictures, self.data_index(rank), self.data_size)
+
+@dataclass(frozen=True)
+class Shares:
+    """Which of a mini-batch's pictures fall to one rank."""
+
+    layout: Layout
+    rank: int
+
+    def seen(self, pictures: int) -> slice:
+        """The rows of a training mini-batch that this rank's convolutions see."""
+        return share_of(pictures, self.layout.data_index(self.rank), self.layout.data_size)
+
+    def results(self, pictures: int) -> slice:
+        """The rows of a training mini-batch whose logits the net gives here."""
+        return slice(0, pictures) if self.layout.mode == "hybrid" else self.seen(pictures)
+
+    def loaded(self, pictures: int) -> slice:
+        """Of the pictures that its column group sees, the rows that this rank reads."""
+        return share_of(pictures, self.layout.column_index(self.rank), self.layout.column_size)
+
+    def fed(self, pictures: int) -> slice:
+        """The rows of an evaluation's mini-batch that this rank feeds to the net."""
+        return self.seen(pictures) if self.layout.mode == "hybrid" else slice(0, pictures)
+
+    @property
+    def counts_loss(self) -> bool:
+        """Whether this rank's loss is added up: each picture's once."""
+        return self.rank == 0 if self.layout.mode == "hybrid" else self.layout.column_index(self.rank) == 0
+
+    def rounds(self, batches: Sequence[NDArray[np.int64]]) -> list[tuple[NDArray[np.int64], int]]:
+        """Which mini-batches of an evaluation this rank computes, one for each round.
+
+        With each mini-batch comes the number of pictures that all ranks compute in its round. Every rank has the same
+        number of rounds, so that none waits for another; in the last one its mini-batch may be empty.
+        """
+        if self.layout.mode == "hybrid":  # all ranks work on each
+            return [(batch, len(batch)) for batch in batches]
+        size, index = self.layout.data_size, self.layout.data_index(self.rank)
+        found = []
+        for start in range(0, len(batches), size):
+            together = batches[start : start + size]
+            own = together[index] if index < len(together) else np.empty(0, np.int64)
+            found.append((own, sum(len(batch) for batch in together)))
+        return found
 
 
 def share_of(count: int, index: int, size: int) -> slice:
@@ -75,13 +120,16 @@ def lengths_of_shares(count: int, size: int) -> list[int]:
     return [share.stop - share.start for share in (share_of(count, index, size) for index in range(size))]
 
 
-def choose_layout(parallel: str, world: int, net: Net) -> tuple[Layout, str]:
+def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, str]:
     """The layout that `--parallel` asks for, and in words what it is and why.
 
-    UsageError where the net and the number of ranks don't allow it.
+    net: None where each rank holds whatever there is whole. UsageError where net and number of ranks don't allow it.
     """
     if world == 1:
-        return Layout("one", 1, net.columns), "one process holds the whole net"
+        return Layout("one", 1, net.columns if net else 1), "one process holds the whole net"
+    if net is None:
+        layout = Layout("data", world)
+        return layout, _describe(layout)
     if parallel not in ("auto", *MODES):
         raise UsageError(f"--parallel {parallel}: unknown: use auto, {', '.join(MODES)}")
     why = "as asked"

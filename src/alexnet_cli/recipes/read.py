@@ -1,10 +1,7 @@
 """TOML files that extend one another, and `--set`: a recipe, and the file and line that each of its values comes from.
 
-A file may `extends` another recipe and names only what it changes. In [net] it may also
-- `remove = ["norm1"]`: take layers out;
-- give a new layer `after = "pool5"`: put it behind that one (else it stands last);
-- `order = [...]`: name all layers in the order in which they stand.
-A layer that is given another `kind` begins anew: it keeps none of its fields. `--set` values count as a last such file.
+A file may `extends` another recipe and names only what it changes; draft.py says how, and what else stands in [net].
+`--set` values count as a last such file.
 
 Recipes by name are found through the entry points of the group "alexnet.recipes": packages whose *.toml files they are.
 """
@@ -14,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -22,22 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.draft import SECTIONS, Draft, Place, find_place, lay
 from alexnet_cli.recipes.fields import FieldError, nearest
 from alexnet_cli.recipes.recipe import Recipe
 
 RECIPE_GROUP = "alexnet.recipes"
-_SECTIONS = ("net", "input", "training")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value comes from: line `line` of a file, or a command's option (line 0)."""
-
-    file: str
-    line: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True)
@@ -50,15 +36,7 @@ class Loaded:
 
     def place(self, path: str) -> Place | None:
         """Where a value, or the table around it, was given; None for a default."""
-        return _place(self.places, path)
-
-
-@dataclass
-class _Draft:
-    """A recipe's values while files are laid over one another."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
+        return find_place(self.places, path)
 
 
 def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> Loaded:
@@ -73,7 +51,7 @@ def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> 
         draft.values |= {"net": values["net"], "input": values["input"]}
     draft.values["name"] = name.removesuffix(".toml").rpartition("/")[2]
     for text in sets:
-        _lay(draft, _set_values(text), lambda path, text=text: Place(f"--set {text}"))  # type: ignore[misc]
+        lay(draft, _set_values(text), lambda path, text=text: Place(f"--set {text}"))  # type: ignore[misc]
     return Loaded(_told(draft.places, lambda: Recipe.from_dict(draft.values)), draft.places)
 
 
@@ -92,7 +70,7 @@ def recipe_files() -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> _Draft:
+def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft:
     """A recipe's values over those of what it extends; a path counts from the folder of the file that names it."""
     if name in seen:
         raise UsageError(f"recipe '{seen[0]}' extends itself through {' → '.join((*seen, name))}")
@@ -106,8 +84,8 @@ def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> _Draf
         raise UsageError(f"{label} is no TOML: {error}") from None
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
-    draft = _Draft() if base is None else _read(str(base), (*seen, name), folder)
-    _lay(draft, values, partial(_place_in, label, _lines(text)))
+    draft = Draft() if base is None else _read(str(base), (*seen, name), folder)
+    lay(draft, values, partial(_place_in, label, _lines(text)))
     return draft
 
 
@@ -124,98 +102,11 @@ def _open(name: str, beside: Path | None) -> tuple[Any, str]:
     return known[name], f"{name}.toml"
 
 
-def _lay(draft: _Draft, change: Mapping[str, Any], place_of: Callable[[str], Place]) -> None:
-    """Lay a file's values over the draft's."""
-    for section, value in change.items():
-        if section not in (*_SECTIONS, "about", "name"):
-            hint = nearest(section, (*_SECTIONS, "about", "extends"))
-            raise UsageError(f"{place_of(section)}: a recipe has no field '{section}': {hint}")
-        if section in _SECTIONS and not isinstance(value, dict):
-            raise UsageError(f"{place_of(section)}: [{section}] is a table of fields, not {value!r}")
-        if section == "net":
-            _told_at(place_of, partial(_lay_net, draft, value, place_of))
-        elif section in _SECTIONS:
-            draft.values[section] = {**draft.values.get(section, {}), **value}
-            draft.places |= {f"{section}.{name}": place_of(f"{section}.{name}") for name in value}
-        else:
-            draft.values[section] = value
-            draft.places[section] = place_of(section)
-
-
-def _lay_net(draft: _Draft, change: Mapping[str, Any], place_of: Callable[[str], Place]) -> None:
-    net = draft.values.setdefault("net", {"order": []})
-    order: list[str] = list(net.get("order", []))
-    net["order"] = order
-    for name in _names(change, "remove"):
-        if name not in order:
-            raise FieldError(
-                "remove", f"remove names '{name}', and there is no such layer: {nearest(name, order)}", "net"
-            )
-        order.remove(name)
-        del net[name]
-        _forget(draft, f"net.{name}")
-    for name, value in change.items():
-        if name in ("remove", "order"):
-            continue
-        if not isinstance(value, dict):
-            net[name] = value
-            draft.places[f"net.{name}"] = place_of(f"net.{name}")
-            continue
-        table = dict(value)
-        after = table.pop("after", None)
-        if name in order and table.get("kind", net[name]["kind"]) == net[name]["kind"]:
-            table = {**net[name], **table}
-        elif name not in order and "kind" not in table:
-            known = [*order, "columns", "classes", "order", "remove"]
-            raise FieldError(
-                name, f"has no layer '{name}', and a new one needs its kind: {nearest(name, known)}", "net"
-            )
-        else:
-            _forget(draft, f"net.{name}")
-        net[name] = table
-        for path in (f"net.{name}", *(f"net.{name}.{key}" for key in value)):
-            draft.places[path] = place_of(path)
-        _stand(order, name, after)
-    if "order" in change:
-        named = _names(change, "order")
-        for name in sorted(set(named) ^ set(order)):
-            problem = "leaves out" if name in order else "names"
-            raise FieldError("order", f"order {problem} '{name}': it names every layer once: {', '.join(order)}", "net")
-        if len(named) != len(order):
-            raise FieldError("order", "order names a layer twice", "net")
-        net["order"] = named
-        draft.places["net.order"] = place_of("net.order")
-
-
-def _names(change: Mapping[str, Any], key: str) -> list[str]:
-    names = change.get(key, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise FieldError(key, f"{key} is a list of layers' names, not {names!r}", "net")
-    return names
-
-
-def _stand(order: list[str], name: str, after: Any) -> None:
-    """Put a layer behind another; a new one without `after` stands last."""
-    if after is not None:
-        if after not in order or after == name:
-            text = f"after '{after}': no such layer: {nearest(str(after), order)}"
-            raise FieldError(f"{name}.after", text, f"net.{name}")
-        if name in order:
-            order.remove(name)
-        order.insert(order.index(after) + 1, name)
-    elif name not in order:
-        order.append(name)
-
-
-def _forget(draft: _Draft, prefix: str) -> None:
-    draft.places = {path: place for path, place in draft.places.items() if not f"{path}.".startswith(prefix + ".")}
-
-
 def _set_values(text: str) -> dict[str, Any]:
     """`net.pool1.size=2` as nested tables; a value that is no TOML is text."""
     name, _, value = text.partition("=")
     path = name.strip().split(".")
-    if len(path) < 2 or path[0] not in _SECTIONS:
+    if len(path) < 2 or path[0] not in SECTIONS:
         hint = "net, input or training"
         raise UsageError(f"--set {text}: there is no section '{path[0]}': use {hint}, such as net.pool1.size=2")
     try:
@@ -251,23 +142,10 @@ def _place_in(label: str, lines: Mapping[str, int], path: str) -> Place:
     return Place(label, lines.get(path, 0))
 
 
-def _place(places: Mapping[str, Place], path: str) -> Place | None:
-    while path and path not in places:
-        path = path.rpartition(".")[0]
-    return places.get(path)
-
-
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:
     """What `make` gives; a wrong field is told with the file and line that it comes from."""
     try:
         return make()
     except FieldError as error:
-        place = _place(places, error.path)
+        place = find_place(places, error.path)
         raise UsageError(f"{place}: {error.words}" if place else str(error)) from None
-
-
-def _told_at(place_of: Callable[[str], Place], work: Callable[[], None]) -> None:
-    try:
-        work()
-    except FieldError as error:
-        raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None

@@ -13,6 +13,8 @@ from alexnet_cli.recipes.net import PATCH, Net, layers
 
 CACHED_VIEWS = (1, 2, 5, 10)
 """Numbers of views that can be cached."""
+SCHEMES = ("paper", "source-2012", "he", "lecun", "gaussian")
+"""Of initial values: net/initial.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,9 @@ class Training:
     """Mini-batches, update rule and schedule (paper, 5)."""
 
     initial_values: str = "paper"
-    """paper, source-2012 or he."""
+    """paper, source-2012, he, lecun or gaussian: the table in net/initial.py says what each is."""
+    initial_deviations: Mapping[str, float] = field(default_factory=dict)
+    """Standard deviation of the initial weights by layer, in place of the scheme's."""
     batch_size: int = 128
     partial_batch: bool = False
     """Whether the pictures that no whole mini-batch takes make one of their own at the end of an epoch, its gradient
@@ -83,11 +87,19 @@ class Training:
     """ε by layer from the first step on, in place of `rate`; 0 freezes the layer, biases too."""
     bias_rate: float | None = None
     """ε of the biases; None: the weights' rate, drops included."""
+    bias_rate_factor: float = 1.0
+    """ε of the biases over that of the weights, where `bias_rate` and `layer_bias_rates` give none; the CIFAR-10 nets
+    of the source have 2."""
     layer_bias_rates: Mapping[str, float] = field(default_factory=dict)
     """ε of the biases by layer, in place of `bias_rate`; a layer that is frozen has none."""
     momentum: float = 0.9
     weight_decay: float = 0.0005
     """Of the weights; biases have none."""
+    layer_decays: Mapping[str, float] = field(default_factory=dict)
+    """Weight decay by layer, in place of `weight_decay`."""
+    class_weights: str = "none"
+    """balanced: a picture counts in the loss by pictures / (classes · pictures of its class), and a mini-batch's loss
+    is divided by the sum of these weights; none: all count the same."""
     schedule: str = "plateau"
     """plateau: divide the rate when the validation error stops improving; steps: as `changes` say."""
     patience: int = 5
@@ -113,7 +125,8 @@ class Training:
     """After so many steps the mean loss is compared with ln(classes), and one that has not begun to learn told."""
 
     def __post_init__(self) -> None:
-        one_of("initial_values", self.initial_values, ("paper", "source-2012", "he"))
+        one_of("initial_values", self.initial_values, SCHEMES)
+        one_of("class_weights", self.class_weights, ("none", "balanced"))
         one_of("schedule", self.schedule, ("plateau", "steps"))
         for field_name in ("batch_size", "epochs", "patience", "stuck_after", "rate"):
             value = getattr(self, field_name)
@@ -123,7 +136,8 @@ class Training:
         require("drop_factor", self.drop_factor > 1, f"is {self.drop_factor}: it must be above 1")
         views = ", ".join(map(str, CACHED_VIEWS))
         require("cached_views", self.cached_views in CACHED_VIEWS, f"is {self.cached_views}: use one of {views}")
-        for field_name in ("layer_rates", "layer_bias_rates"):
+        require("bias_rate_factor", self.bias_rate_factor > 0, f"is {self.bias_rate_factor}: it must be positive")
+        for field_name in ("layer_rates", "layer_bias_rates", "layer_decays", "initial_deviations"):
             for layer, rate in getattr(self, field_name).items():
                 require(f"{field_name}.{layer}", rate >= 0, f"is {rate}: it must not be negative")
 
@@ -142,7 +156,7 @@ class Recipe:
         assert self.net.patch == self.input.patch, "a recipe's net sees the patches that its input cuts"
         known = [layer.name for layer in layers(self.net)]
         training = self.training
-        fields = ("layer_rates", "layer_bias_rates", "trained", "take", "fresh")
+        fields = ("layer_rates", "layer_bias_rates", "layer_decays", "initial_deviations", "trained", "take", "fresh")
         named: list[tuple[str, Any]] = [(name, getattr(training, name)) for name in fields]
         named += [("changes", change.layers) for change in training.changes]
         for name, mentioned in named:

@@ -11,15 +11,13 @@ from alexnet_commands.contest.config import ContestConfig
 
 @command_from(ContestConfig)
 def command(config: ContestConfig) -> None:
-    """The contest entry of 2012: show what it came to, beside the paper's table 2.
+    """Make the contest entry of 2012, or show its results beside the paper's table 2.
 
-    --update makes it first: crops, nets, scores and ensembles, one command
-    after the other, each only where its output is absent or out of date;
-    stopped or killed, the same command goes on. --dry-run shows the commands
-    and the plan instead. `make contest` is this command.
+    Without options the command shows the results in OUT. With --update it first makes what is absent or out of date:
+    crop stores, nets, scores, ensembles. Stop it at any time; the same command goes on. `make contest` runs it.
 
-    The plan's hours follow from rates that are given, that finished nets had,
-    or that are measured now: a few pictures through each stage.
+    With --dry-run it shows each command, and how many hours and bytes it will take. The hours follow from rates: those
+    you give, else those of nets that are finished, else rates measured now on a few pictures.
 
     Example: alexnet contest contest --dry-run --data /data/ilsvrc2012
     """

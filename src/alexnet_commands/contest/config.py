@@ -22,78 +22,96 @@ class ContestConfig:
     out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT", show_default=False)]
     """The folder that `make contest` writes, or would write."""
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Print the commands, and the plan: each stage with hours and bytes.")
+        bool, Option("--dry-run", help="Print the commands, and the hours and bytes of each stage; run nothing.")
     ] = False
     """The commands and the plan in place of the results. Nothing is written in OUT."""
-    update: Annotated[
-        bool, Option("--update", help="Make what is absent or out of date, command by command; then show the results.")
-    ] = False
+    update: Annotated[bool, Option("--update", help="Make what is absent or out of date, then show the results.")] = (
+        False
+    )
     """Run the commands, each with --update."""
     only: Annotated[
         str | None,
-        Option("--only", help="With --update: this step and what it needs, such as 'train cnn-3'.", show_default=False),
+        Option("--only", help="Make only this step and what it needs, such as 'train cnn-3'.", show_default=False),
     ] = None
     """A step's name."""
     data: Annotated[
         Path | None,
         Option(
-            "--data", help="ILSVRC-2012 as it ships, or any source of `alexnet preprocess --split`.", show_default=False
+            "--data",
+            help="ILSVRC-2012 as it ships, or any source that `alexnet preprocess --split` takes.",
+            show_default=False,
         ),
     ] = None
     """The plan's decoding rate is measured on its pictures; None: on generated ones."""
     fall2011: Annotated[
-        Path | None, Option("--fall2011", help="Fall 2011, for the conv6 nets.", show_default=False)
+        Path | None,
+        Option(
+            "--fall2011", help="ImageNet Fall 2011, which the nets with conv6 are pre-trained on.", show_default=False
+        ),
     ] = None
     """None: no conv6 nets, only the ensemble of five."""
     test: Annotated[
         bool | None,
-        Option("--test/--no-test", help="Whether the test pictures are scored.", show_default="whether --data has any"),
+        Option("--test/--no-test", help="Score the test pictures too.", show_default="whether --data has any"),
     ] = None
     """Whether the test pictures are scored too; None: where there are any."""
-    members: Annotated[int, Option("--members", help="Nets of five convolutions.", min=1)] = 5
+    members: Annotated[int, Option("--members", help="How many nets with five convolutional layers.", min=1)] = 5
     """How many nets of five convolutions."""
-    pretrained: Annotated[int, Option("--pretrained", help="Pre-trainings.", min=1, max=2)] = 1
+    pretrained: Annotated[int, Option("--pretrained", help="How many pre-trainings on Fall 2011.", min=1, max=2)] = 1
     """How many pre-trainings the two fine-tuned nets start from."""
-    recipe: Annotated[str, Option("--recipe", help="Of the nets of five convolutions.")] = "source-2012"
+    recipe: Annotated[str, Option("--recipe", help="Recipe of the nets with five convolutional layers.")] = (
+        "source-2012"
+    )
     """Their recipe."""
-    pretrain_recipe: Annotated[str, Option("--pretrain-recipe", help="Of the pre-training.")] = "conv6-pretrain"
+    pretrain_recipe: Annotated[str, Option("--pretrain-recipe", help="Recipe of the pre-training.")] = "conv6-pretrain"
     """Its recipe."""
-    finetune_recipe: Annotated[str, Option("--finetune-recipe", help="Of fine-tuning.")] = "conv6-finetune"
+    finetune_recipe: Annotated[str, Option("--finetune-recipe", help="Recipe of the fine-tuning.")] = "conv6-finetune"
     """Its recipe."""
     epochs: Annotated[
-        int | None, Option("--epochs", help="In place of its recipe's.", min=1, show_default="the recipe's")
+        int | None,
+        Option(
+            "--epochs", help="Epochs of each net with five convolutional layers.", min=1, show_default="the recipe's"
+        ),
     ] = None
     """Replaces the recipe's."""
     pretrain_epochs: Annotated[
-        int | None, Option("--pretrain-epochs", help="In place of its recipe's.", min=1, show_default="the recipe's")
+        int | None, Option("--pretrain-epochs", help="Epochs of the pre-training.", min=1, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
     finetune_epochs: Annotated[
-        int | None, Option("--finetune-epochs", help="In place of its recipe's.", min=1, show_default="the recipe's")
+        int | None, Option("--finetune-epochs", help="Epochs of the fine-tuning.", min=1, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
-    codec: Annotated[str, Option("--codec", help="Of ILSVRC-2012's crops.", metavar="raw|jpeg")] = "raw"
+    codec: Annotated[str, Option("--codec", help="How ILSVRC-2012's crops are stored.", metavar="raw|jpeg")] = "raw"
     """How crops are stored."""
-    fall2011_codec: Annotated[str, Option("--fall2011-codec", help="Of Fall 2011's crops.", metavar="raw|jpeg")] = (
-        "jpeg"
-    )
+    fall2011_codec: Annotated[
+        str, Option("--fall2011-codec", help="How Fall 2011's crops are stored.", metavar="raw|jpeg")
+    ] = "jpeg"
     """How crops are stored."""
     expect: Annotated[
-        str, Option("--expect", help="Numbers that train's and val's crops must have; '' for other data.")
+        str,
+        Option("--expect", help="Demand ILSVRC-2012's published numbers of pictures and classes; '' for other data."),
     ] = "ilsvrc2012"
     """Of `alexnet preprocess`."""
     devkit: Annotated[
         Path | None,
-        Option("--devkit", help="Devkit IDs for the submissions, where --data has none.", show_default=False),
+        Option(
+            "--devkit",
+            help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none.",
+            show_default=False,
+        ),
     ] = None
     """Of `alexnet ensemble`."""
     train_options: Annotated[
         str | None,
-        Option("--train-options", help="More words for each `alexnet train`, such as '--compile'.", show_default=False),
+        Option(
+            "--train-options", help="Options added to each `alexnet train`, such as '--compile'.", show_default=False
+        ),
     ] = None
     """Split as a shell would."""
     preprocess_options: Annotated[
-        str | None, Option("--preprocess-options", help="More words for each `alexnet preprocess`.", show_default=False)
+        str | None,
+        Option("--preprocess-options", help="Options added to each `alexnet preprocess`.", show_default=False),
     ] = None
     """Split as a shell would."""
     devices: Devices = "auto"
@@ -110,17 +128,23 @@ class ContestConfig:
     """Given in place of measured."""
     images_per_second: Annotated[
         float | None,
-        Option("--images-per-second", help="Plan: of `alexnet train`, a net of five convolutions.", show_default=_RATE),
+        Option(
+            "--images-per-second",
+            help="Plan: pictures/s of `alexnet train` with five convolutional layers.",
+            show_default=_RATE,
+        ),
     ] = None
     """Given in place of measured; the conv6 nets' follows from their multiply-adds."""
     evaluated_per_second: Annotated[
         float | None,
-        Option("--evaluated-per-second", help="Plan: pictures/s of `alexnet eval`, ten views.", show_default=_RATE),
+        Option("--evaluated-per-second", help="Plan: pictures/s of `alexnet eval` with ten views.", show_default=_RATE),
     ] = None
     """Given in place of measured."""
     trial_pictures: Annotated[
         int,
-        Option("--trial-pictures", help="Plan: pictures that rates are measured on; 8,000 for a GPU.", min=1),
+        Option(
+            "--trial-pictures", help="Plan: how many pictures the rates are measured on; use 8,000 for a GPU.", min=1
+        ),
     ] = 256
     """More take longer and measure better: the first mini-batch is slower than the others."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False

@@ -1,4 +1,4 @@
-"""How fast this machine is: a miniature of each stage, run with the very commands, on a few of one's own pictures."""
+"""How fast this machine is: each stage in miniature, as the commands run it, on a few of one's own pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +18,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.run import RunFolder, find_checkpoint
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import choose_device, prepare
+from alexnet_cli.devices import choose_device
 from alexnet_cli.errors import AlexNetError, ResourceError
-from alexnet_cli.evaluation import Net, evaluate
 from alexnet_cli.imagenet import CLASSES
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.timing.evaluating import evaluation_rate
+from alexnet_cli.timing.measure import Timed, time_recipe
 from alexnet_commands.contest.config import ContestConfig
 
 EVALUATED = 64
 """Trial pictures that are evaluated, times ten views."""
+_ROUNDS = 3
+"""Of training steps, whose median counts."""
 _ENDINGS = (".jpeg", ".jpg", ".png")
 _GENERATED = (375, 500)
 """Rows and columns of a generated picture: ImageNet's most frequent shape."""
@@ -53,7 +55,7 @@ class Rates:
     read: Rate
     """`alexnet pca`."""
     trained: Rate
-    """`alexnet train`, a net of five convolutions."""
+    """`alexnet train`, a net of five convolutions, as `alexnet time` measures it."""
     evaluated: Rate
     """`alexnet eval`, ten views."""
     jpeg_bytes: float
@@ -127,37 +129,26 @@ class _Trial:
         return int(result["pictures"]) / float(result["seconds"])
 
     def trained(self) -> float:
-        """Pictures/s of an epoch of training."""
-        if not (self.folder / "raw.h5").exists():
-            self.read()
-        # Without validation pictures a plateau can't be seen, so an epoch of the recipe is made in fixed steps.
-        words = ["--recipe", self.config.recipe, "--epochs", "1", "--set", "training.schedule=steps"]
-        where = ["--devices", self.config.devices, "--precision", self.config.precision]
-        return float(
-            self._alexnet("train", "raw.lmdb", "--stats", "raw.h5", *words, *where, "--out", "run")["images_per_second"]
+        """Pictures/s of training on the trial's crops, as `alexnet time --loader` measures it."""
+        config = self.config
+        recipe = load_recipe(config.recipe).with_options(net={"classes": CLASSES})
+        self.talk.say(f"measuring: steps of recipe {recipe.name}")
+        job = Timed(
+            recipe=recipe,
+            devices=config.devices,
+            precision=config.precision,
+            loader=self.folder / "raw.lmdb",
+            repeats=_ROUNDS,
+            limit=False,
         )
+        return time_recipe(job).images_per_second
 
     def evaluated(self) -> float:
         """Pictures/s in ten views, the first mini-batch not counted."""
-        if not (self.folder / "run").exists():
-            self.trained()
-        device = choose_device(self.config.devices)
-        prepare(device, self.config.precision)
-        net = Net.from_checkpoint(
-            read_checkpoint(find_checkpoint(self.folder / "run")[0]), device, self.config.precision
-        )
-        store = open_crops(self.folder / "raw.lmdb")
+        config, store = self.config, open_crops(self.folder / "raw.lmdb")
         self.talk.say(f"measuring: eval of {len(store):,} pictures in ten views")
-        times: list[tuple[float, int]] = []
-
-        def advance(count: int) -> None:
-            times.append((time.perf_counter(), count))
-
-        start = time.perf_counter()
-        evaluate(net, store, batch_size=min(EVALUATED, max(1, len(store) // 2)), advance=advance)
-        if len(times) < 2:
-            return len(store) / (time.perf_counter() - start)
-        return sum(count for _, count in times[1:]) / (times[-1][0] - times[0][0])
+        device, size = choose_device(config.devices), min(EVALUATED, max(1, len(store) // 2))
+        return evaluation_rate(load_recipe(config.recipe), store, device, config.precision, batch_size=size)
 
     def _preprocess(self, codec: str) -> dict[str, Any]:
         words = ("--classes", "classes.txt", "--allow-missing", "--allow-bad", str(self.config.trial_pictures))

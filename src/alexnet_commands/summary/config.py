@@ -7,6 +7,8 @@ from typing import Annotated
 
 from typer import Option
 
+from alexnet_cli.device_names import parse_devices
+from alexnet_cli.errors import UsageError
 from alexnet_cli.options import Parallel
 
 
@@ -16,12 +18,25 @@ class SummaryConfig:
 
     recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown, or a file: FILE.toml.")] = "paper"
     """Name of the recipe."""
+    compare: Annotated[
+        str | None,
+        Option(
+            "--compare",
+            help="Show the nets of these recipes side by side: lenet,paper.",
+            metavar="RECIPE,RECIPE…",
+            show_default=False,
+        ),
+    ] = None
+    """Names of two or more recipes, with commas between them."""
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
-    devices: Annotated[int, Option("--devices", help="Show what each of so many devices holds and sends.", min=1)] = 1
-    """Number of devices that share the net."""
+    devices: Annotated[
+        str,
+        Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number."),
+    ] = "cpu"
+    """Devices that share the net, whether they are there or not."""
     parallel: Parallel = "auto"
     """How they share it."""
     batch_size: Annotated[
@@ -32,3 +47,19 @@ class SummaryConfig:
     """List the recipes."""
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
     """One JSON object on stdout."""
+
+    def __post_init__(self) -> None:
+        if self.device_count < 1:
+            raise UsageError(f"--devices {self.devices}: one device at least")
+        if self.compare is not None and len(self.compared) < 2:
+            raise UsageError(f"--compare {self.compare}: name two recipes or more, such as lenet,paper")
+
+    @property
+    def device_count(self) -> int:
+        """How many devices share the net."""
+        return int(self.devices) if self.devices.isdecimal() else len(parse_devices(self.devices).numbers)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The recipes of --compare."""
+        return tuple(name.strip() for name in (self.compare or "").split(",") if name.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from alexnet_cli.recipes.net import Layer, Net, layers
@@ -19,11 +20,12 @@ def run(config: SummaryConfig) -> dict[str, Any]:
     recipe = load_recipe(config.recipe).with_options(net={"classes": config.classes})
     net = recipe.net
     described = [_describe(layer, net) for layer in layers(net)]
-    shared = _share(net, config, described) if config.devices > 1 else {}
+    shared = _share(net, config, described) if config.device_count > 1 else {}
     return {
         "recipe": recipe.name,
         "about": recipe.about,
         "columns": net.columns,
+        "input": [3, net.patch, net.patch],
         **{
             total: sum(layer[total] for layer in described)
             for total in ("parameters", "neurons", "multiply_adds", "flop")
@@ -33,17 +35,39 @@ def run(config: SummaryConfig) -> dict[str, Any]:
     }
 
 
+def compare(config: SummaryConfig) -> dict[str, Any]:
+    """The nets of several recipes: `compared`, a `run` of each, and `rows`, which of their layers stand side by side.
+
+    A row holds for each net the index of a layer with weights, or None: convolutions from the first on, then
+    fully-connected layers up to the last.
+    """
+    found = [run(replace(config, recipe=name, compare=None)) for name in config.compared]
+    maps, numbers = ([_indices(net, convolution=which) for net in found] for which in (True, False))
+    return {"compared": found, "rows": [*_side_by_side(maps), *_side_by_side(numbers, at_the_end=True)]}
+
+
+def _indices(net: dict[str, Any], *, convolution: bool) -> list[int]:
+    return [at for at, layer in enumerate(net["layers"]) if (layer["kind"] == "convolution") == convolution]
+
+
+def _side_by_side(columns: list[list[int]], *, at_the_end: bool = False) -> list[list[int | None]]:
+    longest = max(map(len, columns))
+    fill: list[list[int | None]] = [[None] * (longest - len(column)) for column in columns]
+    whole = [[*gap, *column] if at_the_end else [*column, *gap] for gap, column in zip(fill, columns, strict=True)]
+    return [list(row) for row in zip(*whole, strict=True)]
+
+
 def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
     """What several devices hold and send; the layers' own figures go to them."""
     from alexnet_cli.parallel.account import account, crop_bytes, map_bytes, state_bytes
     from alexnet_cli.parallel.layout import choose_layout
 
-    layout, what = choose_layout(config.parallel, config.devices, net)
+    layout, what = choose_layout(config.parallel, config.device_count, net)
     for layer, found in zip(described, account(net, layout, config.batch_size), strict=True):
         layer["held_parameters"] = found.parameters
         layer["sent_bytes_per_picture"] = found.sent_per_picture
     return {
-        "devices": config.devices,
+        "devices": config.device_count,
         "parallel": layout.mode,
         "layout": what,
         "batch_size": config.batch_size,

@@ -27,7 +27,9 @@ import numpy as np
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.common.working import WORK
 from alexnet_cli.artifacts.crops.store import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
+from alexnet_cli.artifacts.crops.ways import SLOW, Ways
 from alexnet_cli.errors import AlexNetError, ArtifactError
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_json_object
 
 _FOLDER = re.compile(rf"\.?shard-(\d{{5}})-of-(\d{{5}})({re.escape(WORK)})?")
@@ -35,7 +37,6 @@ SHARDED = re.compile(
     rf"{_FOLDER.pattern}|report\.(json|txt)|\.(shard-\d{{5}}-of-\d{{5}}|report\.(json|txt))\.alexnet-[a-z]+"
 )
 """What the folder that holds shards may hold."""
-_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2", ".avif", ".heic")
 REPORT_FILE = "report.json"
 """Of the pictures; beside the shards it is about all of them together."""
 
@@ -55,7 +56,7 @@ def _refuse_pictures(path: Path) -> None:
         if path.is_dir() and not (path / MANIFEST_FILE).exists():
             entries = list(itertools.islice(path.iterdir(), 100))
             inside = (file for folder in entries if folder.is_dir() for file in itertools.islice(folder.iterdir(), 10))
-            pictures = any(file.suffix.lower() in _PICTURES for file in itertools.chain(entries, inside))
+            pictures = any(file.suffix.lower() in PICTURE_EXTENSIONS for file in itertools.chain(entries, inside))
     if pictures:
         raise ArtifactError(
             f"{path}: is made of pictures: make a crop store of it first: alexnet preprocess {path} --out NAME.lmdb"
@@ -147,10 +148,20 @@ class ShardedCropStore(CropStore):
 
     def stored(self, index: int) -> memoryview:
         """The stored bytes of one record, in its shard's memory map; valid while the thread lives."""
+        shard, own = self._place(index)
+        return shard.stored(own)
+
+    def read_into(self, index: int, out: Crop, ways: Ways = SLOW) -> None:
+        """Copy one crop into `out`, as its shard does."""
+        shard, own = self._place(index)
+        shard.read_into(own, out, ways)
+
+    def _place(self, index: int) -> tuple[CropStore, int]:
+        """The shard that holds a record, and its index there."""
         if not 0 <= index < len(self):
             raise ArtifactError(f"{self.path}: record {index} is missing: it has {len(self):,}")
         shard = bisect_right(self._starts, index) - 1
-        return self._shards[shard].stored(int(index) - self._starts[shard])
+        return self._shards[shard], int(index) - self._starts[shard]
 
     def close(self) -> None:
         """Let go of all memory maps. Reading opens them again."""

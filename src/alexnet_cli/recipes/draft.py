@@ -1,0 +1,140 @@
+"""A recipe while files are laid over one another: its values so far, and where each comes from.
+
+In [net] a file may also
+- `remove = ["norm1"]`: take layers out;
+- give a new layer `after = "pool5"`: put it behind that one (else it stands last);
+- `order = [...]`: name all layers in the order in which they stand.
+A layer that is given another `kind` begins anew: it keeps none of its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.fields import FieldError, nearest
+
+SECTIONS = ("net", "input", "training")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value comes from: line `line` of a file, or a command's option (line 0)."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass
+class Draft:
+    """A recipe's values while files are laid over one another."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+def find_place(places: Mapping[str, Place], path: str) -> Place | None:
+    """Where a value, or the table around it, was given; None for a default."""
+    while path and path not in places:
+        path = path.rpartition(".")[0]
+    return places.get(path)
+
+
+def lay(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place]) -> None:
+    """Lay a file's values over the draft's."""
+    for section, value in change.items():
+        if section not in (*SECTIONS, "about", "name"):
+            hint = nearest(section, (*SECTIONS, "about", "extends"))
+            raise UsageError(f"{place_of(section)}: a recipe has no field '{section}': {hint}")
+        if section in SECTIONS and not isinstance(value, dict):
+            raise UsageError(f"{place_of(section)}: [{section}] is a table of fields, not {value!r}")
+        if section == "net":
+            _told_at(place_of, partial(_lay_net, draft, value, place_of))
+        elif section in SECTIONS:
+            draft.values[section] = {**draft.values.get(section, {}), **value}
+            draft.places |= {f"{section}.{name}": place_of(f"{section}.{name}") for name in value}
+        else:
+            draft.values[section] = value
+            draft.places[section] = place_of(section)
+
+
+def _lay_net(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place]) -> None:
+    net = draft.values.setdefault("net", {"order": []})
+    order: list[str] = list(net.get("order", []))
+    net["order"] = order
+    for name in _names(change, "remove"):
+        if name not in order:
+            raise FieldError(
+                "remove", f"remove names '{name}', and there is no such layer: {nearest(name, order)}", "net"
+            )
+        order.remove(name)
+        del net[name]
+        _forget(draft, f"net.{name}")
+    for name, value in change.items():
+        if name in ("remove", "order"):
+            continue
+        if not isinstance(value, dict):
+            net[name] = value
+            draft.places[f"net.{name}"] = place_of(f"net.{name}")
+            continue
+        table = dict(value)
+        after = table.pop("after", None)
+        if name in order and table.get("kind", net[name]["kind"]) == net[name]["kind"]:
+            table = {**net[name], **table}
+        elif name not in order and "kind" not in table:
+            known = [*order, "columns", "classes", "order", "remove"]
+            raise FieldError(
+                name, f"has no layer '{name}', and a new one needs its kind: {nearest(name, known)}", "net"
+            )
+        else:
+            _forget(draft, f"net.{name}")
+        net[name] = table
+        for path in (f"net.{name}", *(f"net.{name}.{key}" for key in value)):
+            draft.places[path] = place_of(path)
+        _stand(order, name, after)
+    if "order" in change:
+        named = _names(change, "order")
+        for name in sorted(set(named) ^ set(order)):
+            problem = "leaves out" if name in order else "names"
+            raise FieldError("order", f"order {problem} '{name}': it names every layer once: {', '.join(order)}", "net")
+        if len(named) != len(order):
+            raise FieldError("order", "order names a layer twice", "net")
+        net["order"] = named
+        draft.places["net.order"] = place_of("net.order")
+
+
+def _names(change: Mapping[str, Any], key: str) -> list[str]:
+    names = change.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FieldError(key, f"{key} is a list of layers' names, not {names!r}", "net")
+    return names
+
+
+def _stand(order: list[str], name: str, after: Any) -> None:
+    """Put a layer behind another; a new one without `after` stands last."""
+    if after is not None:
+        if after not in order or after == name:
+            text = f"after '{after}': no such layer: {nearest(str(after), order)}"
+            raise FieldError(f"{name}.after", text, f"net.{name}")
+        if name in order:
+            order.remove(name)
+        order.insert(order.index(after) + 1, name)
+    elif name not in order:
+        order.append(name)
+
+
+def _forget(draft: Draft, prefix: str) -> None:
+    draft.places = {path: place for path, place in draft.places.items() if not f"{path}.".startswith(prefix + ".")}
+
+
+def _told_at(place_of: Callable[[str], Place], work: Callable[[], None]) -> None:
+    try:
+        work()
+    except FieldError as error:
+        raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None

@@ -1,0 +1,241 @@
+"""The limit of a training step: its convolutions and matrix products alone, each by the fastest call that torch has.
+
+Of each layer with weights: forward, the weights' gradient, and the inputs' gradient where somebody below is trained.
+Each call is tried in every layout and by every library that is there, and the fastest is kept.
+
+Legend: N pictures, C channels seen, K kernels; of a product N rows, I numbers in, O out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alexnet_cli.net.convolution import Convolution
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.weights import Weights
+from alexnet_cli.timing.clock import Clock
+from alexnet_cli.timing.layers import Seen
+
+FORWARD, INPUTS, WEIGHTS = "forward", "inputs' gradient", "weights' gradient"
+_HOPELESS = 2.0
+"""A call that took so many times as long as the best, the first time, is not tried again."""
+_TRIES = 3
+_LEAST_SECONDS = 0.01
+"""Of one measurement: shorter calls are repeated in it."""
+
+Ways = dict[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One convolution or matrix product of a step, by its fastest call."""
+
+    layer: str
+    part: str
+    """FORWARD, INPUTS or WEIGHTS."""
+    way: str
+    """The fastest call, in words."""
+    call: Callable[[], object]
+    times: int
+    """Calls in one measurement."""
+
+    def milliseconds(self, clock: Clock) -> float:
+        """Of one call."""
+        return 1e3 * clock.seconds(self.call, self.times)
+
+
+def products(network: Network, seen: Mapping[str, Seen], clock: Clock, dtype: torch.dtype) -> list[Product]:
+    """The products of a step. seen: what each layer sees; a layer that is not trained has only its forward pass."""
+    memory = _Memory(clock.device, dtype)
+    found = []
+    with torch.no_grad():
+        for layer in network.layers:
+            weights = network.weights(layer.name)
+            for part, ways in _parts(weights, seen[layer.name], memory):
+                way, call, seconds = _fastest(ways, clock)
+                times = max(1, math.ceil(_LEAST_SECONDS / seconds))
+                found.append(Product(layer.name, part, way, call, times))
+    return found
+
+
+def _parts(weights: Weights, seen: Seen, memory: _Memory) -> Iterator[tuple[str, Ways]]:
+    ways = _convolution(weights, seen, memory) if isinstance(weights, Convolution) else _linear(weights, seen, memory)
+    wanted = {FORWARD: True, WEIGHTS: weights.weight.requires_grad, INPUTS: seen.needs_gradient}
+    return ((part, ways[part]) for part, wants in wanted.items() if wants)
+
+
+def _fastest(ways: Ways, clock: Clock) -> tuple[str, Callable[[], object], float]:
+    """The fastest of some calls: name, call, seconds. One that torch refuses here is none."""
+    seconds: dict[str, float] = {}
+    for name, call in ways.items():
+        try:
+            first = clock.seconds(call)
+        except (RuntimeError, NotImplementedError, AttributeError):
+            continue
+        if first > _HOPELESS * min(seconds.values(), default=math.inf):
+            continue  # the first call sets things up, but not for so long
+        seconds[name] = min(clock.seconds(call) for _ in range(_TRIES))
+    best = min(seconds, key=lambda name: seconds[name])
+    return best, ways[best], seconds[best]
+
+
+class _Memory:
+    """Random numbers as tensors of any shape. All tensors of one role share memory: only their time matters."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self._roles: dict[str, Tensor] = {}
+
+    def __call__(self, role: str, shape: tuple[int, ...], *, channels_last: bool = False) -> Tensor:
+        count = math.prod(shape)
+        numbers = self._roles.get(role)
+        if numbers is None or len(numbers) < count:
+            numbers = self._roles[role] = torch.randn(count, device=self.device, dtype=self.dtype)
+        if not channels_last:
+            return numbers[:count].view(shape)
+        pictures, channels, *sides = shape
+        return numbers[:count].view(pictures, *sides, channels).permute(0, 3, 1, 2)
+
+
+# ----------------------------------------------------------------------------------------------------- convolutions
+
+
+def _convolution(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, Ways]:
+    """Of each part, the calls: in both layouts, and on a CPU also in oneDNN's own."""
+    found: dict[str, Ways] = {FORWARD: {}, INPUTS: {}, WEIGHTS: {}}
+    for channels_last in (True, False):
+        name = "channels_last" if channels_last else "contiguous"
+        for part, call in _convolution_in(layer, seen, memory, channels_last).items():
+            found[part][name] = call
+    if memory.device.type == "cpu":
+        for part, call in _convolution_blocked(layer, seen, memory).items():
+            found[part]["oneDNN's layout"] = call
+    return found
+
+
+def _operands(layer: Convolution, seen: Seen, memory: _Memory, channels_last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps in (N, C, H, W), gradient of the maps out (N, K, H', W'), kernels (K, C of its group, size, size)."""
+    spec = layer.spec
+    pictures, channels, *sides = seen.shape
+    maps = memory(
+        "inputs", (pictures, channels, *(side + spec.overhang for side in sides)), channels_last=channels_last
+    )
+    out = [(side + spec.overhang + 2 * spec.padding - spec.size) // spec.stride + 1 for side in sides]
+    kernels = tuple(layer.weight.shape)
+    gradient = memory("gradients", (pictures, kernels[0], *out), channels_last=channels_last)
+    return maps, gradient, memory("weights", kernels, channels_last=channels_last)
+
+
+def _convolution_in(
+    layer: Convolution, seen: Seen, memory: _Memory, channels_last: bool
+) -> dict[str, Callable[[], object]]:
+    def backward(inputs: bool, weights: bool) -> object:
+        maps, gradient, kernels = _operands(layer, seen, memory, channels_last)
+        return _backward(layer, maps, gradient, kernels, inputs, weights)
+
+    def forward() -> object:
+        maps, _, kernels = _operands(layer, seen, memory, channels_last)
+        return functional.conv2d(
+            maps, kernels, _bias(layer, memory), layer.spec.stride, layer.spec.padding, groups=layer.groups
+        )
+
+    return {FORWARD: forward, INPUTS: lambda: backward(True, False), WEIGHTS: lambda: backward(False, True)}
+
+
+def _bias(layer: Weights, memory: _Memory) -> Tensor:
+    return memory("bias", tuple(layer.bias.shape))
+
+
+def _backward(
+    layer: Convolution, maps: Tensor, gradient: Tensor, kernels: Tensor, inputs: bool, weights: bool
+) -> object:
+    spec, twice = layer.spec, [1, 1]
+    return torch.ops.aten.convolution_backward(
+        gradient,
+        maps,
+        kernels,
+        [len(layer.bias)],
+        [spec.stride] * 2,
+        [spec.padding] * 2,
+        twice,
+        False,
+        [0, 0],
+        layer.groups,
+        [inputs, weights, weights],
+    )
+
+
+def _convolution_blocked(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, Callable[[], object]]:
+    """Maps and kernels in the layout that oneDNN chooses for itself; made once, before the time counts."""
+    made: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def operands() -> tuple[Tensor, Tensor, Tensor]:
+        if not made:
+            maps, gradient, kernels = _operands(layer, seen, memory, False)
+            made.append((maps.to_mkldnn(), gradient.to_mkldnn(), kernels))
+        return made[0]
+
+    def forward() -> object:
+        maps, _, kernels = operands()
+        return functional.conv2d(
+            maps, kernels, _bias(layer, memory), layer.spec.stride, layer.spec.padding, groups=layer.groups
+        )
+
+    def backward(inputs: bool, weights: bool) -> object:
+        maps, gradient, kernels = operands()
+        return _backward(layer, maps, gradient, kernels, inputs, weights)
+
+    return {FORWARD: forward, INPUTS: lambda: backward(True, False), WEIGHTS: lambda: backward(False, True)}
+
+
+# -------------------------------------------------------------------------------------------------- matrix products
+
+
+def _linear(layer: Weights, seen: Seen, memory: _Memory) -> dict[str, Ways]:
+    """out (N, O) = in (N, I) · weightᵀ; by BLAS (MKL, cuBLAS), and on a CPU by oneDNN too."""
+    outputs, inputs = layer.weight.shape
+    pictures = seen.shape[0]
+    # A layer whose neurons see their own column is one product for each column that lives here.
+    parts = max(1, math.prod(seen.shape[1:]) // inputs)
+
+    def operands() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        part = outputs // parts
+        return (
+            memory("inputs", (pictures, inputs)),
+            memory("gradients", (pictures, part)),
+            memory("weights", (part, inputs)),
+            memory("bias", (part,)),
+        )
+
+    def each(work: Callable[[Tensor, Tensor, Tensor, Tensor], object]) -> Callable[[], object]:
+        def call() -> object:
+            return [work(*operands()) for _ in range(parts)]
+
+        return call
+
+    found: dict[str, Ways] = {
+        FORWARD: {"BLAS": each(lambda x, g, w, b: functional.linear(x, w, b))},
+        INPUTS: {"BLAS": each(lambda x, g, w, b: g @ w)},
+        WEIGHTS: {
+            "BLAS": each(lambda x, g, w, b: g.t() @ x),
+            "BLAS, transposed": each(lambda x, g, w, b: x.t() @ g),
+        },
+    }
+    if memory.device.type == "cpu":
+        found[FORWARD]["oneDNN"] = each(lambda x, g, w, b: _onednn(x, w, b))
+        found[INPUTS]["oneDNN"] = each(lambda x, g, w, b: _onednn(g, w.t()))
+        found[WEIGHTS]["oneDNN"] = each(lambda x, g, w, b: _onednn(g.t(), x.t()))
+        found[WEIGHTS]["oneDNN, transposed"] = each(lambda x, g, w, b: _onednn(x.t(), g.t()))
+    return found
+
+
+def _onednn(rows: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """rows · weightsᵀ + bias by oneDNN. A private name of torch: where it is gone, so is this way."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weights, bias, "none", [], "")
+    return result

@@ -1,0 +1,89 @@
+"""One training step: patches, forward, loss, backward, update. `alexnet train` makes it, `alexnet time` measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alexnet_cli.devices import autocast, float_type, patch_type
+from alexnet_cli.input.patches import InputTransform, training_patches
+from alexnet_cli.net.network import Masks, Network
+from alexnet_cli.net.update import UpdateRule
+from alexnet_cli.net.weights import column_rows
+from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.randomness import Draws, dropout_masks
+from alexnet_cli.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingStep:
+    """What a step is made of, on one rank. Its parts are called in the order in which they stand here."""
+
+    recipe: Recipe
+    network: Network
+    transform: InputTransform
+    """On the rank's device."""
+    ranks: Ranks
+    precision: str
+    seed: int
+
+    def patches(self, crops: Tensor, draws: Draws, colour_noise: float) -> Tensor:
+        """The net's input (N, 3, 224, 224), of uint8 crops (N, 256, 256, 3) and their draws."""
+        divides = self.recipe.input.noise_divides
+        dtype = patch_type(self.precision)
+        return training_patches(
+            crops, draws, self.transform, colour_noise=colour_noise, noise_divides=divides, dtype=dtype
+        )
+
+    def masks(self, step: int, pictures: int) -> Masks:
+        """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net.
+
+        step: steps made before. pictures: of the whole mini-batch.
+        """
+        network, rows = self.network, self.ranks.shares.results(pictures)
+        masks = dropout_masks(self.recipe.net, network.held, self.seed, step, pictures, self.ranks.device)
+        dtype, here = float_type(self.precision), network.here
+        if self.ranks.layout.mode == "hybrid":  # a column's masks are drawn for its own neurons already
+            first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
+            below = network.steps[: network.steps.index(first_linear)]
+            seen = self.ranks.shares.seen(pictures)
+            parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
+            cut = {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
+            return {name: mask.to(dtype) for name, mask in cut.items()}
+        return {name: mask[rows].to(dtype) for name, mask in masks.items()}
+
+    def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
+        """What the net says of the patches, (N, K). forward: the network, or what wraps it. pictures: as above."""
+        with autocast(self.ranks.device, self.precision):
+            return forward(patches, masks, pictures)
+
+    def loss(self, logits: Tensor, labels: Tensor, total: float | Tensor, weights: Tensor | None = None) -> Tensor:
+        """This rank's share of the mean cross-entropy over the whole mini-batch: gradients are summed over the ranks.
+
+        weights: what a picture of each class counts; None: 1. total: what all of the mini-batch's count together.
+        """
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = None if weights is None else weights.to(logits.dtype)
+        return functional.cross_entropy(logits, labels, weights, reduction="sum") / total
+
+
+def starting_rates(recipe: Recipe, names: Mapping[str, object]) -> dict[str, float]:
+    """ε by parameter name as a recipe begins: 0 for what it does not train."""
+    training, found = recipe.training, {}
+    for name in names:
+        layer = name.partition(".")[0]
+        trained = not training.trained or layer in training.trained
+        found[name] = training.layer_rates.get(layer, training.rate) if trained else 0.0
+    return found
+
+
+def descend(loss: Tensor, update: UpdateRule, between: Callable[[], None] = lambda: None) -> None:
+    """The gradients of a loss, and the update with them. between: called when the gradients are there."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    between()
+    update.step()
+    update.clear()
