@@ -196,7 +196,7 @@ def test_a_resumed_epoch_has_the_training_error_of_one_in_a_piece(
 
 
 def test_metrics_of_older_versions_are_read_with_the_new_columns_empty(tmp_path: Path) -> None:
-    older = [column for column in COLUMNS if column != "train_top1_error"]
+    older = [column for column in COLUMNS if column not in ("validation_loss", "train_top1_error")]
     (tmp_path / "metrics.csv").write_text(",".join(older) + "\n1,6,0.01,1.0,0.5,0.1,10.0,3.0\n")
     (row,) = RunFolder(tmp_path).metrics()
     assert row["train_top1_error"] == ""
@@ -233,7 +233,9 @@ def test_balanced_class_weights_are_torchs_weighted_cross_entropy(
         rate = 2e-3 if name.endswith("bias") else 1e-3
         step = found[name] - parameter.detach()
         torch.testing.assert_close(step, -rate * parameter.grad, rtol=1e-4, atol=1e-12)
-    assert float(RunFolder(tmp_path / "run").metrics()[0]["train_loss"]) == pytest.approx(float(loss), rel=1e-5)
+    assert float(RunFolder(tmp_path / "run").metrics()[0]["train_loss"]) == pytest.approx(
+        float(loss.detach()), rel=1e-5
+    )
     assert class_weights(store, load_recipe("paper").training, torch.device("cpu")) is None
 
 

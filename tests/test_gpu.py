@@ -16,7 +16,7 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.cli import main
 from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.loader import CropLoader, batches_of
-from alexnet_cli.net.norm import local_response_norm
+from alexnet_cli.net.kernels.blocks import local_response_norm
 from alexnet_stages.eval.config import EvalConfig
 from alexnet_stages.eval.run import run as evaluate
 from alexnet_stages.train.config import TrainConfig

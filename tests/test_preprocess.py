@@ -191,6 +191,7 @@ def test_the_real_samples_go_through(tmp_path: Path) -> None:
         "small": 12,
         "wrong_extension": 1,
         "animated": 0,
+        "truncated": 0,
     }
 
 

@@ -126,6 +126,7 @@ def test_metrics_have_a_row_for_each_epoch(bench: Bench) -> None:
         "images_per_second",
         "seconds",
         "validation_loss",
+        "train_top1_error",
     ]
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "6"), ("2", "12"), ("3", "18"), ("4", "24")]
     assert all(0 <= float(row["validation_top1_error"]) <= 1 for row in rows)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 NORM = """
 import torch
 from alexnet_cli.net.kernels.norm_triton import normalise
-from alexnet_cli.net.norm import local_response_norm
+from alexnet_cli.net.kernels.blocks import local_response_norm
 for groups, maps, k, alpha, beta, window in ((2, 48, 2.0, 1e-4, 0.75, 5), (1, 10, 1.0, 1e-3, 0.6, 3)):
     settings = dict(groups=groups, k=k, alpha=alpha, beta=beta, window=window)
     # The interpreter cuts bfloat16 off where a GPU rounds: one unit of the last place.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli.devices import autocast, float_type
+from alexnet_cli.devices import autocast, float_type, patch_type
 from alexnet_cli.input.patches import InputTransform, training_patches
 from alexnet_cli.net.network import Masks, Network
 from alexnet_cli.net.update import UpdateRule
@@ -34,8 +34,10 @@ class TrainingStep:
     def patches(self, crops: Tensor, draws: Draws, colour_noise: float) -> Tensor:
         """The net's input (N, 3, 224, 224), of uint8 crops (N, 256, 256, 3) and their draws."""
         divides = self.recipe.input.noise_divides
-        cut = training_patches(crops, draws, self.transform, colour_noise=colour_noise, noise_divides=divides)
-        return cut.to(float_type(self.precision))
+        dtype = patch_type(self.precision)
+        return training_patches(
+            crops, draws, self.transform, colour_noise=colour_noise, noise_divides=divides, dtype=dtype
+        )
 
     def masks(self, step: int, pictures: int) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net.

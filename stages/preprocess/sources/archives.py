@@ -105,9 +105,7 @@ def _files_of(files: Iterable[str]) -> Iterator[str]:
 
 def _unpack(archive: Path, place: Path, talk: Talk) -> None:
     free = shutil.disk_usage(place.parent).free
-    talk.say(
-        f"{archive}: can't be read in place: unpacking it beside the store for as long as this takes ({size(free)} free)"
-    )
+    talk.say(f"{archive}: can't be read in place: unpacking it beside the store for now ({size(free)} free)")
     partial = place.with_name(f"{place.name}.partial")
     try:
         with partial.open("wb") as out:
