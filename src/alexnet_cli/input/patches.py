@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.compiled import serves, triton_serves
+from alexnet_cli.errors import ArtifactError
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
@@ -141,7 +142,12 @@ def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View
 
 
 def view(crops: Tensor, which: View, transform: InputTransform) -> Tensor:
-    """One test view of every crop, (N, 3, P, P)."""
+    """One test view of every crop, (N, 3, P, P); ArtifactError for crops of another side than the transform's."""
+    if crops.shape[1] != transform.side:
+        found, own = (f"{side}×{side}" for side in (crops.shape[1], transform.side))
+        raise ArtifactError(
+            f"the crops are {found}, and the net was trained on {own}: preprocess --side {transform.side}"
+        )
     row, column, flip = which
     rows, columns = slice(row, row + transform.patch), slice(column, column + transform.patch)
     patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale

@@ -153,11 +153,11 @@ def activations(config: ActivationsConfig) -> Drawn:
     """Draw every convolution's maps of a picture."""
     inputs: dict[str, Path | None] = {"NET": config.net, "PICTURE": config.picture}
     require_figure(config, inputs)
+    net, which = open_net(config.net, config.devices)
     try:
-        crop, _ = crop_of(read_picture(config.picture), name=config.picture.name)
+        crop, _ = crop_of(read_picture(config.picture), name=config.picture.name, side=net.transform.side)
     except BadPictureError as error:
         raise PictureError(f"{config.picture}: {error}") from None
-    net, which = open_net(config.net, config.devices)
     layers = maps_figure.maps_of(net, crop)
     if not layers:
         raise UsageError(f"{config.net}: its net has no convolution, and so no maps to draw")
