@@ -1,4 +1,4 @@
-"""Preprocessing on one core beside plain Pillow doing the same, and beside decoding alone; interleaved in one run.
+"""Preprocessing beside its own crop function, bare decoding, and plain Pillow doing the same; interleaved in one run.
 
 $ .venv/bin/python benchmarks/preprocess.py                                       # synthetic 500×375 JPEGs
 $ .venv/bin/python benchmarks/preprocess.py --pictures DATA/train --plain-python /tmp/plain/bin/python
@@ -6,27 +6,42 @@ $ .venv/bin/python benchmarks/preprocess.py --pictures DATA/train --plain-python
 Pillow and pillow-simd are two builds of one module and can't live in one environment: --plain-python names a Python
 that has plain Pillow and numpy, in which the plain measurements run. Each Python is a process of its own; they take
 turns, one measurement each, and the medians are printed. Rates are pictures per second of processor time (user and
-system), so that other work on the machine disturbs them little; of the whole command also per second of the clock.
+system, workers included), so that other work on the machine disturbs them little; of the whole command also per
+second of the clock. The whole command works on one and on several copies of each picture: the difference is its rate
+without start and end, which a large set hardly feels. The last line says what it does beside cropping, each part alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+try:
+    import lmdb
+    from crc32c import crc32c
+except ImportError:  # a Python with plain Pillow and numpy alone
+    pass
+
 SIDE = 256
+IMAGE = Image.new("RGB", (SIDE, SIDE))
+CROP = IMAGE.tobytes()
+COPIES = bytearray(len(CROP)), bytearray(len(CROP))
+FIRST = "copy-0"
+"""Folder of the pictures; the others hold copies with other bytes after their end."""
 
 
 def decode(path: str) -> object:
@@ -60,14 +75,43 @@ def ours(path: str) -> object:
     return crop_of(read_picture(path), name=path)
 
 
-def whole_command(folder: str) -> None:
-    """`alexnet preprocess` with one worker: walk, crop, checksum, store, sync."""
+def hashing(path: str) -> object:
+    """The SHA-256 by which duplicates are known."""
+    return hashlib.sha256(Path(path).read_bytes(), usedforsecurity=False).digest()
+
+
+def summing(path: str) -> object:
+    """A crop's checksum."""
+    return crc32c(CROP)
+
+
+def copying(path: str) -> object:
+    """A crop from Pillow's memory, over the one that is shared with the workers, to that of its transaction."""
+    room, step = memoryview(COPIES[0]), memoryview(COPIES[1])
+    room[:] = IMAGE.tobytes()
+    step[:] = room
+    return step
+
+
+def storing(paths: Sequence[str]) -> None:
+    """Crops to disk, in transactions as the command makes them."""
+    from alexnet_stages.preprocess.cropping import STEP
+
+    with tempfile.TemporaryDirectory() as place, lmdb.open(place, map_size=1 << 34, lock=False) as environment:
+        for start in range(0, len(paths), STEP):
+            with environment.begin(write=True) as transaction:
+                for number in range(start, min(start + STEP, len(paths))):
+                    transaction.put(b"%08d" % number, CROP)
+
+
+def whole_command(folder: str, workers: int) -> None:
+    """`alexnet preprocess`: walk, crop, checksum, store, sync."""
     from alexnet_stages.preprocess.config import PreprocessConfig
     from alexnet_stages.preprocess.run import run
 
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "crops.lmdb"
-        run(PreprocessConfig(source=Path(folder), out=out, unlabelled=True, workers=1, quiet=True))
+        run(PreprocessConfig(source=Path(folder), out=out, unlabelled=True, workers=workers, quiet=True))
 
 
 MEASURED: dict[str, Callable[[str], object]] = {
@@ -75,22 +119,35 @@ MEASURED: dict[str, Callable[[str], object]] = {
     "plain": plain,
     "plain_box": plain_box,
     "ours": ours,
+    "hash": hashing,
+    "sum": summing,
+    "copy": copying,
 }
+
+
+def used() -> tuple[float, float]:
+    """Processor seconds of this process and its children so far, and the clock."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in both), time.perf_counter()
 
 
 def serve(folder: str) -> None:
     """Measure what stdin names, a line at a time; answer with pictures per processor second and per clock second."""
     paths = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    once = [path for path in paths if Path(path).parent.name == FIRST]
     for line in sys.stdin:
-        processor, clock = time.process_time(), time.perf_counter()
-        if line.strip() == "command":
-            whole_command(folder)
+        what, _, number = line.strip().partition(" ")
+        chosen = paths if what == "command" else once
+        before = used()
+        if what in ("command", "first"):
+            whole_command(folder if what == "command" else str(Path(folder) / FIRST), int(number))
+        elif what == "store":
+            storing(chosen)
         else:
-            function = MEASURED[line.strip()]
-            for path in paths:
-                function(path)
-        used = time.process_time() - processor, time.perf_counter() - clock
-        print(len(paths) / used[0], len(paths) / used[1], flush=True)
+            for path in chosen:
+                MEASURED[what](path)
+        processor, clock = (after - start for after, start in zip(used(), before, strict=True))
+        print(len(chosen) / processor, len(chosen) / clock, flush=True)
 
 
 class Server:
@@ -130,24 +187,38 @@ def version_of(python: str) -> str:
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def report(rates: dict[str, list[tuple[float, float]]], mine: str, other: str) -> None:
-    """Medians, and what matters: the ratios to plain Pillow."""
+def report(rates: dict[str, list[tuple[float, float]]], copies: int, mine: str, other: str) -> None:
+    """Medians, and what matters: the ratios to the crop function, to decoding, and to plain Pillow."""
     labels = {
-        "decode": f"decode alone (Pillow {mine})",
+        "decode": f"decoding alone (Pillow {mine})",
         "plain": f"plain Pillow {other}: convert, resize, crop",
         "plain_box": f"plain Pillow {other}: resize with a box",
         "ours": f"alexnet's crop function (Pillow {mine})",
-        "command": f"alexnet preprocess --workers 1, store and all (Pillow {mine})",
     }
+    commands = [what for what in rates if what.startswith("command")]
+    labels |= {what: f"alexnet preprocess --workers {what.split()[1]}, all" for what in commands}
     medians = {what: statistics.median(rate for rate, _ in found) for what, found in rates.items()}
-    title = "pictures per processor second, one core"
-    print(f"{title:<62}{'median':>8}{'lowest':>8}{'highest':>8}{'× plain':>9}{'× box':>8}")
+    print(f"{'pictures per processor second':<46}{'median':>8}{'× crop':>9}{'× decoding':>12}{'× plain':>9}")
     for what, label in labels.items():
-        values = [rate for rate, _ in rates[what]]
-        ratios = f"{medians[what] / medians['plain']:>9.2f}{medians[what] / medians['plain_box']:>8.2f}"
-        print(f"{label:<62}{medians[what]:>8.0f}{min(values):>8.0f}{max(values):>8.0f}{ratios}")
-    clock = statistics.median(rate for _, rate in rates["command"])
-    print(f"alexnet preprocess --workers 1 by the clock: {clock:.0f} pictures/s")
+        against = (medians[what] / medians[other_] for other_ in ("ours", "decode", "plain"))
+        ratios = "".join(f"{ratio:>{width}.2f}" for ratio, width in zip(against, (9, 12, 9), strict=True))
+        print(f"{label:<46}{medians[what]:>8.0f}{ratios}")
+    crop = statistics.median(rate for _, rate in rates["ours"])
+    for what in commands:
+        workers, found = int(what.split()[1]), []
+        for which in (0, 1):  # of processor time, by the clock
+            first, all_ = (
+                statistics.median(pair[which] for pair in rates[name]) for name in (f"first {workers}", what)
+            )
+            found.append((copies - 1) / (copies / all_ - 1 / first))
+        clock = found[1] / (crop * min(workers, os.cpu_count() or 1))
+        print(
+            f"{labels[what]}, without start and end: {found[0] / medians['ours']:.2f} of the crop function, "
+            f"{found[0] / medians['decode']:.2f} of decoding; by the clock {found[1]:.0f} pictures/s, {clock:.2f}"
+        )
+    parts = {"hash": "SHA-256", "sum": "checksum", "copy": "copies", "store": "LMDB and the disk"}
+    spent = ", ".join(f"{text} {1e6 / medians[what]:.0f}" for what, text in parts.items())
+    print(f"microseconds for each picture: cropping {1e6 / medians['ours']:.0f}; beside it {spent}")
 
 
 def main() -> None:
@@ -155,7 +226,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, help="a folder with JPEGs; default: synthetic ones")
     parser.add_argument("--count", type=int, default=300, help="how many pictures at most (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=7, help="measurements of each (default %(default)s)")
+    parser.add_argument("--copies", type=int, default=8, help="of each picture, for the command (default %(default)s)")
+    parser.add_argument("--workers", type=int, nargs="+", help="of the command; default: 1, a core each, two each")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="two rounds, two copies")
     parser.add_argument("--plain-python", default=sys.executable, help="a Python with plain Pillow and numpy")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -163,7 +237,8 @@ def main() -> None:
         serve(options.serve)
         return
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+        folder = Path(place) / FIRST
+        folder.mkdir()
         if options.pictures:
             found = sorted(path for path in options.pictures.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
             for number, path in enumerate(found[:: max(1, len(found) // options.count)][: options.count]):
@@ -171,19 +246,36 @@ def main() -> None:
         else:
             synthetic(folder, options.count)
         sizes = [Image.open(io.BytesIO(path.read_bytes())).size for path in folder.iterdir()]
+        copies = 2 if options.quick else options.copies
+        for number in range(1, copies):
+            (folder.parent / f"copy-{number}").mkdir()
+            for path in folder.iterdir():
+                (folder.parent / f"copy-{number}" / path.name).write_bytes(path.read_bytes() + bytes([number]))
         width, height = (statistics.median(values) for values in zip(*sizes, strict=True))
-        print(f"{len(sizes)} JPEGs, median {width:.0f}×{height:.0f}; {options.repeats} rounds; {os.cpu_count()} cores")
-        servers = {"mine": Server(sys.executable, place), "plain": Server(options.plain_python, place)}
-        turns = {"decode": "mine", "plain": "plain", "plain_box": "plain", "ours": "mine", "command": "mine"}
-        rates: dict[str, list[tuple[float, float]]] = {what: [] for what in turns}
-        for round_number in range(options.repeats + 1):
-            for what, who in turns.items():
-                rate = servers[who].measure(what)
-                if round_number:  # the first round warms up
-                    rates[what].append(rate)
-        report(rates, version_of(sys.executable), version_of(options.plain_python))
-        for server in servers.values():
-            server.process.communicate()
+        rounds = 2 if options.quick else options.repeats
+        from machine import about_machine  # not at the top: each of the command's workers would import torch with it
+
+        print(f"{about_machine()}\n{copies} × {len(sizes)} JPEGs, median {width:.0f}×{height:.0f}; {rounds} rounds")
+        measure(place, options, copies, rounds)
+
+
+def measure(place: str, options: argparse.Namespace, copies: int, rounds: int) -> None:
+    """Take turns, and print."""
+    servers = {"mine": Server(sys.executable, place), "plain": Server(options.plain_python, place)}
+    turns = {"decode": "mine", "plain": "plain", "plain_box": "plain", "ours": "mine"}
+    turns |= dict.fromkeys(("hash", "sum", "copy", "store"), "mine")
+    at_once = os.cpu_count() or 1
+    for workers in options.workers or sorted({1, at_once, 2 * at_once}):
+        turns |= {f"first {workers}": "mine", f"command {workers}": "mine"}
+    rates: dict[str, list[tuple[float, float]]] = {what: [] for what in turns}
+    for round_number in range(rounds + 1):
+        for what, who in turns.items():
+            rate = servers[who].measure(what)
+            if round_number:  # the first round warms up
+                rates[what].append(rate)
+    report(rates, copies, version_of(sys.executable), version_of(options.plain_python))
+    for server in servers.values():
+        server.process.communicate()
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_every_layer_has_a_forward_and_a_backward_time(timed: TimedStep) -> None
 def test_a_frozen_layer_has_no_gradients_in_the_limit() -> None:
     recipe = narrow_recipe().with_options(training={"layer_rates": {"conv1": 0.0, "conv2": 0.0}})
     step = TimedStep(recipe, Ranks.alone(CPU), precision="fp32")
-    seen = what_layers_see(step)
+    seen = what_layers_see(step.network, step.run)
     found = {(one.layer, one.part) for one in products(step.network, seen, Clock(CPU), torch.float32)}
     assert {part for layer, part in found if layer == "conv1"} == {FORWARD}
     assert {part for layer, part in found if layer == "conv3"} == {FORWARD, WEIGHTS}
@@ -148,7 +148,7 @@ def test_a_frozen_layer_has_no_gradients_in_the_limit() -> None:
 
 def test_the_limits_products_are_the_nets_own(timed: TimedStep) -> None:
     """The shapes that the products give are those of the layers' outputs, weights and inputs."""
-    seen = what_layers_see(timed)
+    seen = what_layers_see(timed.network, timed.run)
     for product in products(timed.network, seen, Clock(CPU), torch.float32):
         layer = next(one for one in timed.network.layers if one.name == product.layer)
         result: Any = product.call()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.parallel.ranks import Ranks
 
-_PATCHES_AT_ONCE = 128
-"""Patches in one forward pass on a CPU: more only takes memory."""
+_PATCHES_AT_ONCE = {"cpu": 128, "cuda": 1280}
+"""Patches in one forward pass: more only takes memory. Of fewer pictures, several views make up the number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +64,28 @@ class Net:
 
         pictures: how many the mini-batch has, where the crops are a rank's share of it.
         """
+        return self._softmax(view(crops, which, self.transform), pictures)
+
+    def probabilities_of_views(
+        self, crops: Tensor, asked: Sequence[tuple[int, int, bool]], pictures: int | None = None
+    ) -> Iterator[Tensor]:
+        """The same for each of several views, in their order; as many of them in one forward pass as make a full one.
+
+        Where other ranks hold a part of the net, each view has a pass of its own: what they exchange is a mini-batch.
+        """
+        full = _PATCHES_AT_ONCE.get(self.device.type, 128)
+        at_once = 1 if self.network.exchanges else max(1, full // max(1, len(crops)))
+        for start in range(0, len(asked), at_once):
+            some = asked[start : start + at_once]
+            if len(some) == 1:
+                yield self.probabilities(crops, some[0], pictures)
+                continue
+            patches = torch.cat([view(crops, which, self.transform) for which in some])
+            yield from torch.split(self._softmax(patches, None), len(crops))
+
+    def _softmax(self, patches: Tensor, pictures: int | None) -> Tensor:
         with autocast(self.device, self.precision):
-            logits = self.network(view(crops, which, self.transform).to(float_type(self.precision)), None, pictures)
+            logits = self.network(patches.to(float_type(self.precision)), None, pictures)
         return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 
@@ -74,7 +94,7 @@ def evaluate(
     store: CropStore,
     *,
     views: int = 10,
-    batch_size: int = _PATCHES_AT_ONCE,
+    batch_size: int = 128,
     threads: int = 0,
     ranks: Ranks | None = None,
     advance: Callable[[int], None] | None = None,
@@ -133,10 +153,11 @@ def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = No
     pictures: how many the mini-batch has, where the crops are a rank's share of it.
     """
     asked = net.views(views)
-    centre = net.probabilities(crops, asked[0], pictures)
+    found = net.probabilities_of_views(crops, asked, pictures)
+    centre = next(found)
     total = centre.clone()
-    for which in asked[1:]:
-        total += net.probabilities(crops, which, pictures)
+    for probabilities in found:
+        total += probabilities
     return centre.cpu(), (total / len(asked)).cpu()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.console import Talk
+from alexnet_cli.memory import keep_freed_blocks
 from alexnet_stages.preprocess.pool import Job, Outcome, crops_in_order
 from alexnet_stages.preprocess.sources import Sources
 
@@ -17,6 +19,7 @@ STEP = 256
 
 def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, talk: Talk) -> None:
     """Crop what the writer has not got yet, and commit it in steps of STEP pictures."""
+    keep_freed_blocks()
     names, labels = sources.names, sources.labels
     done, total = writer.sources_done, len(names)
     step, other = _Step(job.room), _Step(job.room)
@@ -46,7 +49,7 @@ class _Step:
 
     def __init__(self, room: int) -> None:
         """room: bytes of one crop."""
-        self._memory = memoryview(mmap.mmap(-1, STEP * room))  # unlike a bytearray, not all touched at once
+        self._memory = memoryview(_untouched(STEP * room))
         self._clear()
 
     def _clear(self) -> None:
@@ -73,3 +76,12 @@ class _Step:
     def commit(self, writer: CropWriter) -> None:
         writer.commit(self.sources, self._records, self._rejects)
         self._clear()
+
+
+def _untouched(count: int) -> mmap.mmap:
+    """Memory that takes none before it is written to, unlike a bytearray; in large pages where the system has them."""
+    memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory

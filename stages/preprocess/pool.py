@@ -22,6 +22,7 @@ from crc32c import crc32c
 
 from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, SIDE, raw_bytes
 from alexnet_cli.errors import ResourceError
+from alexnet_cli.memory import keep_freed_blocks
 from alexnet_cli.pictures import BadPictureError, crop_image
 from alexnet_cli.sources.located import Located, read_located
 
@@ -206,6 +207,7 @@ class _Pool:
 
 def _serve(connection: Connection, job: Job, ring: Any) -> None:
     """A worker's life: chunks of pictures in, outcomes out, until the pipe ends."""
+    keep_freed_blocks()
     memory = memoryview(ring).cast("B")
     while True:
         try:

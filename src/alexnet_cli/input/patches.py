@@ -149,10 +149,9 @@ def view(crops: Tensor, which: View, transform: InputTransform) -> Tensor:
             f"the crops are {found}, and the net was trained on {own}: preprocess --side {transform.side}"
         )
     row, column, flip = which
-    rows, columns = slice(row, row + transform.patch), slice(column, column + transform.patch)
-    patches = (crops[:, rows, columns].float() - transform.mean_of(row, column, flip)) * transform.scale
-    patches = patches.permute(0, 3, 1, 2)
-    return patches.flip(3).contiguous(memory_format=torch.channels_last) if flip else patches
+    count = len(crops)
+    same = Draws(np.tile((row, column), (count, 1)), np.full(count, flip), np.zeros((count, 3), np.float32))
+    return training_patches(crops, same, transform, colour_noise=0)
 
 
 def _cut_in_one_pass(

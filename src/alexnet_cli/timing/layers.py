@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -51,9 +52,8 @@ def time_layers(timed: TimedStep) -> dict[str, float]:
     return clock.milliseconds()
 
 
-def what_layers_see(timed: TimedStep) -> dict[str, Seen]:
-    """Of each layer with weights, by name, what comes in; found in one step."""
-    network: Network = timed.network
+def what_layers_see(network: Network, work: Callable[[], object]) -> dict[str, Seen]:
+    """Of each layer with weights, by name, what comes in while `work` runs the network."""
     found: dict[str, Seen] = {}
     handles = []
     for layer in network.layers:
@@ -63,7 +63,7 @@ def what_layers_see(timed: TimedStep) -> dict[str, Seen]:
 
         handles.append(network.weights(layer.name).register_forward_pre_hook(note))
     try:
-        time_layers(timed)
+        work()
     finally:
         for handle in handles:
             handle.remove()

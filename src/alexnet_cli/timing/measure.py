@@ -135,7 +135,7 @@ def _measure(job: Timed, ranks: Ranks) -> Timing:
         peak = _peak(ranks.device)
         # All ranks make as many steps as the slowest wants.
         steps = math.ceil(ranks.sum([job.seconds / warm / ranks.world])[0])
-        seen = what_layers_see(timed) if job.limit else {}
+        seen = what_layers_see(timed.network, lambda: time_layers(timed)) if job.limit else {}
         dtype = torch.bfloat16 if job.precision == "bf16" else float_type(job.precision)
         limit = products(timed.network, seen, timed.clock, dtype) if job.limit else []
         rounds: list[dict[str, float]] = []
