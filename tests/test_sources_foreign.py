@@ -21,7 +21,6 @@ from alexnet_cli.imagenet import find_devkit
         ("train-00000-of-01024", "holds TFRecord files, such as train-00000-of-01024"),
         ("cats.tfrecord", "holds TFRecord files"),
         ("data-00000-of-00002.arrow", "holds Arrow files of Hugging Face"),
-        ("train-00000-of-00002.parquet", "holds Parquet files"),
         ("data.mdb", "is an LMDB of another program"),
     ],
 )
@@ -36,7 +35,6 @@ def test_folders_of_other_programs_are_named(name: str, what: str, tmp_path: Pat
     ("name", "start", "what"),
     [
         ("a.7z", b"7z\xbc\xaf", "is a 7z archive, which is not read: unpack it"),
-        ("a.parquet", b"PAR1", "is a Parquet file"),
         ("a.arrow", b"ARROW1", "is an Arrow file"),
         ("train-00000-of-01024", b"\0", "is a TFRecord file"),
     ],

@@ -147,6 +147,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
+def counted(count: int, what: str) -> str:
+    """`1 picture`, `1,408 pictures`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def size(count: float) -> str:
     """A number of bytes as people read it: 1.5 GB (powers of ten)."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.errors import ArtifactError
 
-_SHAPING = ("filter", "codec", "quality", "exif_rotation")
+_SHAPING = ("filter", "codec", "quality", "exif_rotation", "side", "colour_profile", "truncated")
 """Options of `alexnet preprocess` that make other crops of the same picture."""
 
 Pairs = Iterator[tuple[int, int]]

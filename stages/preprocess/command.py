@@ -23,6 +23,11 @@ def command(config: PreprocessConfig) -> None:
       Kaggle's CLS-LOC   any folder of it, with --split
       class tars         a folder of one tar for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
+      tar, zip           of class folders; compressed ones (.tar.gz, .tar.zst) are
+                         unpacked beside OUT first, which takes longer
+      Hugging Face       metadata.csv or .jsonl beside pictures; Parquet (extra
+                         "parquet")
+      Tiny-ImageNet      as it ships, with --split
     It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and HEIC
     with the extra "heif"; `alexnet doctor` says what reads each format. It counts
     and ignores other files, hidden ones, and the folders of file servers (@eaDir,

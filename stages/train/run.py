@@ -16,7 +16,7 @@ from alexnet_cli.artifacts.common.ownership import RUN, is_free, require_output
 from alexnet_cli.artifacts.common.publish import write_text
 from alexnet_cli.artifacts.common.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.artifacts.run import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
-from alexnet_cli.console import Talk
+from alexnet_cli.console import Talk, counted
 from alexnet_cli.devices import cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
@@ -33,6 +33,7 @@ from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.inputs import Inputs, difference, doubts, has_more_to_do, open_inputs
 from alexnet_stages.train.result import Result
+from alexnet_stages.train.room import require_room
 from alexnet_stages.train.session import Session, Setting
 from alexnet_stages.train.update import up_to_date
 
@@ -197,9 +198,11 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
                 checkpoint = _newest_whole(folder, talk)
                 assert checkpoint is not None
             if not folder.finished:
+                require_room(config.out, recipe, checkpoints=1)
                 talk.say(f"going on from {checkpoint.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
+    require_room(config.out, recipe, checkpoints=2)
     folder.begin(text, replaces=config.overwrite and not is_free(config.out))
     return None
 
@@ -232,14 +235,15 @@ def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
     pictures = len(setting.store)
     left_over = 0 if training.partial_batch else pictures % min(training.batch_size, pictures)
     talk.say(
-        f"recipe {setting.recipe.name}: {len(setting.store):,} pictures of {len(setting.store.classes)} classes, "
-        f"up to {training.epochs} epochs in mini-batches of {training.batch_size}, on {setting.device} in "
+        f"recipe {setting.recipe.name}: {counted(pictures, 'picture')} of {len(setting.store.classes)} classes, "
+        f"up to {counted(training.epochs, 'epoch')} in mini-batches of {training.batch_size}, on {setting.device} in "
         f"{config.precision}, seed {config.seed}"
     )
     if left_over:
+        what = "the one that makes" if left_over == 1 else f"the {left_over:,} that make"
         talk.say(
-            f"an epoch is {pictures - left_over:,} of {pictures:,} pictures: the {left_over:,} that make no whole "
-            "mini-batch are left out, others in each epoch"
+            f"an epoch is {pictures - left_over:,} of {pictures:,} pictures: {what} no whole mini-batch "
+            f"{'is left out, another' if left_over == 1 else 'are left out, others'} in each epoch"
         )
     if setting.ranks.world > 1:
         _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)

@@ -7,7 +7,11 @@ recognise.py   what the source is: class folders, ILSVRC's or other tars, Kaggle
 folders.py     indexes folders
 tars.py        indexes archives, in place: nothing is extracted
 webdataset.py  indexes shards
+archives.py    archives of every kind, and unpacking those that can't be read in place
+parquet.py     indexes data sets of Hugging Face
 labels.py      label files, ground truths, devkits
+tables.py      tables of labels, whatever their form
+beside.py      tables that lie among the pictures
 checks.py      what was expected and what was found
 find.py        all of it together
 """

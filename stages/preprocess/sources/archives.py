@@ -17,6 +17,7 @@ from alexnet_cli.sources.located import Located, read_located
 from alexnet_cli.sources.packed import packed_members, packing_of, unpack
 from alexnet_cli.sources.tars import Archive, Member
 from alexnet_stages.preprocess.sources.listing import Sources
+from alexnet_stages.preprocess.sources.parquet import MAGIC, unpack_parquet
 
 _ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 """Of a tar's name, compressed or not."""
@@ -69,7 +70,13 @@ def content_of(path: Path, member: Member) -> bytes:
 
 def is_streamed(path: Path) -> bool:
     """Whether an archive has to be unpacked before its pictures can be read."""
-    return packing_of(path) not in (None, "zip") if path.is_file() else False
+    return path.is_file() and (packing_of(path) not in (None, "zip") or is_parquet(path))
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
@@ -98,11 +105,11 @@ def _files_of(files: Iterable[str]) -> Iterator[str]:
 
 def _unpack(archive: Path, place: Path, talk: Talk) -> None:
     free = shutil.disk_usage(place.parent).free
-    talk.say(f"{archive}: is compressed: unpacking it beside the store for as long as this takes ({size(free)} free)")
+    talk.say(f"{archive}: can't be read in place: unpacking it beside the store for now ({size(free)} free)")
     partial = place.with_name(f"{place.name}.partial")
     try:
         with partial.open("wb") as out:
-            unpack(archive, out)
+            (unpack_parquet if is_parquet(archive) else unpack)(archive, out)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ResourceError(

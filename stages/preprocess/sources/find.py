@@ -22,6 +22,7 @@ from alexnet_stages.preprocess.sources.beside import PLAIN_FOLDERS, labels_besid
 from alexnet_stages.preprocess.sources.folders import index_folder
 from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words
 from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
+from alexnet_stages.preprocess.sources.parquet import index_parquet
 from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
 from alexnet_stages.preprocess.sources.tables import NoLabelsError
 from alexnet_stages.preprocess.sources.tars import index_class_tars, index_tar
@@ -109,6 +110,12 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
     if layout.kind is Kind.SHARDS:
         labelled = not config.unlabelled and config.labels is None
         return index_shards(layout.root, layout.archives, talk, labelled=labelled)
+    if layout.kind is Kind.PARQUET:
+        if config.labels is not None:
+            raise PictureError(f"{layout.root}: has its labels in itself: leave --labels out, or give --unlabelled")
+        found, known = index_parquet(layout.root, layout.archives, talk, labelled=not config.unlabelled)
+        found.known = known
+        return found
     if layout.kind is Kind.TAR_OF_TARS:
         archives = inner_archives(layout.root)
     else:
@@ -128,7 +135,13 @@ def _label(
     if config.labels is not None and not is_devkit(config.labels):
         return _Labelling(names=labels_of(config.labels, found.root, names, given), how=f"labels from {config.labels}")
     if found.labels is not None:
-        return _Labelling(names=named_by(found, given) if given else found.labels, how="labels from the samples")
+        by_number = given is not None and found.known is None
+        return _Labelling(
+            names=named_by(found, given) if given and by_number else found.labels,
+            how="labels from the samples",
+            known=found.known if given is None else None,
+            known_by="its schema",
+        )
     split = layout.split or (checks.split_by_names(names) if len(names) else None)
     if layout.kind in (Kind.FOLDER, Kind.TAR) and layout.labels is None and config.labels is None:
         try:

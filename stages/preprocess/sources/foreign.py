@@ -15,7 +15,6 @@ _UNPACK = "unpack it and give the folder"
 _WRITE_OUT = "write its pictures into one folder for each class, and give the folder above"
 _MAGIC = (
     (b"ARROW1", "an Arrow file", _WRITE_OUT),
-    (b"PAR1", "a Parquet file", _WRITE_OUT),
     (b"\x89HDF", "an HDF5 file", _WRITE_OUT),
     (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
     (b"Rar!", "a RAR archive", _UNPACK),
@@ -35,7 +34,6 @@ def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
     for pattern, what in (
         (_TFRECORD, "TFRecord files"),
         (re.compile(r".*\.arrow"), "Arrow files of Hugging Face"),
-        (re.compile(r".*\.parquet"), "Parquet files"),
     ):
         found = sorted(name for name in names if pattern.fullmatch(name))
         if found:

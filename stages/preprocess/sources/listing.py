@@ -202,6 +202,8 @@ class Found:
     """Class archives that hold files outside of a folder of their name."""
     labels: list[str] | None = None
     """The class of each picture, where the source itself tells; in the listing's order."""
+    known: ClassList | None = None
+    """The classes in their order, where the source names them beside the labels."""
     below: str = ""
     """Of an archive: the folder in it that the pictures' names start from, such as `imagenet/train/`."""
     texts: dict[str, Located | bytes] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from alexnet_cli.sources.tars import Archive, NotATarError, extension_of, is_pic
 from alexnet_stages.preprocess.sources.archives import first_members, is_tar_name, members, without_ending
 from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
 from alexnet_stages.preprocess.sources.labels import find_words
+from alexnet_stages.preprocess.sources.parquet import MAGIC, require_all_parts
 from alexnet_stages.preprocess.sources.webdataset import (
     LISTS,
     are_numbered,
@@ -44,6 +45,7 @@ class Kind(enum.Enum):
     TAR_OF_TARS = "a tar of a tar for each class"
     CLASS_TARS = "a folder of a tar for each class"
     SHARDS = "WebDataset shards"
+    PARQUET = "a data set in Parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ def _folder(root: Path, split: str | None) -> Layout:
     entries = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
     if foreign := foreign_folder(root, entries):
         raise PictureError(f"{root}: {foreign}")
+    if parquet := _parquet(root, entries, split):
+        return parquet
     ilsvrc = [entry for entry in entries if _ILSVRC_TAR.fullmatch(entry.name)]
     if ilsvrc:
         chosen = _choose_part(root, ilsvrc, [entry for entry in entries if entry.is_dir()], split)
@@ -139,6 +143,8 @@ def _file(path: Path, split: str | None) -> Layout:
             start = file.read(8)
         if foreign := foreign_file(path, start):
             raise PictureError(f"{path}: {foreign}")
+        if start.startswith(MAGIC):
+            return Layout(kind=Kind.PARQUET, root=path, split=split or _part_of(path), archives=(path,))
     if path.suffix.lower() in LISTS:
         return _shards(path, read_shard_list(path), split)
     if path.suffix.lower() != ".tar":
@@ -156,6 +162,29 @@ def _file(path: Path, split: str | None) -> Layout:
         return _shards(path, [path], split)
     prefix, found = ("", split) if named and "/" not in first[0].name else _split_prefix(path, split)
     return _with_beside(Layout(kind=Kind.TAR, root=path, split=found, prefix=prefix), path.parent)
+
+
+def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | None:
+    """The Parquet files of a folder, or of `data` in it, of one split; None where there are none, or pictures too."""
+    data = next((entry for entry in entries if entry.name == "data" and entry.is_dir()), None)
+    inside = sorted(data.iterdir()) if data is not None else entries
+    files = [entry for entry in inside if entry.suffix == ".parquet" and not is_hidden(entry.name)]
+    if not files or any(is_picture(entry.name) or entry.is_dir() for entry in entries if entry != data):
+        return None
+    parts = {file: _part_of(file) for file in files}
+    splits = [name for name in SPLIT_FOLDERS if name in parts.values()]
+    if split is None and len(set(parts.values())) == 1:
+        split = splits[0] if splits else None
+    elif split not in splits:
+        found = ", ".join(splits) or "none by their names"
+        raise PictureError(f"{root}: holds Parquet files of several parts ({found}): give --split {'|'.join(splits)}")
+    chosen = tuple(file for file in files if parts[file] == split)
+    require_all_parts(root, chosen)
+    return Layout(kind=Kind.PARQUET, root=root, split=split, archives=chosen)
+
+
+def _part_of(file: Path) -> str | None:
+    return split_called(re.split(r"[-_.]", file.name)[0])
 
 
 def _shards(root: Path, paths: list[Path], split: str | None) -> Layout:
