@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +128,18 @@ def test_jobs_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
     jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * 2) for name in ("paper", "lenet", "cifar-26")]
     results = run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
     assert [[result["recipe"] for result in of] for of in results] == [[job.name] * 2 for job in jobs]
+
+
+def test_sigterm_is_passed_on_and_nothing_more_begins(tmp_path: Path) -> None:
+    jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * 50) for name in ("paper", "small", "tanh")]
+    before = signal.getsignal(signal.SIGTERM)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(SystemExit) as caught:
+        run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
+    assert caught.value.code == 143
+    assert not (tmp_path / "tanh.log").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.slow

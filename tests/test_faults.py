@@ -185,6 +185,21 @@ def test_sigterm_to_the_parent_saves_once_and_ends_with_75(bench: Bench) -> None
     bench.require_nobody(process)
 
 
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_ranks_are_starting_ends_the_command_as_one_process(bench: Bench, number: int) -> None:
+    process = bench.start("never", "never")
+    end = time.monotonic() + 60
+    while len(_children(process.pid, spawned=True)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, errors
+    assert "rank" not in errors, errors
+    bench.require_nobody(process)
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_once_and_twice_quits(bench: Bench) -> None:
     process = bench.start("wait", "step 2")

@@ -222,3 +222,31 @@ def test_weights_of_another_net_are_refused_by_name() -> None:
         load_whole(network, {**tensors, "fc8.weight": torch.zeros(3, 32)})
     with pytest.raises(UsageError, match=r"conv6\.weight"):
         load_whole(network, {**tensors, "conv6.weight": torch.zeros(1)})
+
+
+def test_dropout_below_the_first_fully_connected_layer_drops_what_that_sees() -> None:
+    """torchvision's net has such a layer. What is dropped altogether leaves the biases to say something."""
+    net = load_recipe("torchvision").with_options(net={**NARROW_NET, "classes": 7}).net
+    network = made(net).float()
+    masks = dropout_masks(net, (0,), 1, 1, 2, "cpu")
+    assert masks["dropout5"].shape == (2, 8 * 6 * 6)
+    assert set(masks["dropout5"].flatten().tolist()) == {0.0, 2.0}
+    patches = torch.rand(2, 3, 224, 224) * torch.tensor([1.0, 9.0])[:, None, None, None]
+    whole = {name: torch.full_like(mask, 2.0) for name, mask in masks.items()}
+    nothing = {**whole, "dropout5": torch.zeros_like(masks["dropout5"])}
+    with torch.no_grad():
+        seen, unseen = network(patches, whole), network(patches, nothing)
+    assert not torch.allclose(seen[0], seen[1], rtol=1e-3)
+    torch.testing.assert_close(unseen[0], unseen[1])
+
+
+def test_dropout_below_a_convolution_is_refused() -> None:
+    with pytest.raises(UsageError, match="dropout below a convolution"):
+        load_recipe("paper", ['net.early={kind="dropout", after="relu1"}'])
+
+
+def test_groups_need_one_column_and_must_divide_the_kernels() -> None:
+    with pytest.raises(UsageError, match="the net has 2 columns"):
+        load_recipe("paper", ["net.conv2.groups=2"])
+    with pytest.raises(UsageError, match="does not divide"):
+        load_recipe("caffenet", ["net.conv2.groups=5"])

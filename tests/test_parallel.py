@@ -102,6 +102,8 @@ COLUMN_RECIPES = ("paper", "source-2012", "conv6", "no-norm", "no-overlap", "no-
 def test_two_ranks_train_the_same_net_as_one_in_float64(make_config: MakeConfig) -> None:
     jobs = {f"{recipe}-columns": (recipe, "columns") for recipe in COLUMN_RECIPES}
     jobs |= {f"{recipe}-{mode}": (recipe, mode) for recipe in ("paper", "no-exchange") for mode in ("data", "hybrid")}
+    # Dropout below the first fully-connected layer; groups in a single column.
+    jobs |= {"torchvision-hybrid": ("torchvision", "hybrid"), "caffenet-hybrid": ("caffenet", "hybrid")}
     configs = {name: (make_config(recipe, "fp64", name), mode) for name, (recipe, mode) in jobs.items()}
     run_jobs(configs, 2)
     references: dict[str, Path] = {}

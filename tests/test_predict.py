@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_a_folder_gets_the_probabilities_of_preprocess_and_eval_to_the_last_bit(
         assert found == sorted(found, reverse=True)
 
 
-def test_a_tar_a_tar_in_a_tar_and_files_get_the_same(bench: Bench, capsys: Capture) -> None:
+def test_a_tar_a_tar_in_a_tar_a_zip_and_files_get_the_same(bench: Bench, capsys: Capture) -> None:
     expected = probabilities(asked(bench, capsys, bench.runs[0], bench.pictures))
     flat, outer = bench.tmp / "flat.tar", bench.tmp / "outer.tar"
     with tarfile.open(flat, "w") as tar:
@@ -106,7 +107,11 @@ def test_a_tar_a_tar_in_a_tar_and_files_get_the_same(bench: Bench, capsys: Captu
     with tarfile.open(outer, "w") as tar:
         tar.add(flat, "one.tar")
     files = sorted(bench.pictures.rglob("*.*"))
-    for words in ([flat], [outer], files):
+    with zipfile.ZipFile(bench.tmp / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, path.relative_to(bench.pictures))
+        archive.writestr("__MACOSX/ape/._0.jpg", b"")
+    for words in ([flat], [outer], [bench.tmp / "all.zip"], files):
         said = asked(bench, capsys, bench.runs[0], *words)
         np.testing.assert_array_equal(probabilities(said), expected)
     assert asked(bench, capsys, bench.runs[0], outer)["pictures"][0]["path"] == f"{outer}/one.tar/ape/0.jpg"

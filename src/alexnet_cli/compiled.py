@@ -79,6 +79,11 @@ class Kernel:
         except Exception:  # whatever numba's cache raises; the kernels themselves raise nothing
             return self._compile(cached=False)(*arguments)
 
+    def prepare(self) -> None:
+        """Have numba ready before several threads call: one of them compiles then, and the others wait."""
+        if self._compiled is None:
+            self._compile(cached=True)
+
     def _compile(self, *, cached: bool) -> Callable[..., None]:
         from numba import config, njit
 
@@ -111,6 +116,7 @@ def inner(function: Callable[..., Any]) -> Any:
 
 def over(run: Kernel, items: int, *arguments: Any) -> None:
     """Run a kernel over 0 … items − 1, in as many parts at once as torch has threads."""
+    run.prepare()
     parts = max(1, min(torch.get_num_threads(), items))
     bounds = [items * part // parts for part in range(parts + 1)]
     pool = _pool(os.getpid(), parts - 1) if parts > 1 else None

@@ -17,6 +17,10 @@ STOPPED = {signal.SIGTERM: (75,), signal.SIGHUP: (75,), signal.SIGKILL: (-9,)}
 """How a stopped training ends; where the signal comes outside the steps, by the signal itself, or finished."""
 
 
+PATIENCE = 300
+"""Seconds; ranks load torch for a minute on a busy machine."""
+
+
 def training(pipeline: Pipeline, out: Path, devices: str) -> list[object]:
     """Three epochs of two steps, saved after each step."""
     words = [out if word == "{out}" else word for word in pipeline.cases["train"].words]
@@ -49,7 +53,7 @@ def stop_once(pipeline: Pipeline, out: Path, number: signal.Signals, at: int) ->
 
 
 def _go_on(pipeline: Pipeline, words: list[object], what: str) -> str:
-    again = pipeline.server.command(words)
+    again = pipeline.server.command(words, seconds=2 * PATIENCE)
     return "" if again.code == 0 else f"{what}: --resume ends with {again.code}: {again.err[-300:]}"
 
 
@@ -79,15 +83,15 @@ def check_two_processes(pipeline: Pipeline, whole: dict[str, str], place: Path, 
         number = list(STOPPED)[index % 3]
         shutil.rmtree(out.parent, ignore_errors=True)
         out.parent.mkdir()
-        pipeline.server.start("command", [words, 1])
-        end = time.monotonic() + 90
+        pipeline.server.start("command", [words, 1], seconds=2 * PATIENCE)
+        end = time.monotonic() + PATIENCE
         first = out / "checkpoints" / f"step-{draws.randint(1, 4):08d}" / "manifest.json"
         while not first.is_file() and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(draws.random() / 2)
         pipeline.server.strike(number)
         outcome = pipeline.server.outcome()
-        if outcome.code not in (*STOPPED[number], 0):
+        if outcome.code not in (*STOPPED[number], 128 + number, 0):
             wrong.append(f"{NAMES[number]}: ends with {outcome.code}: {outcome.err[-300:]}")
             continue
         problem = _go_on(pipeline, list(words), NAMES[number])

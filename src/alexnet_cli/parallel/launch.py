@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +199,10 @@ class _Guard:
     def look(self) -> None:
         """Note who has ended; some seconds after the first bad end, end the rest."""
         known = {*self._others, *self._processes}
-        self._processes += sorted(
-            (child for child in multiprocessing.active_children() if child not in known), key=_started
-        )
+        new = sorted((child for child in multiprocessing.active_children() if child not in known), key=_started)
+        self._processes += new
+        if self.signal is not None:  # it came before they were there
+            _ask_to_stop(new)
         for rank, process in enumerate(self._processes):
             code = process.exitcode
             if code is not None and rank not in self.exits:
@@ -219,15 +220,19 @@ class _Guard:
             self.signal = signal.Signals(number)
             if number == signal.SIGINT:
                 print("saving, then stopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
-            for process in self._processes:
-                with contextlib.suppress(OSError, AttributeError):
-                    os.kill(process.pid, signal.SIGTERM)
+            _ask_to_stop(self._processes)
 
     def _end_all(self) -> None:
         for rank, process in enumerate(self._processes):
             if process.exitcode is None:
                 self.ended.add(rank)
                 process.kill()
+
+
+def _ask_to_stop(processes: Sequence[Any]) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError, AttributeError):
+            os.kill(process.pid, signal.SIGTERM)
 
 
 def _started(process: Any) -> int:
@@ -256,7 +261,8 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     error = outcome.get("error")
-    killed = any(code < 0 for code, _ in guard.exits.values())
+    # A rank that had no handler yet ends by the SIGTERM that was passed on to it.
+    killed = any(code < 0 and -code != signal.SIGTERM for code, _ in guard.exits.values())
     if guard.signal is not None and not killed and _own_error(folder) is None:  # the ranks had nothing to save
         raise EndedBySignalError(guard.signal)
     if isinstance(error, ChildFailedError):  # it has seen every end, also of a process that was gone before a look

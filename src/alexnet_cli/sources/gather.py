@@ -1,10 +1,10 @@
-"""Pictures that a command line names one by one: files, folders, tars, and standard input as `-`.
+"""Pictures that a command line names one by one: files, folders, tars, zips, and standard input as `-`.
 
     for picture in gather([Path("cat.jpg"), Path("holiday/"), Path("val.tar")]):
         picture.read()          # its bytes; BadPictureError says why there are none
 
-What lies in folders and tars is told from other files by its extension, and hidden files are none; a file that is named
-itself is always taken for a picture. Nothing is extracted, and labels play no part.
+What lies in folders and archives is told from other files by its extension, and hidden files are none; a file that is
+named itself is always taken for a picture. Nothing is extracted, and labels play no part.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from alexnet_cli.errors import PictureError, ResourceError
 from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError
 from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
 from alexnet_cli.sources.located import Located, read_located
+from alexnet_cli.sources.packed import packed_members, packing_of
 from alexnet_cli.sources.tars import Archive, extension_of, is_picture, members
 
 STANDARD_INPUT = "-"
@@ -48,9 +49,9 @@ class Picture:
 
 
 def gather(paths: Sequence[Path]) -> list[Picture]:
-    """The pictures that some paths name, in their order; those of a folder or tar sorted by the parts of their names.
+    """The pictures that some paths name, in their order; those of a folder or archive sorted by their names' parts.
 
-    A path that is not there, a damaged tar and an empty folder are pictures with an error: the others go on.
+    A path that is not there, a damaged archive and an empty folder are pictures with an error: the others go on.
     """
     return [picture for path in paths for picture in _of(path)]
 
@@ -63,6 +64,8 @@ def _of(path: Path) -> Iterator[Picture]:
     try:
         if path.is_dir():
             found = sorted(_below(path, "", ()), key=lambda picture: picture.path.split("/"))
+        elif path.is_file() and packing_of(path) == "zip":
+            found = sorted(_in_zip(path), key=lambda picture: picture.path.split("/"))
         elif path.is_file() and (_TAR.search(name) or _is_tar(path)):
             found = sorted(_in_tar(Archive(path)), key=lambda picture: picture.path.split("/"))
         else:
@@ -70,6 +73,9 @@ def _of(path: Path) -> Iterator[Picture]:
             return
     except (PictureError, ResourceError) as error:  # the line begins with the path, which the row has already
         yield Picture(name, error=str(error).removeprefix(f"{path}: "))
+        return
+    except OSError as error:
+        yield Picture(name, error=f"can't be read: {error.strerror or error}")
         return
     store = (path / DATA_FILE).exists()
     nothing = "is a crop store: score it with `alexnet eval`" if store else "holds no pictures"
@@ -106,6 +112,14 @@ def _in_tar(archive: Archive) -> Iterator[Picture]:
             yield Picture(f"{archive.path}/{name}", Located(name, str(archive.path), member.offset, member.size))
         elif extension_of(member.name) == ".tar" and not archive.name:
             yield from _in_tar(Archive(archive.path, member.offset, member.size, member.name))
+
+
+def _in_zip(path: Path) -> Iterator[Picture]:
+    """The pictures in a zip, which are read where they lie."""
+    for member in packed_members(path) or ():
+        if is_picture(member.name) and not is_hidden_path(member.name):
+            place = Located(member.name, str(path), member.offset, member.size, member.packed, member.check)
+            yield Picture(f"{path}/{member.name}", place)
 
 
 def _is_tar(path: Path) -> bool:

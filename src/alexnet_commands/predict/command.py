@@ -11,8 +11,8 @@ def command(config: PredictConfig) -> None:
     """Ask a trained net what is in pictures: the most probable classes of each, with their probabilities.
 
     The pictures are cut as the net's training pictures were, and the probabilities of ten views are averaged, as
-    `alexnet eval` does; of an ensemble, those of its nets. No crop store is made. In a folder or tar, files whose names
-    have no picture's extension are passed over.
+    `alexnet eval` does; of an ensemble, those of its nets. No crop store is made. In a folder, tar or zip, files whose
+    names have no picture's extension are passed over.
 
     A picture that can't be read is a row that says why. The command does the others, and ends with 3.
 
