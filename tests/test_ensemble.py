@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores, read_scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
+from alexnet_cli.errors import ArtifactError
+from alexnet_stages.ensemble import run as stage
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -140,9 +141,11 @@ def test_the_table_has_a_line_for_each_net_and_one_for_the_average(tmp_path: Pat
     assert f"{100 * share_wrong(average, scores[0].labels, 1):.2f}%" in last
 
 
-def test_the_same_member_twice_changes_nothing(tmp_path: Path) -> None:
+def test_the_same_member_twice_changes_nothing_and_is_said(tmp_path: Path, capsys: Capture) -> None:
     path = saved(tmp_path, "m", random_scores(0))
     assert ensemble(tmp_path / "e", path, path, "--quiet") == 0
+    said = f"warning: {path}: has the same scores as member 1: they count twice, and add nothing\n"
+    assert capsys.readouterr().err == said
     assert np.array_equal(read_scores(tmp_path / "e" / "scores.h5")[1].probabilities, random_scores(0).probabilities)
 
 
@@ -348,13 +351,24 @@ def test_an_interrupted_ensemble_does_not_score_again_what_it_has(
 ) -> None:
     one = bench.net("a")
     two = bench.net("b", seed=9)
-    kept = two / "checkpoints" / "step-00000006" / "model.safetensors"
-    shutil.copy(kept, bench.folder / "kept")
-    kept.write_bytes(b"damaged")
+    score, scored = stage._scores_of, []
+
+    def stopped_at_the_second(*words: Any) -> Any:
+        scored.append(words[1])
+        if len(scored) == 2:
+            raise ArtifactError("stopped")
+        return score(*words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "_scores_of", stopped_at_the_second)
+        assert bench(one, two, "--quiet") == 4
+    assert refusal(capsys) and not bench.out.exists()
+    damaged = two / "checkpoints" / "step-00000006" / "model.safetensors"
+    content = damaged.read_bytes()
+    damaged.write_bytes(b"damaged")
     assert bench(one, two, "--quiet") == 4
     assert "model.safetensors: is missing or damaged" in refusal(capsys)
-    assert not bench.out.exists()
-    shutil.copy(bench.folder / "kept", kept)
+    damaged.write_bytes(content)
     assert bench(one, two) == 0
     assert capsys.readouterr().err.count("scored before") == 1
 

@@ -327,6 +327,9 @@ def _gather(
             )
         if members:
             _require_same_pictures(members[0], scores, path)
+        twice = next((place for place, one in enumerate(members, 1) if one.manifest.digest == manifest.digest), None)
+        if twice is not None:
+            talk.warn(f"{path}: has the same scores as member {twice}: they count twice, and add nothing")
         place = None if net is None else path_from(config.out, net)
         members.append(Member(name, weight, manifest, scores, place))
     return members
