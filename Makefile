@@ -1,7 +1,7 @@
 # AlexNet, from JPEGs to the averaged ensemble. `make` lists what it can do.
 #
 #   make full-pipeline                            the whole pipeline on a built-in sample, nothing installed before
-#   make full-pipeline DATA=/path/to/pictures     the same on your own: train/<class>/*, and val/ or validation/
+#   make full-pipeline DATA=/path/to/pictures     the same on your own: train/<class>/* and val/, or <class>/* alone
 #   make contest DATA=… FALL2011=…                the contest entry of 2012, from the files as they ship (contest.mk)
 
 SHELL := /bin/bash
@@ -63,7 +63,9 @@ clean:  ## remove caches and build leftovers (not .venv, not what the pipeline w
 
 # --------------------------------------------------------------------------------------------------------- full pipeline
 ## variables of full-pipeline, such as `make full-pipeline DATA=pictures RECIPE=paper`:
-##   DATA       pictures: DATA/train/<class>/*, and DATA/val/ or DATA/validation/ (default: a built-in sample)
+##   DATA       pictures: DATA/train/<class>/*, and DATA/val/ or DATA/validation/; or DATA/<class>/*, or an archive of
+##              classes, of which HOLDOUT is held out for validation (default: a built-in sample)
+##   HOLDOUT    fraction of each class that is held out, where DATA has no train/ and val/ (default: 0.1)
 ##   OUT        where everything is written (default: out)
 ##   RECIPE     recipe of `alexnet train` (default: quickstart; with DATA: small)
 ##   EPOCHS     how many, instead of the recipe's
@@ -73,6 +75,7 @@ clean:  ## remove caches and build leftovers (not .venv, not what the pipeline w
 ##   CODEC      how crops are stored, raw or jpeg (default: raw)
 
 DATA ?=
+HOLDOUT ?= 0.1
 OUT ?= out
 RECIPE ?= $(if $(DATA),small,quickstart)
 EPOCHS ?=
@@ -85,22 +88,33 @@ NUMBERS = $(shell seq 1 $(MEMBERS) 2>/dev/null)
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/sample)
 quote = '$(subst ','\'',$1)'
 VAL = $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || echo val)
+# Not empty where DATA is one folder of classes, or an archive: it holds neither train/ nor val/ nor validation/.
+WHOLE = $(if $(DATA),$(shell for part in train val validation; do [ ! -d $(call quote,$(DATA))/$$part ] || exit; done; echo whole))
 
 ifneq ($(words $(OUT)),1)
 $(error OUT='$(OUT)': must be a path without blanks)
 endif
 
+define APART
+$(ALEXNET) preprocess $(call quote,$(SOURCE)/train) --out $(OUT)/train.lmdb --codec $(CODEC) --update
+$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb --classes $(OUT)/train.lmdb --allow-missing \
+    --codec $(CODEC) --update
+endef
+define TOGETHER
+$(ALEXNET) preprocess $(call quote,$(DATA)) --out $(OUT)/train.lmdb --holdout $(call quote,$(HOLDOUT)) \
+    --holdout-out $(OUT)/val.lmdb --codec $(CODEC) --update
+endef
+PREPROCESS = $(if $(WHOLE),$(TOGETHER),$(APART))
+
 # Each command compares its output with what it is asked for (--update): the same, and it does nothing; else it makes it
 # anew. A trained net is never deleted: an unfinished one goes on, and one of another recipe is refused.
 full-pipeline: $(READY)  ## preprocess, pca, train, eval, ensemble: only what is out of date, going on where it stopped
-	@$(ALEXNET) check $(if $(DATA),--data $(call quote,$(DATA))) --recipe $(call quote,$(RECIPE)) --members $(call quote,$(MEMBERS)) \
+	@$(ALEXNET) check $(if $(DATA),--data $(call quote,$(DATA)) --holdout $(call quote,$(HOLDOUT))) --recipe $(call quote,$(RECIPE)) --members $(call quote,$(MEMBERS)) \
 	    $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) --devices $(call quote,$(DEVICES)) --precision $(call quote,$(PRECISION)) --codec $(call quote,$(CODEC))
 ifeq ($(DATA),)
 	$(ALEXNET) sample $(OUT)/sample --update
 endif
-	$(ALEXNET) preprocess $(call quote,$(SOURCE)/train) --out $(OUT)/train.lmdb --codec $(CODEC) --update
-	$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb --classes $(OUT)/train.lmdb --allow-missing \
-	    --codec $(CODEC) --update
+	$(PREPROCESS)
 	$(ALEXNET) pca $(OUT)/train.lmdb --out $(OUT)/stats.h5 --update
 	set -e; for seed in $(NUMBERS); do \
 	    $(ALEXNET) train $(OUT)/train.lmdb --val $(OUT)/val.lmdb --stats $(OUT)/stats.h5 --recipe $(RECIPE) \

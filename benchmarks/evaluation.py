@@ -19,7 +19,6 @@ from loader import make_store
 from machine import about_machine
 
 from alexnet_cli.devices import choose_device, float_type, prepare
-from alexnet_cli.input.patches import VIEWS
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.timing.clock import Clock
 from alexnet_cli.timing.evaluating import rate_of, untrained_net
@@ -48,9 +47,9 @@ def main() -> None:
         net = untrained_net(recipe, store, device, options.precision)
         net.network.requires_grad_(False)
         clock = Clock(device)
-        crops = torch.zeros((options.batch_size, *store.read(0).shape), dtype=torch.uint8, device=device)
+        crops = torch.zeros((options.batch_size, *store.shape), dtype=torch.uint8, device=device)
         with torch.inference_mode():
-            seen = what_layers_see(net.network, lambda: net.probabilities(crops, VIEWS[0]))
+            seen = what_layers_see(net.network, lambda: net.probabilities(crops, net.views(1)[0]))
         dtype = torch.bfloat16 if options.precision == "bf16" else float_type(options.precision)
         limit = products(net.network, seen, clock, dtype)
         rates: list[float] = []
@@ -58,7 +57,12 @@ def main() -> None:
         for repeat in range(repeats + 1):
             rate = rate_of(net, store, batch_size=options.batch_size)
             with torch.no_grad():
-                bound = 1e3 * options.batch_size / sum(product.milliseconds(clock) for product in limit) / len(VIEWS)
+                bound = (
+                    1e3
+                    * options.batch_size
+                    / sum(product.milliseconds(clock) for product in limit)
+                    / len(net.views(10))
+                )
             if repeat:  # the first is the warm-up
                 rates.append(rate)
                 bounds.append(bound)

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import SHAPE, CropStore, key_of
+from alexnet_cli.artifacts.crops.store import SIDE, CropStore, key_of
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.loader import CropLoader, batches_of
@@ -49,7 +49,7 @@ def make_store(path: Path, pictures: int, codec: str) -> CropStore:
     records = []
     for index in range(pictures):
         coarse = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-        crop = coarse.resize(SHAPE[:2], Image.Resampling.BICUBIC)
+        crop = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         if codec == "raw":
             value = crop.tobytes()
         else:
@@ -81,7 +81,7 @@ class Plain(Dataset[Tensor]):
             value = transaction.get(key_of(index))
         assert value is not None
         if self.codec == "raw":
-            return torch.from_numpy(np.frombuffer(value, np.uint8).reshape(SHAPE).copy())
+            return torch.from_numpy(np.frombuffer(value, np.uint8).reshape(SIDE, SIDE, 3).copy())
         return torch.from_numpy(np.array(Image.open(io.BytesIO(value)).convert("RGB")))
 
 
@@ -89,7 +89,7 @@ def ours(store: CropStore, threads: int, crops: int) -> Callable[[], float]:
     """Crops a second through the loader, in as many passes as make so many crops."""
 
     def measure() -> float:
-        order = order_of(store, crops)
+        order = passes_over(store, crops)
         with CropLoader(store, batches_of(order, BATCH), threads=threads) as loader:
             start = time.perf_counter()
             count = sum(len(batch.crops) for batch in loader)
@@ -100,15 +100,15 @@ def ours(store: CropStore, threads: int, crops: int) -> Callable[[], float]:
 
 def limit(store: CropStore, crops: int) -> Callable[[], float]:
     """Crops a second that one thread copies or decodes when it does nothing else."""
-    buffers = np.empty((3 * BATCH, *SHAPE), np.uint8)  # as many as the loader has
+    buffers = np.empty((3 * BATCH, *store.shape), np.uint8)  # as many as the loader has
     records = [np.frombuffer(store.stored(index), np.uint8) for index in range(len(store))]
 
     def measure() -> float:
-        order = order_of(store, crops).tolist()
+        order = passes_over(store, crops).tolist()
         start = time.perf_counter()
         for place, index in enumerate(order):
             if store.codec == "raw":
-                np.copyto(buffers[place % len(buffers)], records[index].reshape(SHAPE))
+                np.copyto(buffers[place % len(buffers)], records[index].reshape(store.shape))
             else:
                 Image.open(io.BytesIO(records[index])).load()
         return len(order) / (time.perf_counter() - start)
@@ -116,7 +116,7 @@ def limit(store: CropStore, crops: int) -> Callable[[], float]:
     return measure
 
 
-def order_of(store: CropStore, crops: int) -> NDArray[np.int64]:
+def passes_over(store: CropStore, crops: int) -> NDArray[np.int64]:
     """Passes over the store, each in an order of its own, of at least so many crops."""
     rng = np.random.default_rng(1)
     return np.concatenate([rng.permutation(len(store)) for _ in range(-(-crops // len(store)))])

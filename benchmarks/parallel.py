@@ -1,4 +1,4 @@
-"""Columns, data and hybrid on several ranks beside one process: images/s, bytes sent a step (counted), memory a rank.
+"""Columns, data and hybrid on several ranks beside one process: pictures/s, bytes sent a step (counted), memory a rank.
 
 $ .venv/bin/python benchmarks/parallel.py                                  # 2 ranks on the CPU, the paper's net
 $ .venv/bin/python benchmarks/parallel.py --devices cuda:0,1 --precision bf16 --steps 50
@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.devices import autocast, prepare
-from alexnet_cli.input.patches import VIEWS, InputTransform, view
+from alexnet_cli.input.patches import InputTransform, view
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
@@ -64,6 +64,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     forward = replicate(network, network, ranks)
     still = InputTransform(torch.full((256, 256, 3), 120.0), torch.full((3,), 1 / 64), torch.zeros(3, 3))
     transform = still.to(ranks.device)
+    (centre,) = transform.views(1, mirrored=False)
     store = open_crops(work.store)
     total = work.warmup + work.steps
     whole = [np.random.default_rng(step).integers(0, len(store), work.batch_size) for step in range(total)]
@@ -81,7 +82,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
                 start = time.perf_counter()
             ranks.tick(f"step {step}")
             with autocast(ranks.device, work.precision):
-                logits = forward(view(batch.crops, VIEWS[0], transform), None, work.batch_size)
+                logits = forward(view(batch.crops, centre, transform), None, work.batch_size)
             loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / work.batch_size
             loss.backward()  # type: ignore[no-untyped-call]
             update.step()
@@ -131,7 +132,7 @@ def main() -> None:
                 found[name].append(run_ranks(measure_apart, job, team))
     pictures = options.batch_size
     print(f"torch {torch.__version__}, {options.devices}, {options.precision}, mini-batch {pictures}, {options.recipe}")
-    print(f"  {'':24} {'images/s':>9} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")
+    print(f"  {'':24} {'pictures/s':>10} {'sent a step, a rank':>20} {'peak memory, a rank':>20}")
     for name, results in found.items():
         seconds = statistics.median(result["seconds"] for result in results)
         sent, memory = results[0]["sent"], max(result["memory"] for result in results)

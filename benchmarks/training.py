@@ -158,7 +158,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.precision}, mini-batch {options.batch_size}, recipe {options.recipe}")
     for name, values in seconds.items():
         rate = options.batch_size / medians[name]
-        print(f"  {name:8} {rate:8,.1f} images/s  (seconds a step: {', '.join(f'{value:.2f}' for value in values)})")
+        print(f"  {name:8} {rate:8,.1f} pictures/s  (seconds a step: {', '.join(f'{value:.2f}' for value in values)})")
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["alexnet"], strict=True)]
     print(f"  alexnet is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} … {max(ratios):.2f})")
 

@@ -64,7 +64,7 @@ def make_store(tmp_path: Path) -> MakeStore:
             value = crop.tobytes()
             records.append(Record(f"{name}/{index:04d}.JPEG", label, value, crc32c(value)))
         writer.commit(len(records), records, [])
-        writer.finish(ClassList(tuple(classes)), codec="raw", options={}, details={})
+        writer.finish(ClassList(tuple(classes)), codec="raw", side=pictures.shape[1], options={}, details={})
         return open_crops(tmp_path / f"{name}.lmdb")
 
     return make

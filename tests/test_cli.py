@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from alexnet_cli import __version__, errors
 from alexnet_cli import cli as cli_module
 from alexnet_cli.cli import build, main
-from alexnet_cli.help import _MEANT, flowing
+from alexnet_cli.help import _COMMANDS, _MEANT, flowing
 
 Capture = pytest.CaptureFixture[str]
 Install = Callable[[str], None]
@@ -150,12 +150,41 @@ def test_a_mistyped_option_is_answered_with_the_right_one(capsys: Capture) -> No
         ("--bs", "--batch-size"),
         ("--gpu", "--devices cuda"),
         ("--output", "--out"),
+        ("--learning-rate", "--rate"),
+        ("--gpus", "--devices cuda"),
+        ("--num-workers", "--workers"),
+        ("--resume-from", "--resume"),
+        ("--momentum", "--set training.momentum="),
+        ("--weight-decay", "--set training.weight_decay="),
     ],
 )
 def test_a_name_from_other_tools_is_answered_with_ours(capsys: Capture, tried: str, meant: str) -> None:
     assert main(["train", "x", "--out", "y", tried, "1"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert said == f"alexnet: there is no option {tried}: use {meant} (`alexnet train --help`)"
+
+
+def test_a_path_that_other_tools_name_is_given_without_a_name(capsys: Capture) -> None:
+    assert main(["train", "--data", "x", "--out", "y"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("alexnet: there is no option --data: give the path without a name, as CROPS (")
+    assert main(["ensemble", "x", "--data", "x", "--out", "y"]) == 2
+    assert "--data: use --crops (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("tried", "meant"), [("evaluate", "eval"), ("infer", "predict"), ("fit", "train")])
+def test_a_command_of_other_tools_is_answered_with_ours(capsys: Capture, tried: str, meant: str) -> None:
+    assert main([tried, "x"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == f"alexnet: there is no command {tried}: use {meant} (try `alexnet --help`)"
+
+
+def test_no_hint_hides_a_command_or_an_option_of_ours() -> None:
+    group = typer.main.get_command(build())
+    assert isinstance(group, TyperGroup)
+    assert not set(group.commands) & {name for names in _COMMANDS.values() for name in names}
+    for names in _MEANT.values():
+        assert len(set(names)) == len(names)
 
 
 def test_no_command_is_told_of_an_option_that_it_does_not_have(capsys: Capture) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from miniature import jpeg, tar_of
+from numpy.typing import NDArray
 from PIL import Image
+from preprocessing import fails, preprocess
 
 from alexnet_cli import decoders
-from alexnet_cli.decoders import NEEDS, Decoder, active, beside, decoding, kind_of, reader_of, readers
-from alexnet_cli.pictures import EXTENSIONS, BadPictureError, crop_of
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.decoders import NEEDS, Decoder, active, beside, decoding, heif_version, kind_of, reader_of, readers
+from alexnet_cli.extensions import EXTENSIONS
+from alexnet_cli.pictures import BadPictureError, crop_of
 from alexnet_cli.untrusted import damage_of
 from alexnet_commands.doctor.config import DoctorConfig
 from alexnet_commands.doctor.run import run as doctor
@@ -245,13 +251,74 @@ def test_a_tiffs_colour_map_may_have_eight_bits() -> None:
         assert (crop_of(data)[0] == COLOUR).all(), factor
 
 
+def planar(values: NDArray[np.uint16]) -> bytes:
+    """A TIFF of three planes, one after the other, each a strip: uint16 (rows, columns, 3)."""
+    rows, columns, _ = values.shape
+    planes = [values[..., channel].astype("<u2").tobytes() for channel in range(3)]
+    after = 8 + 2 + 12 * 10 + 4  # the header, ten entries, the end
+    start = after + 6 + 12 + 12  # bits of each channel, where each plane lies, how long it is
+    places = [start + sum(map(len, planes[:number])) for number in range(3)]
+    entries = [(256, 3, 1, columns), (257, 3, 1, rows), (258, 3, 3, after), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 3, after + 6), (277, 3, 1, 3), (278, 3, 1, rows), (279, 4, 3, after + 18), (284, 3, 1, 2)]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    numbers = struct.pack("<3H3I3I", 16, 16, 16, *places, *map(len, planes))
+    return b"II*\0" + struct.pack("<IH", 8, 10) + table + bytes(4) + numbers + b"".join(planes)
+
+
 def test_a_tiff_of_sixteen_bit_planes_is_rejected() -> None:
-    basic = {256: (8,), 257: (8,), 258: (16, 16, 16), 259: (1,), 262: (2,), 277: (3,), 278: (8,), 284: (2,)}
-    with pytest.raises(BadPictureError, match=r"is a TIFF of 16-bit planes|can't be decoded|no picture of a known"):
-        crop_of(tiff(basic, bytes(8 * 8 * 3 * 2)))
+    values = np.full((300, 280, 3), (60_000, 30_000, 10_000), np.uint16)
+    with pytest.raises(BadPictureError, match="is a TIFF of 16-bit planes, which Pillow misreads"):
+        crop_of(planar(values))
+
+
+@pytest.mark.skipif(heif_version() is None, reason="needs the extra heif")
+@pytest.mark.parametrize("form", ["folder", "tar", "shards"])
+def test_real_heic_files_are_read_in_every_layout(form: str, tmp_path: Path) -> None:
+    from pillow_heif import from_bytes
+
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 25, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+    file = io.BytesIO()
+    from_bytes("RGB", (400, 320), pixels.tobytes()).save(file, quality=95)
+    data = file.getvalue()
+    assert kind_of(data) == "HEIF"
+    files = {"ape/1.heic": data, "bat/2.HEIC": data}
+    source = tmp_path / "in"
+    if form == "folder":
+        for name, content in files.items():
+            (source / name).parent.mkdir(parents=True)
+            (source / name).write_bytes(content)
+    elif form == "tar":
+        source = tmp_path / "in.tar"
+        source.write_bytes(tar_of(files.items()))
+    else:
+        source = tmp_path / "in.tar"
+        labels = [(f"{name.rpartition('.')[0]}.cls", name[:3].encode()) for name in files]
+        source.write_bytes(tar_of([*files.items(), *labels]))
+    preprocess(source, tmp_path / "a.lmdb")
+    store = open_crops(tmp_path / "a.lmdb")
+    assert (store.names, store.labels.tolist(), store.classes.names) == (list(files), [0, 1], ("ape", "bat"))
+    png_file = io.BytesIO()
+    Image.fromarray(pixels).save(png_file, "PNG")
+    expected, facts = crop_of(png_file.getvalue())
+    assert facts == crop_of(data, name="1.heic")[1]
+    for index in range(2):
+        assert np.abs(store.read(index).astype(int) - expected).mean() < 4
+    store.close()
+
+
+def test_a_class_of_heic_alone_is_named_without_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in (("ape/1.jpg", jpeg(1)), ("bat/2.heic", b"\0\0\0\x1cftypheic" + bytes(400))):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_bytes(content)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    code, line = fails(capsys, tmp_path / "in", "--out", tmp_path / "a.lmdb")
+    assert code == 3
+    assert line.startswith(f"{tmp_path}/in/bat/2.heic: is HEIC: install what reads it, pip install 'alexnet[heif]'")
 
 
 def test_heic_files_are_never_left_out_without_a_word(tmp_path: Path) -> None:
-    from alexnet_stages.preprocess.sources.tars import is_picture
+    from alexnet_cli.sources.tars import is_picture
 
     assert is_picture("IMG_0001.HEIC")

@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,22 @@ def test_the_active_pillow_is_named_with_its_version() -> None:
     name, _, number = run(DoctorConfig()).pillow.partition(" ")
     assert name in ("pillow", "pillow-simd")
     assert number == PIL.__version__
+
+
+@pytest.mark.parametrize(("simd", "said"), [("12.1.1.post0", True), ("13.0.0", False), (None, False)])
+def test_plain_pillow_over_pillow_simd_is_told_with_what_puts_it_back(
+    simd: str | None, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def installed(name: str) -> str:
+        if name == "pillow-simd" and simd is None:
+            raise PackageNotFoundError(name)
+        return {"pillow-simd": str(simd), "pillow": "13.0.0"}.get(name) or version(name)
+
+    monkeypatch.setattr("PIL.__version__", "13.0.0")
+    monkeypatch.setattr("alexnet_cli.decoders.metadata.version", installed)
+    result = run(DoctorConfig())
+    assert (result.replaced == "pillow-simd 12.1.1.post0") is said
+    assert ("scripts/pillow_simd.sh .venv/bin/python" in result.as_text()["pillow"]) is said
 
 
 def test_cores_memory_devices_and_disk_are_the_machines(tmp_path: Path) -> None:

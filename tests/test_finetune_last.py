@@ -23,12 +23,13 @@ from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
+from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.randomness import cached_views_of, dropout_masks, order_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Change, Recipe
-from alexnet_stages.train.cached_features import CachedSession, split, views_of
+from alexnet_stages.train.cached_features import CachedSession, cached_views, split
 
 MakeStore = Callable[..., CropStore]
 EPOCHS = 4
@@ -292,7 +293,8 @@ def test_views_are_the_test_views_without_mirror_images_where_pictures_are_not_m
     count: int, flip: bool, expected: list[tuple[int, int, bool]]
 ) -> None:
     recipe = load_recipe("finetune-last").with_options(training={"cached_views": count}, input={"flip": flip})
-    assert views_of(recipe) == expected
+    transform = InputTransform(torch.zeros(256, 256, 3), torch.ones(3), torch.eye(3))
+    assert cached_views(recipe, transform) == expected
 
 
 def test_features_that_the_disk_can_not_hold_are_refused_before_they_are_computed(

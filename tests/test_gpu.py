@@ -14,8 +14,9 @@ from safetensors.numpy import load_file
 
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.cli import main
+from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.loader import CropLoader, batches_of
-from alexnet_cli.net.norm import local_response_norm
+from alexnet_cli.net.kernels.blocks import local_response_norm
 from alexnet_stages.eval.config import EvalConfig
 from alexnet_stages.eval.run import run as evaluate
 from alexnet_stages.train.config import TrainConfig
@@ -108,6 +109,36 @@ def test_the_norm_on_the_device_is_the_cpus() -> None:
     here = local_response_norm(maps, **settings)  # type: ignore[arg-type]
     there = local_response_norm(maps.cuda(), **settings)  # type: ignore[arg-type]
     torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("window", [3, 5])
+def test_tritons_norm_and_its_gradient_are_the_plain_ones_in_float64(dtype: torch.dtype, window: int) -> None:
+    triton_norm = pytest.importorskip("alexnet_cli.net.kernels.norm_triton")
+    settings = {"groups": 2, "k": 2.0, "alpha": 1e-4, "beta": 0.75, "window": window}
+    maps = (torch.randn(4, 96, 27, 27) * 50).to(dtype).contiguous(memory_format=torch.channels_last)
+    there, here = maps.cuda().requires_grad_(), maps.double().requires_grad_()
+    mine, exact = triton_norm.normalise(there, **settings), local_response_norm(here, **settings)  # type: ignore[arg-type]
+    tolerance = {torch.float32: 5e-6, torch.bfloat16: 2**-8, torch.float16: 2**-10}[dtype]
+    torch.testing.assert_close(mine.double().cpu(), exact, rtol=tolerance, atol=1e-6)
+    weight = torch.randn_like(mine)
+    (gradient,) = torch.autograd.grad(mine, there, weight)
+    (expected,) = torch.autograd.grad(exact, here, weight.double().cpu())
+    torch.testing.assert_close(gradient.double().cpu(), expected, rtol=tolerance, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("centre", [False, True])
+def test_tritons_input_kernel_gives_what_the_compiled_loops_give(dtype: torch.dtype, centre: bool) -> None:
+    triton_cut = pytest.importorskip("alexnet_cli.input.kernels.cutting_triton")
+    rng = np.random.default_rng(0)
+    crops = torch.from_numpy(rng.integers(0, 256, (7, 256, 256, 3), dtype=np.uint8))
+    where = rng.integers(0, 33, (7, 2)), np.arange(7) % 2 == 0
+    constants = torch.rand(256, 256, 3) * 255, torch.tensor([1.0, 0.5, 2.0]), torch.randn(7, 3)
+    here = cut(crops, *where, *constants, side=224, centre=centre, dtype=dtype)
+    moved = [tensor.cuda() for tensor in constants]
+    there = triton_cut.cut(crops.cuda(), *where, *moved, side=224, centre=centre, dtype=dtype)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=1e-4)
 
 
 @two

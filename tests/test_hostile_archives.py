@@ -14,8 +14,9 @@ from miniature import jpeg, tar_of
 
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import read_devkit
+from alexnet_cli.sources import tars
 from alexnet_stages.preprocess.config import PreprocessConfig
-from alexnet_stages.preprocess.sources import Sources, find_sources, tars
+from alexnet_stages.preprocess.sources import Sources, find_sources
 from alexnet_stages.preprocess.sources.webdataset import expand_braces
 
 GOOD = [(f"{name}/{number}.jpg", jpeg(number)) for name in "ab" for number in range(2)]

@@ -208,7 +208,7 @@ def test_a_checkpoints_json_from_a_stranger_is_one_line(
 
 # --------------------------------------------------------------------------------------------------------- metrics.csv
 
-ROW = "1,6,0.01,1.0,0.5,0.1,10.0,3.0"
+ROW = "1,6,0.01,1.0,0.5,0.1,10.0,3.0,1.2,0.6"
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,12 @@ def test_metrics_of_another_form_are_one_line(tmp_path: Path, content: bytes) ->
 def test_metrics_of_ours_are_read(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(f"{','.join(COLUMNS)}\n{ROW}\n")
     assert RunFolder(tmp_path).metrics() == [dict(zip(COLUMNS, ROW.split(","), strict=True))]
+
+
+def test_metrics_from_before_the_validation_loss_are_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(f"{','.join(COLUMNS[:-1])}\n{ROW.rpartition(',')[0]}\n")
+    values = [*ROW.split(",")[:-1], ""]
+    assert RunFolder(tmp_path).metrics() == [dict(zip(COLUMNS, values, strict=True))]
 
 
 # ------------------------------------------------------------------------------------------ FIFOs, sockets and devices

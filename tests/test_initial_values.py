@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.net.initial import SCHEMES, initialise
+from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import SCHEMES
 
 KERNELS = {"conv1": 48, "conv2": 64, "conv3": 96, "conv4": 96, "conv5": 64, "conv6": 64}
 TABLES = {name: {"kernels": kernels} for name, kernels in KERNELS.items()}
@@ -22,6 +23,7 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc6", "fc7", "f
 DEVIATIONS = {
     "paper": dict.fromkeys(LAYERS, 0.01),
     "source-2012": {**dict.fromkeys(LAYERS, 0.01), "conv3": 0.03, "conv4": 0.03, "conv5": 0.03, "conv6": 0.03},
+    "gaussian": dict.fromkeys(LAYERS, 0.01),
     # √(2 / inputs of one kernel), two columns of NET's kernels: 2·96 seen where both are, 96 where only the own.
     "he": {
         "conv1": math.sqrt(2 / (3 * 121)),
@@ -35,10 +37,11 @@ DEVIATIONS = {
         "fc8": math.sqrt(2 / 400),
     },
 }
+DEVIATIONS["lecun"] = {name: value / math.sqrt(2) for name, value in DEVIATIONS["he"].items()}
 BIASES = {
     "paper": {**dict.fromkeys(LAYERS, 1.0), "conv1": 0.0, "conv3": 0.0, "fc8": 0.0},
     "source-2012": {**dict.fromkeys(LAYERS, 1.0), "conv1": 0.0, "conv3": 0.0, "fc8": 0.0},
-    "he": dict.fromkeys(LAYERS, 0.0),
+    **dict.fromkeys(("he", "lecun", "gaussian"), dict.fromkeys(LAYERS, 0.0)),
 }
 
 

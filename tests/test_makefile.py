@@ -125,9 +125,25 @@ def pictures(tmp_path: Path) -> Path:
 def test_data_of_ones_own_is_used_instead_of_the_sample(project: Project, pictures: Path) -> None:
     lines = project.make(f"DATA={pictures}")
     assert kinds(lines) == [name for name in WHOLE if name != "sample"]
-    assert lines[0].startswith(f"check --data {pictures} --recipe small")
+    assert lines[0].startswith(f"check --data {pictures} --holdout 0.1 --recipe small")
     assert lines[1].startswith(f"preprocess {pictures}/train --out out/train.lmdb")
     assert lines[2].startswith(f"preprocess {pictures}/validation --out out/val.lmdb")
+
+
+@pytest.mark.parametrize("form", ["folder", "archive"])
+def test_of_one_folder_of_classes_a_part_is_held_out(project: Project, form: str) -> None:
+    data = project.folder / "my friend's pictures"
+    if form == "folder":
+        (data / "cat").mkdir(parents=True)
+    else:
+        data.touch()
+    lines = project.make(f"DATA={data}", "HOLDOUT=0.2")
+    assert kinds(lines) == [name for name in WHOLE if name not in ("sample", "preprocess val")]
+    assert lines[0].startswith(f"check --data {data} --holdout 0.2 --recipe small")
+    assert lines[1] == (
+        f"preprocess {data} --out out/train.lmdb --holdout 0.2 --holdout-out out/val.lmdb --codec raw --update"
+    )
+    assert "train out/train.lmdb --val out/val.lmdb" in lines[3]
 
 
 # ------------------------------------------------------------------------------------------------ with the real command
@@ -152,7 +168,9 @@ def real(project: Project) -> Project:
         (("DEVICES=cuda:96,97",), "this machine has"),
         (("DEVICES=gpu",), "--devices gpu: not understood"),
         (("CODEC=png",), "--codec png: is none of raw, jpeg"),
-        (("DATA=nowhere",), "nowhere: must hold the folders train/<class>/ and val/<class>/"),
+        (("DATA=nowhere",), "nowhere: there is no such folder or archive"),
+        (("DATA=out",), "out: holds train/ and no val/ or validation/: add it, or give out/train, of which"),
+        (("DATA=out/runs/1", "HOLDOUT=2"), "--holdout 2: must lie between 0 and 1"),
         (("OUT=a b",), "must be a path without blanks"),
     ],
 )
@@ -162,6 +180,7 @@ def test_a_typo_in_any_variable_ends_at_once_with_everything_as_it_was(
     own = real.folder / "out/runs/1"
     own.mkdir(parents=True)
     (own / "manifest.json").write_text("{}")
+    (real.folder / "out/train").mkdir()
     before = sorted(real.folder.rglob("*"))
     real.make(*words, code=2)
     assert message in real.output
@@ -198,6 +217,15 @@ def test_a_second_pipeline_does_nothing_says_so_and_is_quick(real: Project) -> N
     real.make(*words, "RECIPE=quickstart", code=2)
     assert "out/runs/1: was trained by recipe small" in real.output
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+
+
+@pytest.mark.slow
+def test_one_folder_of_classes_is_enough(real: Project) -> None:
+    write_pictures(real.folder / "parts")
+    (real.folder / "parts/train").rename(real.folder / "data")
+    real.make("DATA=data", "HOLDOUT=0.3", "MEMBERS=1", "EPOCHS=1", "DEVICES=cpu")
+    assert (real.folder / "out/val.lmdb").is_dir()
+    assert (real.folder / "out/ensemble/table.txt").is_file()
 
 
 def test_help_lists_every_target(project: Project) -> None:

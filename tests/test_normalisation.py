@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli.net import norm as normalisation
-from alexnet_cli.net.norm import local_response_norm, same_map_norm
+from alexnet_cli.net.kernels import blocks
+from alexnet_cli.net.kernels.blocks import local_response_norm, same_map_norm
+from alexnet_cli.net.norm import over_maps, over_pixels
 
 
 def maps_of(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -30,7 +31,7 @@ def ours(maps: Tensor, groups: int) -> Tensor:
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("block", [1000, 1 << 19])
 def test_forward_and_gradient_equal_torchs_in_float64(groups: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalisation, "_BLOCK_FLOATS", block)
+    monkeypatch.setattr(blocks, "_BLOCK_FLOATS", block)
     maps = maps_of(3, 96, 7, 5).requires_grad_()
     weight = maps_of(3, 96, 7, 5, seed=1)
     mine, theirs = ours(maps, groups), reference(maps, groups)
@@ -91,3 +92,16 @@ def test_the_same_map_norm_equals_loops_over_its_formula() -> None:
         expected[n, c, y, x] = values[n, c, y, x] / (1 + 1e-3 / 25 * (window**2).sum()) ** 0.75
     mine = same_map_norm(maps, k=1.0, alpha=1e-3, beta=0.75, window=5)
     np.testing.assert_allclose(mine.numpy(), expected, rtol=1e-12)
+
+
+def test_the_formula_as_written_is_what_training_computes() -> None:
+    maps = maps_of(2, 24, 6, 7).requires_grad_()
+    pixels = {"k": 1.0, "alpha": 1e-3, "beta": 0.75, "window": 5}
+    for plain, fast in (
+        (over_maps(maps, groups=2, k=2.0, alpha=1e-4, beta=0.75, window=5), ours(maps, 2)),
+        (over_pixels(maps, **pixels), same_map_norm(maps, **pixels)),  # type: ignore[arg-type]
+    ):
+        torch.testing.assert_close(plain, fast, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(result.square().sum(), maps)[0] for result in (plain, fast)), rtol=1e-10, atol=1e-10
+        )

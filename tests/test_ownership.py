@@ -13,6 +13,7 @@ from conftest import MakeStore
 
 from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import CROPS, ENSEMBLE, RUN, SCORES, STATISTICS, SUBMISSION, require_output
+from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
 
@@ -242,6 +243,59 @@ def test_a_table_of_class_numbers_may_be_replaced_by_a_submission_and_prose_may_
     (tmp_path / "s.txt").write_text("1 2 3 4 5\ndear diary\n")
     with pytest.raises(UsageError, match="is no submission"):
         require_output(tmp_path / "s.txt", SUBMISSION, overwrite=True)
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("command", ["pca", "eval"])
+def test_a_damaged_file_of_ours_is_known_by_its_manifest_and_replaced(
+    bench: Path, tmp_path: Path, command: str
+) -> None:
+    out = tmp_path / "out.h5"
+    words = words_of(command, bench, out)
+    assert main(words) == 0
+    whole = out.read_bytes()
+    superblock, manifest = 9, whole.index(b'"digest"')
+    for place in (superblock, manifest, len(whole) - 1):
+        flip(out, place)
+        assert main(words) == 0, place
+        assert len(out.read_bytes()) == len(whole)
+    out.write_bytes(whole[: len(whole) - 100])
+    assert main(words) == 0
+
+
+def test_a_damaged_file_that_nothing_tells_is_kept_and_the_message_says_what_to_do(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.h5"
+    out.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(5000))
+    assert main(words_of("pca", bench, out)) == 2
+    assert out.stat().st_size == 5008
+    assert capsys.readouterr().err.endswith("so it is not replaced: choose another --out, or remove it yourself\n")
+
+
+def test_a_damaged_manifest_still_tells_what_a_folder_is(bench: Path, tmp_path: Path) -> None:
+    words = words_of("ensemble", bench, tmp_path / "e")
+    assert main(words) == 0
+    text = (tmp_path / "e" / "manifest.json").read_text()
+    (tmp_path / "e" / "manifest.json").write_text(text.replace('"digest": "', '"digest" "'))
+    assert main(words) == 0
+    assert (tmp_path / "e" / "manifest.json").read_text().startswith('{\n  "kind": "ensemble"')
+
+
+@pytest.mark.parametrize("command", ["pca", "eval", "ensemble"])
+def test_a_second_command_for_the_same_output_ends_at_once(
+    bench: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with only_writer(out):
+        assert main(words_of(command, bench, out)) == 5
+    assert f"another process (pid {os.getpid()}) is writing it" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_neighbours_of_the_output_are_left_alone(bench: Path, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_in_float32_they_differ_by_rounding_only_and_send_what_the_account_says(
         layout = Layout(mode, 2, 2)
         pictures = STEPS * BATCH
         told = sum(layer.sent_per_picture for layer in account(net, layout, BATCH)) * pictures / 2
-        told += crop_bytes(layout) * pictures / 2
+        told += crop_bytes(net, layout) * pictures / 2
         # Validation sends too, forward only: of its 7 pictures, in one view.
         forward = 0 if mode == "data" else 7 / pictures * told
         total = sum(counted.values())

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.input import patches as patches_module
-from alexnet_cli.input.patches import VIEWS, InputTransform, input_transform, training_patches, view
+from alexnet_cli.input.patches import InputTransform, input_transform, training_patches, view, views_of
 from alexnet_cli.randomness import Draws, draws_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Input
 
 Floats = NDArray[np.float64]
+
+VIEWS = views_of(10, side=256, patch=224, mirrored=True)
 
 
 def some_crops(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -150,6 +152,7 @@ def test_a_gpus_way_of_cutting_gives_what_a_cpus_does(statistics: Statistics, di
     arguments = (crops, draws, transform, shift, transform.scale)
     each, together = patches_module._cut_each(*arguments), patches_module._cut_together(*arguments)
     torch.testing.assert_close(each, together, rtol=0, atol=2e-5 / divisor)
+    torch.testing.assert_close(patches_module._cut_in_one_pass(*arguments), each, rtol=0, atol=2e-5 / divisor)
 
 
 @pytest.mark.gpu
@@ -166,7 +169,7 @@ def test_on_a_cuda_device_patches_are_those_of_the_cpu(statistics: Statistics) -
 def test_over_many_pictures_the_noise_has_a_hundredth_of_the_pixels_covariance(statistics: Statistics) -> None:
     """α ~ N(0, 0.1²) along the principal components: covariance 0.1² times that of the pixels, mean zero."""
     count = 40_000
-    draws = draws_of(3, 1, np.arange(count), flip=True)
+    draws = draws_of(3, 1, np.arange(count), positions=33, flip=True)
     noise = input_transform(statistics, Input()).noise.double().numpy()
     colours = 0.1 * draws.noise.astype(np.float64) @ noise.T
     expected = 0.01 * statistics.covariance
@@ -217,17 +220,19 @@ def test_views_have_no_noise_and_are_not_divided_for_it(statistics: Statistics) 
 
 def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None:
     transform = input_transform(statistics, Input(normalisation="channel"))
-    again = InputTransform(**transform.tensors(), mean_at="patch")
+    tensors = transform.tensors()
+    again = InputTransform(tensors["mean"], tensors["scale"], tensors["noise"], mean_at="patch")
     crops, draws = some_crops(3), some_draws(3)
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
 
 
-@pytest.mark.parametrize("cut", ["_cut_each", "_cut_together"])
+@pytest.mark.parametrize("cut", ["_cut_in_one_pass", "_cut_each", "_cut_together"])
 def test_the_source_subtracts_the_means_centre_unmirrored_after_cutting_and_mirroring(
     statistics: Statistics, cut: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """convdata_jpeg.py:95,210: in training and in every view."""
-    monkeypatch.setattr(patches_module, "_cut_each", getattr(patches_module, cut))
+    for name in ("_cut_in_one_pass", "_cut_each"):
+        monkeypatch.setattr(patches_module, name, getattr(patches_module, cut))
     transform = input_transform(statistics, Input(mean_at="centre"))
     crops, draws = some_crops(6), some_draws(6)
     centre = statistics.mean_image[16:240, 16:240]

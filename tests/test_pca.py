@@ -13,7 +13,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import SHAPE, Crop
+from alexnet_cli.artifacts.crops.store import SIDE, Crop, shape_of
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.class_list import ClassList
@@ -23,6 +23,7 @@ from alexnet_stages.pca.config import PcaConfig
 from alexnet_stages.pca.run import Sums, run
 
 Crops = NDArray[np.uint8]
+SHAPE = shape_of(SIDE)
 MakeStore = Callable[..., Path]
 
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, features
 from alexnet_cli import pictures
 from alexnet_cli.artifacts.crops.store import Crop
 from alexnet_cli.decoders import active_pillow
+from alexnet_cli.errors import StoppedBySignalError
 from alexnet_cli.pictures import FILTERS, BadPictureError, Facts, crop_of, read_picture
 from alexnet_stages.preprocess.config import FILTER_NAMES
 
@@ -468,3 +469,16 @@ def test_real_photographs_match_the_textbook() -> None:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             assert np.abs(crop - textbook_crop(image.convert("RGB"))).max() < 2.5, member.name
     assert {Facts.GREYSCALE, Facts.CONVERTED, Facts.WRONG_EXTENSION, Facts.SMALL} <= seen
+
+
+def test_a_signal_while_a_picture_is_decoded_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise StoppedBySignalError("stopped by SIGTERM")
+
+    for place in ("_opened", "_central_square", "_draft"):
+        with monkeypatch.context() as patched, pytest.raises(StoppedBySignalError):
+            patched.setattr(pictures, place, stopped)
+            crop_of(JPEG)
+    with monkeypatch.context() as patched, pytest.raises(StoppedBySignalError):
+        patched.setattr(Image.Image, "getexif", stopped)
+        crop_of(JPEG)

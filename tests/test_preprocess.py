@@ -95,7 +95,7 @@ def test_a_jpeg_larger_than_its_room_comes_whole(tmp_path: Path, monkeypatch: py
     expected = io.BytesIO()
     Image.fromarray(pixels).save(expected, "JPEG", quality=100)
     job = pool.Job(filter="bilinear", exif_rotation=True, codec="jpeg", quality=100)
-    monkeypatch.setattr(pool, "RECORD_BYTES", 1000)
+    monkeypatch.setattr(pool.Job, "room", 1000)
     pictures = [Located(name, str(tmp_path / name)) for name in ("1.png", "2.png")]
     stored = [pair for pairs in pool.crops_in_order(pictures, job, workers=1) for pair in pairs]
     assert [bytes(value) for _, value in stored] == [expected.getvalue()] * 2
@@ -191,6 +191,7 @@ def test_the_real_samples_go_through(tmp_path: Path) -> None:
         "small": 12,
         "wrong_extension": 1,
         "animated": 0,
+        "truncated": 0,
     }
 
 

@@ -54,16 +54,17 @@ def test_an_order_is_as_mixed_as_chance_would_have_it() -> None:
 
 def test_draws_are_a_function_of_seed_and_epoch_and_not_of_the_order() -> None:
     """A picture keeps its patch, flip and noise wherever in the epoch it comes."""
-    usual = draws_of(1, 2, np.arange(50), flip=True)
-    assert equal(usual, draws_of(1, 2, order_of(1, 2, 50), flip=True))
-    for other in (draws_of(2, 2, np.arange(50), flip=True), draws_of(1, 3, np.arange(50), flip=True)):
+    usual = draws_of(1, 2, np.arange(50), positions=33, flip=True)
+    assert equal(usual, draws_of(1, 2, order_of(1, 2, 50), positions=33, flip=True))
+    for seed, epoch in ((2, 2), (1, 3)):
+        other = draws_of(seed, epoch, np.arange(50), positions=33, flip=True)
         assert not np.array_equal(usual.offsets, other.offsets)
         assert not np.array_equal(usual.flips, other.flips)
         assert not np.array_equal(usual.noise, other.noise)
 
 
 def test_draws_of_some_pictures_are_in_their_order() -> None:
-    every = draws_of(1, 1, np.arange(50), flip=True)
+    every = draws_of(1, 1, np.arange(50), positions=33, flip=True)
     some = every.of(np.array([7, 3, 7]))
     assert np.array_equal(some.offsets, every.offsets[[7, 3, 7]])
     assert np.array_equal(some.flips, every.flips[[7, 3, 7]])
@@ -72,7 +73,7 @@ def test_draws_of_some_pictures_are_in_their_order() -> None:
 
 def test_patches_take_all_33_positions_each_way_equally_often() -> None:
     count = 33 * 1000
-    offsets = draws_of(5, 1, np.arange(count), flip=True).offsets
+    offsets = draws_of(5, 1, np.arange(count), positions=33, flip=True).offsets
     for axis in range(2):
         found = np.bincount(offsets[:, axis], minlength=33)
         assert len(found) == 33
@@ -82,16 +83,16 @@ def test_patches_take_all_33_positions_each_way_equally_often() -> None:
 
 def test_half_the_patches_are_mirrored_and_none_where_flips_are_off() -> None:
     count = 20_000
-    draws = draws_of(5, 1, np.arange(count), flip=True)
+    draws = draws_of(5, 1, np.arange(count), positions=33, flip=True)
     assert abs(draws.flips.mean() - 0.5) < 5 * 0.5 / np.sqrt(count)
-    off = draws_of(5, 1, np.arange(count), flip=False)
+    off = draws_of(5, 1, np.arange(count), positions=33, flip=False)
     assert not off.flips.any()
     assert np.array_equal(off.offsets, draws.offsets) and np.array_equal(off.noise, draws.noise)
 
 
 def test_the_colour_noise_is_standard_normal_in_three_independent_components() -> None:
     count = 50_000
-    noise = draws_of(5, 1, np.arange(count), flip=True).noise.astype(np.float64)
+    noise = draws_of(5, 1, np.arange(count), positions=33, flip=True).noise.astype(np.float64)
     assert noise.shape == (count, 3)
     assert np.abs(noise.mean(axis=0)).max() < 5 / np.sqrt(count)
     assert np.abs(np.cov(noise.T) - np.eye(3)).max() < 5 * np.sqrt(2 / count)
@@ -101,7 +102,7 @@ def test_the_colour_noise_is_standard_normal_in_three_independent_components() -
 
 def test_the_sources_runs_of_32_pictures_share_patch_and_flip_but_not_their_colour() -> None:
     order = order_of(1, 1, 100)
-    draws = draws_of(1, 1, order, flip=True, run=32).of(order)
+    draws = draws_of(1, 1, order, positions=33, flip=True, run=32).of(order)
     for start in range(0, 100, 32):
         run = slice(start, start + 32)
         assert len({tuple(place) for place in draws.offsets[run].tolist()}) == 1
@@ -151,6 +152,6 @@ def test_no_two_purposes_share_a_stream() -> None:
     """With seed and epoch the same, order, patches and dropout are not made of the same numbers."""
     count = 1000
     order = order_of(1, 1, count)
-    draws = draws_of(1, 1, order, flip=True)
+    draws = draws_of(1, 1, order, positions=33, flip=True)
     assert abs(correlation(order, draws.noise[:, 0])) < 5 / np.sqrt(count)
     assert abs(correlation(order, draws.offsets[:, 0])) < 5 / np.sqrt(count)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,9 +77,9 @@ def test_the_old_run_is_there_and_whole_until_the_new_one_has_a_checkpoint(
     before, seen = bench.content(), []
     read = CropStore.read_into
 
-    def read_into(store: CropStore, index: int, out: Crop) -> None:
+    def read_into(store: CropStore, index: int, out: Crop, *ways: Any) -> None:
         seen.append(bench.content() == before)
-        read(store, index, out)
+        read(store, index, out, *ways)
 
     monkeypatch.setattr(CropStore, "read_into", read_into)
     assert bench("--overwrite", seed=1) == 0
@@ -97,11 +98,11 @@ def test_a_stopped_replacement_has_taken_the_place_with_its_checkpoint_and_goes_
     assert bench() == 0
     read, count = CropStore.read_into, [0]
 
-    def read_into(store: CropStore, index: int, out: Crop) -> None:
+    def read_into(store: CropStore, index: int, out: Crop, *ways: Any) -> None:
         count[0] += 1
         if count[0] == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        read(store, index, out)
+        read(store, index, out, *ways)
 
     monkeypatch.setattr(CropStore, "read_into", read_into)
     assert bench("--overwrite", seed=1) == 75

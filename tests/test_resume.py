@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -82,12 +83,12 @@ def at_read(monkeypatch: pytest.MonkeyPatch) -> AtRead:
     waiting: dict[tuple[Path, int], Callable[[], None]] = {}
     counts: dict[Path, int] = {}
 
-    def read_into(self: CropStore, index: int, out: Crop) -> None:
+    def read_into(self: CropStore, index: int, out: Crop, *ways: Any) -> None:
         counts[self.path] = counts.get(self.path, 0) + 1
         act = waiting.get((self.path, counts[self.path]))
         if act:
             act()
-        read(self, index, out)
+        read(self, index, out, *ways)
 
     monkeypatch.setattr(CropStore, "read_into", read_into)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from alexnet_cli.artifacts.checkpoint import write_checkpoint
+from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_manifest, write_checkpoint
 from alexnet_cli.artifacts.common.manifest import Manifest
-from alexnet_cli.artifacts.run import COLUMNS, RunFolder, find_checkpoint
+from alexnet_cli.artifacts.run import COLUMNS, METRICS_DETAIL, RunFolder, find_checkpoint, read_found, vouch_for
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.input.patches import InputTransform
@@ -23,9 +25,9 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def save(run: RunFolder, step: int, error: float | None = None) -> Path:
+def save(run: RunFolder, step: int, error: float | None = None, metrics: dict[str, Any] | None = None) -> Path:
     """A checkpoint of very few weights; tidied up after as a training does."""
-    details = {"step": step, "epoch": step // 10}
+    details = {"step": step, "epoch": step // 10, **({METRICS_DETAIL: metrics} if metrics else {})}
     write_checkpoint(
         run.checkpoint_path(step),
         recipe=load_recipe("paper"),
@@ -144,6 +146,49 @@ def test_a_strangers_or_newer_run_is_refused(run: RunFolder, values: dict[str, o
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
     with pytest.raises(ArtifactError, match=message):
         run.manifest()
+
+
+def test_metrics_that_the_newest_checkpoint_does_not_vouch_for_are_refused(run: RunFolder) -> None:
+    rows = [{column: f"{10 * place + number}" for place, column in enumerate(COLUMNS)} for number in range(3)]
+    said = ",".join("{" + ",".join(f'"{name}":"{row[name]}"' for name in sorted(row)) + "}" for row in rows[:2])
+    run.write_metrics(rows)  # type: ignore[arg-type]
+    vouched = vouch_for(rows[:2])
+    assert vouched == {"rows": 2, "sha256": hashlib.sha256(f"[{said}]".encode()).hexdigest()}
+    save(run, 10, metrics=vouched)
+    assert run.metrics() == rows  # the third was written after the checkpoint
+    whole = (run.path / "metrics.csv").read_text()
+    heads, first = whole.splitlines()[:2]
+    for damaged in (whole.replace("11,", "12,"), f"{heads}\n", f"{heads}\n{first}\n"):
+        (run.path / "metrics.csv").write_text(damaged)
+        with pytest.raises(ArtifactError, match=r"metrics\.csv: is not as the training wrote it"):
+            run.metrics()
+    (run.path / "metrics.csv").unlink()
+    assert run.metrics() == []
+
+
+def test_a_checkpoint_that_the_training_removes_meanwhile_gives_way_to_the_best_there_is(run: RunFolder) -> None:
+    save(run, 10, 0.5)
+    tried: list[str] = []
+
+    def read(path: Path) -> int:
+        tried.append(path.name)
+        if len(tried) == 1:
+            for step, error in ((20, 0.4), (30, 0.45), (40, 0.6)):
+                save(run, step, error)
+        if not path.exists():
+            raise ArtifactError("gone")
+        return read_checkpoint_manifest(path).details["step"]  # type: ignore[no-any-return]
+
+    assert read_found(run.path, read) == (20, "the best checkpoint, step-00000020")
+    assert tried == ["step-00000010", "step-00000020"]
+
+
+def test_a_damaged_checkpoint_is_refused_and_not_passed_over(run: RunFolder) -> None:
+    save(run, 10, 0.5)
+    path = save(run, 20, 0.4)
+    (path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ArtifactError, match="is missing or damaged"):
+        read_found(run.path, read_checkpoint)
 
 
 def test_metrics_come_back_as_they_were_written(run: RunFolder) -> None:

@@ -16,7 +16,7 @@ from alexnet_cli.cli import main
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_commands.sample import run as sample
 from alexnet_commands.sample.config import SampleConfig
-from alexnet_commands.sample.run import run
+from alexnet_commands.sample.run import read_sample, run
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="needs the extra 'sample'")
 
@@ -114,7 +114,10 @@ def test_the_colours_vary_in_all_three_directions(tree: Path) -> None:
 
 def test_the_bytes_are_the_same_each_time(tree: Path, tmp_path: Path) -> None:
     run(SampleConfig(out=tmp_path / "again", quiet=True))
-    assert digests(tmp_path / "again") == digests(tree)
+    made, again = digests(tree), digests(tmp_path / "again")
+    del made["manifest.json"], again["manifest.json"]  # they also say when each was made
+    assert made == again
+    assert read_sample(tree).digest == read_sample(tmp_path / "again").digest
 
 
 @pytest.fixture

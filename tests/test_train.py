@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
+from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
 from alexnet_cli.net.network import Network, load_whole
@@ -88,13 +90,14 @@ def refused(capsys: Capture, code: int, *parts: str) -> Callable[[int], None]:
 # ------------------------------------------------------------------------------------------------- what is left behind
 
 
-def test_the_run_folder_holds_config_metrics_events_checkpoints_log_and_manifest(bench: Bench) -> None:
+def test_the_run_folder_holds_config_metrics_events_checkpoints_filters_log_and_manifest(bench: Bench) -> None:
     assert bench("--quiet", "--seed", 5) == 0
     assert {path.name for path in bench.out.iterdir()} == {
         "config.json",
         "metrics.csv",
         "tensorboard",
         "checkpoints",
+        "filters",
         "log.txt",
         "manifest.json",
     }
@@ -122,6 +125,8 @@ def test_metrics_have_a_row_for_each_epoch(bench: Bench) -> None:
         "validation_top5_error",
         "images_per_second",
         "seconds",
+        "validation_loss",
+        "train_top1_error",
     ]
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "6"), ("2", "12"), ("3", "18"), ("4", "24")]
     assert all(0 <= float(row["validation_top1_error"]) <= 1 for row in rows)
@@ -176,12 +181,42 @@ def test_the_validation_error_is_the_centre_views_error_that_eval_finds(bench: B
     assert main(["eval", *map(str, words)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["centre_top1_error"] == float(bench.rows()[0]["validation_top1_error"])
+    scores = read_scores(bench.folder / "s.h5")[1]
+    own = scores.centre_probabilities.astype(np.float64)[np.arange(len(scores.labels)), scores.labels]
+    assert float(bench.rows()[0]["validation_loss"]) == pytest.approx(np.mean(-np.log(own)), rel=1e-6)
+
+
+def test_the_first_epochs_filters_stay_when_its_checkpoint_is_gone(bench: Bench) -> None:
+    assert bench("--quiet", "--epochs", 1) == 0
+    kept = load_file(bench.out / "filters/first-epoch.safetensors")["conv1.weight"]
+    assert torch.equal(kept, bench.last().model["conv1.weight"])
+    assert bench("--quiet", "--epochs", 5, "--resume") == 0
+    assert torch.equal(load_file(bench.out / "filters/first-epoch.safetensors")["conv1.weight"], kept)
+    assert not torch.equal(bench.last().model["conv1.weight"], kept)
+
+
+def test_a_checkpoint_says_how_its_pictures_were_cut_and_the_run_on_what_machine(bench: Bench) -> None:
+    assert bench("--quiet", "--epochs", 1) == 0
+    assert "cutting" not in bench.last().manifest.details, "the store of this test was cut by nobody"
+    machine = json.loads((bench.out / "config.json").read_text())["machine"]
+    assert (
+        machine["devices"] == ["CPU"] and machine["cores"] >= 1 and machine["torch"] == torch.__version__.split("+")[0]
+    )
+
+
+def test_the_pictures_that_make_no_whole_mini_batch_are_explained(bench: Bench, capsys: Capture) -> None:
+    left = len(bench.train) % 5
+    assert left
+    assert bench("--epochs", 1, "--batch-size", 5) == 0
+    pictures = len(bench.train)
+    told = f"an epoch is {pictures - left} of {pictures} pictures: the {left} that make no whole mini-batch"
+    assert told in capsys.readouterr().err
 
 
 def test_an_epoch_is_told_with_loss_rate_and_error_and_logged(bench: Bench, capsys: Capture) -> None:
     assert bench() == 0
     text = capsys.readouterr().err
-    for part in ("epoch 1/2: ", "images/s", " left", "epoch 1: loss ", "validation error "):
+    for part in ("epoch 1/2: ", "pictures/s", " left", "run ", "epoch 1: loss ", "validation error "):
         assert part in text
     assert "epoch 2: loss" in (bench.out / "log.txt").read_text()
 
@@ -192,7 +227,7 @@ def test_an_epoch_is_told_with_loss_rate_and_error_and_logged(bench: Bench, caps
 def patches_by_hand(bench: Bench, epoch: int, noise: float, divisor: float) -> NDArray[np.float64]:
     """The patches of a whole epoch in float64: cut, shifted in colour, less the mean at their place."""
     statistics = read_statistics(bench.stats)[1]
-    draws = draws_of(0, epoch, order_of(0, epoch, len(bench.train)), flip=False)
+    draws = draws_of(0, epoch, order_of(0, epoch, len(bench.train)), positions=33, flip=False)
     found = []
     for index in range(len(bench.train)):
         row, column = draws.offsets[index]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from alexnet_cli.artifacts.common.working import mark
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.cli import main
@@ -218,6 +219,18 @@ def test_a_finished_run_is_up_to_date(update: Update, made: Artifacts) -> None:
     update.does_nothing(out, *made.training("run", "--workers", 1, "--checkpoint-minutes", 3, "--compile"))
 
 
+@pytest.mark.parametrize("how", ["--update", "--resume"])
+def test_a_finished_run_loses_the_mark_that_a_killed_command_left(made: Artifacts, how: str, capsys: Capture) -> None:
+    out = made.folder / "run"
+    words = [str(word) for word in made.training("run", "--quiet")]
+    assert main(words) == 0
+    before = bytes_of(out)
+    mark(out, "run", out)
+    (out / ".manifest.json.alexnet-work").write_text("{")
+    assert main([*words, how]) == 0
+    assert bytes_of(out) == before
+
+
 def test_more_epochs_go_on_and_fewer_are_up_to_date(update: Update, made: Artifacts) -> None:
     out = made.folder / "run"
     update.works(out, *made.training("run", "--quiet"))
@@ -292,7 +305,15 @@ def test_a_sample_is_made_once(update: Update, tmp_path: Path) -> None:
     out = tmp_path / "sample"
     update.works(out, "sample", out)
     update.does_nothing(out, "sample", out)
-    next((out / "train").glob("*/*.JPEG")).unlink()
+    picture = next((out / "train").glob("*/*.JPEG"))
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-1])
+    update.works(out, "sample", out)
+    assert picture.read_bytes() == whole
+    picture.unlink()
+    update.works(out, "sample", out)
+    (out / "manifest.json").unlink()  # as samples were before they had one
+    (out / "sample.json").write_text('{"source": "scikit-learn load_digits", "train": 1437, "val": 360, "classes": 10}')
     update.works(out, "sample", out)
 
 

@@ -132,7 +132,7 @@ def _explain(error: BaseException) -> int:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "alexnet"
         if meant := meant_option(error):
-            return _fail(f"there is no option {error.option_name}: use {meant} (`{where} --help`)", 2)  # type: ignore[attr-defined]
+            return _fail(f"there is no option {error.option_name}: {meant} (`{where} --help`)", 2)  # type: ignore[attr-defined]
         return _fail(f"{error.format_message()} (try `{where} --help`)", 2)
     if isinstance(error, MemoryError):
         return _fail("out of memory: use a smaller --batch-size or fewer --workers", 5)

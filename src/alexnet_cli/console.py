@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,9 @@ from typing import Any, Protocol
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (C0, DEL, C1), line separators, what changes the direction of text, lone surrogates."""
+
+_NARROW = 110
+"""Columns that a bar, count, rate, times and a note need."""
 
 
 def printable(text: object) -> str:
@@ -54,10 +59,10 @@ class Talk:
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str = "pictures", done: int = 0) -> Iterator[Advance]:
-        """A bar with count, rate and time left; where stderr is no terminal, a line every tenth part."""
+        """A bar with count, rate and time left; where stderr is no terminal, or a dumb one, a line every tenth part."""
         if self.quiet:
             yield _silent
-        elif sys.stderr.isatty():
+        elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             with _bar(label, total, unit, done) as advance:
                 yield advance
         else:
@@ -77,9 +82,11 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         Progress,
         ProgressColumn,
         Task,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -87,8 +94,13 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
-    tail = (TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
+    # On a narrow terminal a share stands for the count and the bar is short: else rich would break what it says.
+    narrow = terminal_width() < _NARROW
+    whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
+    bar = BarColumn(5 if narrow else 30, **whole)
+    count = TaskProgressColumn(**whole) if narrow else MofNCompleteColumn(**whole)
+    columns = (TextColumn("{task.description}", markup=False, **whole), bar, count, Rate(**whole))
+    tail = (TimeRemainingColumn(**whole), TextColumn("{task.fields[note]}", markup=False, **whole))
     with Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
         task = progress.add_task(printable(label), total=total, completed=done, note="")
 
@@ -149,21 +161,17 @@ def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """A table of text on stdout at its natural width; the first `left` columns left-aligned, the others right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def terminal_width() -> int:
+    """Columns of the terminal, or of COLUMNS where that is set; 80 where there is no terminal."""
+    return shutil.get_terminal_size().columns
 
-    if title:  # rich would wrap it at the table's width
-        print(printable(title))
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, name in enumerate(columns):
-        table.add_column(printable(name), justify="left" if index < left else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(printable, row))
-    # A narrow terminal may wrap a line; cut-off numbers would be worse.
-    Console(file=sys.stdout, width=400, markup=False, highlight=False).print(table, crop=False)
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers."""
+    from alexnet_cli.tables import lines_of
+
+    lines = lines_of(columns, rows, left=left, width=terminal_width())
+    print("\n".join([*([printable(title)] if title else []), "", *lines, ""]))
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:

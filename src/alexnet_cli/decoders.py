@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ NEEDS: dict[str, str] = {
     "AVIF": "_avif",
 }
 """Format -> the codec, or with an underscore the extension module, that a Pillow needs for it."""
+
+for _package in ("PIL", BESIDE):  # else its complaints about damaged files, without their names, go to stderr
+    logging.getLogger(_package).addHandler(logging.NullHandler())
 
 COLOUR_MANAGEMENT = "_imagingcms"
 HEIF = "HEIF"
@@ -91,6 +95,18 @@ def active_pillow() -> str:
         if installed == version:
             return f"{name} {version}"
     return f"pillow {version}"
+
+
+def replaced_simd() -> str | None:
+    """The pillow-simd that is installed but no longer imported, since plain Pillow's files lie over its own.
+
+    pip does that for a package that needs a newer Pillow than the one that pillow-simd stands in for.
+    """
+    try:
+        simd = metadata.version("pillow-simd")
+    except metadata.PackageNotFoundError:
+        return None
+    return None if simd == PIL.__version__ else f"pillow-simd {simd}"
 
 
 @cache

@@ -62,8 +62,13 @@ def cores() -> int:
 
 
 def float_type(precision: str) -> torch.dtype:
-    """Of weights, and of the patches that go in."""
+    """Of weights, and of the patches that go in for evaluation."""
     return torch.float64 if precision == "fp64" else torch.float32
+
+
+def patch_type(precision: str) -> torch.dtype:
+    """Of training's patches: the first convolution rounds them to bfloat16 where that is the precision."""
+    return torch.bfloat16 if precision == "bf16" else float_type(precision)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

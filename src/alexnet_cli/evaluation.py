@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import autocast, float_type, prepare
+from alexnet_cli.devices import autocast, float_type, patch_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.input.patches import InputTransform, view, views_of
+from alexnet_cli.input.patches import InputTransform, View, view
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.parallel.ranks import Ranks
@@ -51,15 +55,19 @@ class Net:
         transform, mirrored = checkpoint.transform.to(device), checkpoint.recipe.input.flip
         return cls(network, transform, checkpoint.classes, device, precision, mirrored)
 
-    def probabilities(self, crops: Tensor, which: tuple[int, int, bool], pictures: int | None = None) -> Tensor:
-        """Softmax of one view, float32 (N, classes). crops: uint8 (N, 256, 256, 3) on the device.
+    def views(self, count: int) -> tuple[View, ...]:
+        """Which of the first `count` test views it is shown; the centre comes first."""
+        return self.transform.views(count, mirrored=self.mirrored)
+
+    def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
+        """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.
 
         pictures: how many the mini-batch has, where the crops are a rank's share of it.
         """
-        return self._softmax(view(crops, which, self.transform), pictures)
+        return self._softmax(view(crops, which, self.transform, patch_type(self.precision)), pictures)
 
     def probabilities_of_views(
-        self, crops: Tensor, asked: Sequence[tuple[int, int, bool]], pictures: int | None = None
+        self, crops: Tensor, asked: Sequence[View], pictures: int | None = None
     ) -> Iterator[Tensor]:
         """The same for each of several views, in their order; as many of them in one forward pass as make a full one.
 
@@ -72,12 +80,13 @@ class Net:
             if len(some) == 1:
                 yield self.probabilities(crops, some[0], pictures)
                 continue
-            patches = torch.cat([view(crops, which, self.transform) for which in some])
+            dtype = patch_type(self.precision)
+            patches = torch.cat([view(crops, which, self.transform, dtype) for which in some])
             yield from torch.split(self._softmax(patches, None), len(crops))
 
     def _softmax(self, patches: Tensor, pictures: int | None) -> Tensor:
         with autocast(self.device, self.precision):
-            logits = self.network(patches.to(float_type(self.precision)), None, pictures)
+            logits = self.network(patches, None, pictures)
         return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 
@@ -94,38 +103,57 @@ def evaluate(
     """The scores of every picture of a store, in its order.
 
     views: 10, or 1 for the centre alone; of the ten, the five mirror images are left out where the net was trained
-    without any. batch_size: pictures read and asked for at once. ranks: who shares the work; each picture is counted
-    once, in the same mini-batches as by one process, and every rank gets all scores. Probabilities are averaged in
-    float32 in the order of VIEWS. advance: called on every rank equally often.
-    ArtifactError where a labelled store has another class list than the net.
+    without any, and where it sees whole crops, what is the same view again. batch_size: pictures read and asked for at
+    once. ranks: who shares the work; each picture is counted once, in the same mini-batches as by one process, and
+    every rank gets all scores. Probabilities are averaged in float32 in the order of the views. advance: called on
+    every rank equally often.
+    ArtifactError where a labelled store has another class list than the net, or crops of another side.
     """
     require_same_classes(net.classes, store)
+    require_same_side(net.transform, store)
     probabilities = torch.zeros(len(store), len(net.classes))
     centre = torch.zeros_like(probabilities)
     ranks = ranks or Ranks.alone(net.device)
-    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
-    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
-    with (
-        torch.inference_mode(),
-        CropLoader(store, feeds, device=net.device, threads=threads, ranks=ranks) as loader,
-    ):
-        for batch, (asked, together) in zip(loader, rounds, strict=True):
-            if len(asked):
-                first, mean = _average(net, batch.crops, views, len(asked))
-                if ranks.shares.counts_loss:
-                    indices = torch.from_numpy(asked)
-                    centre[indices], probabilities[indices] = first, mean
-            if advance:
-                advance(together)
+    for asked, crops in shared_batches(store, ranks, batch_size=batch_size, threads=threads, advance=advance):
+        first, mean = average_views(net, crops, views, len(asked))
+        if ranks.shares.counts_loss:
+            indices = torch.from_numpy(asked)
+            centre[indices], probabilities[indices] = first, mean
     # Every picture's row is zero on all ranks but one: the sums are exact.
     probabilities, centre = ranks.sum_tensor(probabilities), ranks.sum_tensor(centre)
     classes = net.classes.explained_by(store.classes)
     return Scores(probabilities.numpy(), centre.numpy(), store.labels, store.names, classes)
 
 
-def _average(net: Net, crops: Tensor, views: int, pictures: int) -> tuple[Tensor, Tensor]:
-    """Probabilities of the centre view, and their mean over the views; on the CPU."""
-    asked = views_of(views, mirrored=net.mirrored)
+def shared_batches(
+    store: CropStore,
+    ranks: Ranks,
+    *,
+    batch_size: int,
+    threads: int = 0,
+    advance: Callable[[int], None] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """A rank's mini-batches of a store: their indices, and the crops on its device. For inference.
+
+    Each picture comes once, in the same mini-batches as for one process. advance: called on every rank equally often.
+    """
+    rounds = ranks.shares.rounds(batches_of(np.arange(len(store)), batch_size))
+    feeds = [batch[ranks.shares.fed(len(batch))] for batch, _ in rounds]
+    with CropLoader(store, feeds, device=ranks.device, threads=threads, ranks=ranks) as loader:
+        for batch, (asked, together) in zip(loader, rounds, strict=True):
+            if len(asked):
+                yield asked, batch.crops
+            if advance:
+                advance(together)
+
+
+@torch.inference_mode()
+def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = None) -> tuple[Tensor, Tensor]:
+    """Probabilities of the centre view, and their mean over the views; on the CPU.
+
+    pictures: how many the mini-batch has, where the crops are a rank's share of it.
+    """
+    asked = net.views(views)
     found = net.probabilities_of_views(crops, asked, pictures)
     centre = next(found)
     total = centre.clone()
@@ -142,11 +170,21 @@ def require_same_classes(classes: ClassList, store: CropStore) -> None:
         raise ArtifactError(f"{store.path}: holds no pictures: preprocess some")
 
 
+def require_same_side(transform: InputTransform, store: CropStore) -> None:
+    """ArtifactError where a net was trained on crops of another side than a store's."""
+    if transform.side != store.side:
+        sides = f"{store.side}×{store.side}, and the net was trained on {transform.side}×{transform.side}"
+        raise ArtifactError(
+            f"{store.path}: its crops are {sides}: make them with `alexnet preprocess … --side {transform.side}`"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """A checkpoint to score on a store, and where to."""
+    """A net to score on a store, and where to."""
 
-    checkpoint: Path
+    net: Path
+    """A run folder, of which the best checkpoint is scored, or a checkpoint."""
     crops: Path
     out: Path
     views: int
@@ -162,11 +200,29 @@ class Scoring:
         return {"views": self.views, "precision": self.precision}
 
 
-def score_to_file(job: Scoring, ranks: Ranks) -> None:
-    """Score a checkpoint and publish the scores; what each rank does. The first talks and writes."""
+def score_to_file(job: Scoring, ranks: Ranks) -> str:
+    """Score a net and publish the scores; what each rank does. The first talks, and holds the output's lock.
+
+    Which checkpoint it was, in words.
+    """
+    with only_writer(job.out) if ranks.first else nullcontext():
+        return _score_to_file(job, ranks)
+
+
+def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
+    """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
+    while True:
+        checkpoint, which = read_found(path, read_checkpoint)
+        mine = float(int(checkpoint.manifest.digest[:12], 16))  # 48 bits, exact in a float
+        first = ranks.sum([mine if ranks.first else 0.0])[0]
+        if not ranks.sum([mine != first])[0]:
+            return checkpoint, which
+
+
+def _score_to_file(job: Scoring, ranks: Ranks) -> str:
     talk = Talk(quiet=job.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint = read_checkpoint(job.checkpoint)
+    checkpoint, which = _read_together(job.net, ranks)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     with talk.progress("evaluating", len(store)) as advance:
@@ -186,10 +242,18 @@ def score_to_file(job: Scoring, ranks: Ranks) -> None:
         )
     if ranks.first:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
-        averaged = len(views_of(job.views, mirrored=net.mirrored))
+        averaged = len(net.views(job.views))
         write_scores(
-            job.out, scores, parents=parents, options=job.options, overwrite=job.overwrite, views_averaged=averaged
+            job.out,
+            scores,
+            parents=parents,
+            options=job.options,
+            overwrite=job.overwrite,
+            views_averaged=averaged,
+            checkpoint=checkpoint.path,
+            locked=True,
         )
     ranks.barrier("writing scores")
     if ranks.device.type == "cuda":
         torch.cuda.empty_cache()
+    return which

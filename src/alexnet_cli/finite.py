@@ -27,6 +27,10 @@ def not_finite_layer(parameters: Iterable[tuple[str, Tensor]], forward: Callable
     return watch.found
 
 
+_UNSET = (torch.empty, torch.empty_like, Tensor.new_empty)
+"""What returns memory as it was: any numbers may stand there."""
+
+
 class _Watch(TorchFunctionMode):
     """Looks at what each torch function returns. The layer is the one whose parameter was used last."""
 
@@ -40,7 +44,7 @@ class _Watch(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         for value in args:
             self._layer = self._layers.get(id(value), self._layer)
-        if self.found is None and isinstance(result, Tensor) and result.is_floating_point():
+        if self.found is None and func not in _UNSET and isinstance(result, Tensor) and result.is_floating_point():
             with torch._C.DisableTorchFunction():
                 if not bool(torch.isfinite(result).all()):
                     self.found = self._layer

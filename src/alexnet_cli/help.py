@@ -8,22 +8,56 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 _MEANT = {
-    "--rate": ("--lr", "--learning-rate", "--learning_rate"),
-    "--epochs": ("--epoch", "--num-epochs", "--num_epochs"),
-    "--batch-size": ("--bs", "--batch", "--batchsize", "--batch_size", "-b"),
-    "--devices cuda": ("--gpu", "--gpus", "--cuda"),
-    "--devices": ("--device",),
+    "--rate": ("--lr", "--learning-rate", "--learning_rate", "--eta", "--eps"),
+    "--epochs": ("--epoch", "--num-epochs", "--num_epochs", "--max-epochs", "--max_epochs", "-e"),
+    "--batch-size": ("--bs", "--batch", "--batchsize", "--batch_size", "--mini-batch", "-b"),
+    "--devices cuda": ("--gpu", "--gpus", "--cuda", "--use-cuda"),
+    "--devices": ("--device", "--gpu-ids", "--device-ids", "--accelerator"),
     "--devices cpu": ("--cpu", "--no-cuda"),
-    "--workers": ("--num-workers", "--num_workers", "--threads", "--jobs", "-j"),
-    "--out": ("--output", "--output-dir", "--out-dir", "--save", "--dest"),
-    "--precision bf16": ("--bf16", "--amp", "--fp16", "--half"),
-    "--init-from": ("--pretrained", "--finetune", "--weights", "--init"),
-    "--overwrite": ("--force", "-f"),
-    "--recipe": ("--config", "--model", "--arch"),
-    "--stats": ("--mean", "--pca", "--statistics"),
-    "--val": ("--validation", "--valid"),
+    "--parallel data": ("--ddp", "--distributed", "--data-parallel"),
+    "--workers": ("--num-workers", "--num_workers", "--threads", "--num-threads", "--jobs", "--nproc", "-j"),
+    "--out": ("--output", "--output-dir", "--output_dir", "--out-dir", "--outdir", "--save", "--save-dir", "--dest"),
+    "--precision bf16": ("--bf16", "--amp", "--fp16", "--half", "--mixed-precision"),
+    "--precision": ("--dtype", "--float"),
+    "--init-from": ("--pretrained", "--finetune", "--weights", "--init", "--load", "--load-from"),
+    "--resume": ("--resume-from", "--resume_from", "--continue", "--restart", "--checkpoint", "--ckpt"),
+    "--overwrite": ("--force", "--exist-ok", "--replace", "--yes", "-f", "-y"),
+    "--update": ("--skip-existing", "--no-clobber", "--incremental"),
+    "--recipe": ("--config", "--model", "--arch", "--preset"),
+    "--set training.momentum=": ("--momentum",),
+    "--set training.weight_decay=": ("--weight-decay", "--weight_decay", "--wd", "--decay"),
+    "--set training.schedule=": ("--scheduler", "--lr-scheduler", "--schedule"),
+    "--stats": ("--mean", "--pca", "--statistics", "--mean-file"),
+    "--val": ("--validation", "--valid", "--val-dir", "--val-data", "--valid-dir"),
+    "--seed": ("--random-seed", "--random_seed", "--manual-seed", "--rng"),
+    "--quiet": ("--silent", "--no-progress", "--no-bar"),
+    "--top": ("--topk", "--top-k", "--top_k", "--top5", "-k"),
+    "--views 1": ("--center-crop", "--centre-crop", "--single-crop", "--no-tta"),
+    "--views": ("--tta", "--crops-per-picture", "--ten-crop", "--augment"),
+    "--layer": ("--layers", "--node", "--feature", "--blob"),
+    "--report": ("--html", "--plots"),
+    "--crops": ("--data", "--dataset", "--lmdb"),
 }
 """The option that is meant → what people from other tools type."""
+_NAMELESS = (
+    *("--data", "--dataset", "--data-dir", "--data-path", "--train"),
+    *("--input", "--source", "--image", "--images", "-i"),
+)
+"""What other tools call the path that ours take without a name."""
+_COMMANDS = {
+    "eval": ("evaluate", "test", "validate", "val", "score"),
+    "predict": ("infer", "inference", "classify", "prediction", "detect"),
+    "train": ("fit", "finetune", "fine-tune", "learn"),
+    "preprocess": ("prepare", "convert", "prepro", "resize", "import-pictures"),
+    "pca": ("mean", "stats", "statistics"),
+    "ensemble": ("average", "combine"),
+    "features": ("extract", "embed", "embeddings", "encode"),
+    "report": ("html", "show"),
+    "doctor": ("env", "info", "collect-env", "version"),
+    "recipe": ("recipes", "config", "models"),
+    "sample": ("demo", "download"),
+}
+"""The command that is meant → what people from other tools type."""
 
 
 def flowing(text: str) -> str:
@@ -61,9 +95,18 @@ class GroupWithHelp(_WithHelp, TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["--help"])
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Answer the name of another tool's command with ours."""
+        tried = args[0] if args else ""
+        if self.get_command(ctx, tried) is None:
+            for meant, names in _COMMANDS.items():
+                if tried in names and self.get_command(ctx, meant) is not None:
+                    ctx.fail(f"there is no command {tried}: use {meant}")
+        return super().resolve_command(ctx, args)
+
 
 def meant_option(error: BaseException) -> str | None:
-    """The option that was meant, where the parser met an unknown name that people bring from other tools.
+    """What was meant, where the parser met an unknown name that people bring from other tools: `use --rate`.
 
     None where the name means nothing to us, or the command has no such option either.
     """
@@ -73,5 +116,9 @@ def meant_option(error: BaseException) -> str | None:
     options = {name for param in context.command.params for name in param.opts}
     for meant, names in _MEANT.items():
         if tried in names and meant.split()[0] in options:
-            return meant
+            return f"use {meant}"
+    arguments = [param for param in context.command.params if param.param_type_name == "argument"]
+    paths = [str(param.metavar or param.name).strip() for param in arguments]
+    if tried in _NAMELESS and paths:
+        return f"give the path without a name, as {' '.join(paths)}"
     return None

@@ -2,7 +2,7 @@
 
 with CropLoader(store, batches) as loader:
     for batch in loader:
-        batch.crops        # uint8 (N, 256, 256, 3), valid until the next batch is asked for
+        batch.crops        # uint8 (N, side, side, 3), valid until the next batch is asked for
 
 Ranks that see the same mini-batches (the columns of one net) each load a share of every one and exchange the bytes.
 """
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.artifacts.crops.store import SHAPE, CropStore
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.crops.ways import fast_ways
 from alexnet_cli.parallel.layout import Shares
 
@@ -46,7 +46,7 @@ class Batch:
     indices: NDArray[np.int64]
     """(N,): their indices in the store."""
     crops: Tensor
-    """uint8 (N, 256, 256, 3), RGB, on the loader's device. On a CPU overwritten after the next batch was asked for."""
+    """uint8 (N, side, side, 3), RGB, on the loader's device. On a CPU overwritten after the next batch is asked for."""
 
 
 class CropLoader:
@@ -74,11 +74,11 @@ class CropLoader:
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
         self._loads = [batch if ranks is None else batch[ranks.shares.loaded(len(batch))] for batch in batches]
-        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=math.prod(SHAPE))
+        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=math.prod(store.shape))
         self.threads = threads or min(8, os.cpu_count() or 1)
         largest = max((len(batch) for batch in self._loads), default=0)
         count = min(_AHEAD, len(batches))
-        self._buffers = [torch.empty((largest, *SHAPE), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
+        self._buffers = [torch.empty((largest, *store.shape), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
         self._arrays = [buffer.numpy() for buffer in self._buffers]
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
 

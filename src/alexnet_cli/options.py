@@ -52,12 +52,16 @@ Views = Annotated[
     int, Option("--views", help="10: the corners, the centre and their mirror images; 1: the centre.", metavar="1|10")
 ]
 
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")]
+Json = Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:
     """What every command takes."""
 
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
+    overwrite: Overwrite = False
     """Replace an output that exists already."""
     update: Annotated[
         bool,
@@ -67,9 +71,9 @@ class CommonOptions:
         ),
     ] = False
     """Make the output only where it is absent, or was made from something else."""
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = False
+    quiet: Quiet = False
     """No progress and no messages on stderr."""
-    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
+    json: Json = False
     """Print the result as one JSON object on stdout, nothing else there."""
 
     def __post_init__(self) -> None:
@@ -80,3 +84,9 @@ class CommonOptions:
     def replaces(self) -> bool:
         """Whether an output that exists already may be replaced. A stage with --update has compared it by then."""
         return self.overwrite or self.update
+
+
+def require_views(views: int) -> None:
+    """UsageError for a number of views that there is not."""
+    if views not in (1, 10):
+        raise UsageError(f"--views {views}: must be 10 (corners, centre, mirror images) or 1 (centre)")

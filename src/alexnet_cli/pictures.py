@@ -1,4 +1,4 @@
-"""One picture file -> the 256×256 RGB crop that the paper trains on: shorter side to 256, central square.
+"""One picture file -> the square RGB crop that the paper trains on: shorter side to 256, central 256×256.
 
     crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
 
@@ -22,10 +22,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop
+from alexnet_cli import colour
+from alexnet_cli.artifacts.crops.store import SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
-from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
-from alexnet_cli.untrusted import damage_of
+from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
+from alexnet_cli.extensions import EXTENSIONS
+from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
+from alexnet_cli.untrusted import damage_of, is_cut
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -35,22 +38,6 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-# What may be opened, and under which names. No EPS or PDF: opening those starts other programs.
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2", ".j2k", ".jpx", ".j2c"),
-    "AVIF": (".avif",),
-    "HEIF": (".heic", ".heif", ".hif"),
-}
-PICTURE_EXTENSIONS = frozenset(extension for names in EXTENSIONS.values() for extension in names)
 
 # 179 megapixels, Pillow's own bound for "surely a decompression bomb": 0.7 GB decoded.
 MAX_PIXELS = 2 * 89_478_485
@@ -73,6 +60,11 @@ _ORIENTATION_TAG = 0x0112
 _BITS_TAG, _SAMPLES_TAG, _PLANAR_TAG, _COLOUR_MAP_TAG = 258, 277, 284, 320
 
 
+_JPEGS_END = b"\xff\xd9"
+_NEARLY_GREY = 16
+"""Of a JPEG without any pixels, libjpeg makes a grey with a few specks."""
+
+
 class Facts(enum.IntFlag):
     """What is noteworthy about a picture; counted in the summary."""
 
@@ -80,15 +72,21 @@ class Facts(enum.IntFlag):
     GREYSCALE = 1
     CMYK = 2
     CONVERTED = 4
-    """Neither RGB, greyscale nor CMYK of 8 bits: palette, alpha, 16 bits, one bit, YCbCr, Lab."""
+    """Neither RGB, greyscale nor CMYK of 8 bits (palette, alpha, 16 bits, one bit, YCbCr, Lab), or made sRGB."""
     ROTATED = 8
     """EXIF rotation was applied."""
     SMALL = 16
-    """The shorter side is under 256: enlarged."""
+    """The shorter side is under the crop's (256, unless it was asked for another): enlarged."""
     WRONG_EXTENSION = 32
     """The name says another format than the content."""
     ANIMATED = 64
     """More than one frame or page, of which the first was taken."""
+    TRUNCATED = 128
+    """A JPEG that is cut off, of which what is there was taken."""
+
+
+Cropped = tuple[Image.Image, Facts]
+"""A picture, and what is noteworthy about it."""
 
 
 class BadPictureError(PictureError):
@@ -114,32 +112,82 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
 
 
-def crop_of(data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (256, 256, 3) RGB, and what is noteworthy; see `crop_image`."""
-    image, facts = crop_image(data, name=name, filter=filter, exif_rotation=exif_rotation)
+def crop_of(
+    data: bytes,
+    *,
+    name: str = "",
+    side: int = SIDE,
+    filter: str = "bilinear",
+    exif_rotation: bool = True,
+    colour_profile: str = "ignore",
+    truncated: str = "refuse",
+) -> tuple[Crop, Facts]:
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy; see `crop_image`."""
+    image, facts = crop_image(
+        data,
+        name=name,
+        side=side,
+        filter=filter,
+        exif_rotation=exif_rotation,
+        colour_profile=colour_profile,
+        truncated=truncated,
+    )
     return np.array(image), facts
 
 
 def crop_image(
-    data: bytes, *, name: str = "", filter: str = "bilinear", exif_rotation: bool = True
+    data: bytes,
+    *,
+    name: str = "",
+    side: int = SIDE,
+    filter: str = "bilinear",
+    exif_rotation: bool = True,
+    colour_profile: str = "ignore",
+    truncated: str = "refuse",
 ) -> tuple[Image.Image, Facts]:
-    """An encoded picture's crop as a Pillow image, RGB, 256×256.
+    """An encoded picture's crop as a Pillow image, RGB, side×side.
 
-    Shorter side scaled to 256, central 256×256 (paper, section 2). Antialiased, except by the filter "nearest". The
-    content decides the format, `name` only whether its extension is noted as wrong. Transparent pictures lie over
-    white. Of an animation the first frame is taken. Colour profiles are not applied.
+    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). Antialiased, except by the filter
+    "nearest". A picture that has this size already keeps its pixels. The content decides the format, `name` only
+    whether its extension is noted as wrong. Transparent pictures lie over white. Of an animation the first frame is
+    taken.
+
+    colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes of a
+    JPEG that is cut off what is there, with grey for the rest; "refuse" rejects it.
 
     BadPictureError gives the reason in one line.
     """
+    to_srgb = colour_profile == "convert"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with _opened(data) as image:
-                return _crop(image, data, name, filter, exif_rotation)
-        except (BadPictureError, MemoryError):
+                return _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+        except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
+            if truncated == "keep" and _is_cut_off(data):
+                return _crop_of_part(data, name, side, filter, exif_rotation, to_srgb=to_srgb)
             raise BadPictureError(_reason(data, error)) from None
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether an encoded picture is a JPEG without its end."""
+    return kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
+
+
+def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:
+    """The crop of a JPEG that is cut off: libjpeg shows what is missing in front of the end as grey."""
+    try:
+        with _opened(data + _JPEGS_END) as image:
+            crop, facts = _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+    except (AlexNetError, MemoryError):  # a signal's too
+        raise
+    except Exception:
+        raise BadPictureError("is truncated") from None
+    if np.ptp(np.asarray(crop).reshape(-1, 3), axis=0).max() < _NEARLY_GREY:
+        raise BadPictureError("is truncated, and nothing of it can be read")
+    return crop, facts | Facts.TRUNCATED
 
 
 def _opened(data: bytes) -> Any:
@@ -166,7 +214,9 @@ def _heif(data: bytes) -> Any:
     return image
 
 
-def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation: bool) -> tuple[Image.Image, Facts]:
+def _crop(
+    image: Image.Image, data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool
+) -> Cropped:
     facts = Facts.NONE
     kind = image.format or ""
     width, height = image.size
@@ -174,7 +224,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         raise BadPictureError(_too_large())
     if kind == "TIFF":
         _refuse_planes(image)
-    if min(width, height) < SIDE:
+    if min(width, height) < side:
         facts |= Facts.SMALL
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if extension and extension not in EXTENSIONS.get(kind, (extension,)):
@@ -185,7 +235,7 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
         facts |= Facts.ANIMATED
 
     turn = _orientation(image)
-    extent = _draft(image, kind, filter)
+    extent = _draft(image, kind, side, filter)
     image.load()
     if kind == "TIFF" and image.mode == "P":
         _mend_colour_map(image)
@@ -193,8 +243,11 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
     turned = kind == "TIFF" and turn in _UPRIGHT
     if turned:
         extent = image.size
+    if to_srgb:
+        image, conversion = _in_srgb(image)
+        facts |= conversion
     prepared, conversion = _prepared(image)
-    small = prepared.resize((SIDE, SIDE), FILTERS[filter], box=_central_square(*extent))
+    small = prepared.resize((side, side), FILTERS[filter], box=_central_square(*extent))
     crop = _opaque(small)
     if turn in _UPRIGHT:
         if exif_rotation:
@@ -206,6 +259,21 @@ def _crop(image: Image.Image, data: bytes, name: str, filter: str, exif_rotation
     if not isinstance(crop, Image.Image):  # of the Pillow beside the active one
         crop = Image.fromarray(np.asarray(crop))
     return crop, facts | conversion
+
+
+def _in_srgb(image: Image.Image) -> Cropped:
+    """The picture in sRGB, by its own profile, and what that says of it."""
+    profile, facts = image.info.get("icc_profile"), Facts.NONE
+    if not profile:
+        return image, facts
+    if image.mode.startswith("I"):
+        image, facts = _eight_bits(image), Facts.CONVERTED
+    converted = colour.to_srgb(image, profile)
+    if converted is not image:
+        own = {"L": Facts.GREYSCALE, "LA": Facts.GREYSCALE, "CMYK": Facts.CMYK}.get(image.mode, Facts.NONE)
+        same = image.mode == converted.mode and image.tobytes() == converted.tobytes()
+        facts |= own | (Facts.NONE if same else Facts.CONVERTED)
+    return converted, facts
 
 
 def _refuse_planes(image: Any) -> None:
@@ -226,13 +294,15 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none that can be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except AlexNetError:  # a signal's
+        raise
     except Exception:  # a broken EXIF block, with a whole picture behind it, is common
         return 1
 
 
-def _draft(image: Image.Image, kind: str, filter: str) -> tuple[float, float]:
+def _draft(image: Image.Image, kind: str, side: int, filter: str) -> tuple[float, float]:
     """Let libjpeg reduce a large JPEG while decoding; the picture's extent afterwards, in (fractional) pixels."""
-    least = _DRAFT_GAP * SIDE
+    least = _DRAFT_GAP * side
     if kind in ("JPEG", "MPO") and filter != "nearest" and min(image.size) >= 2 * least:
         reduced = image.draft(None, (least, least))
         if reduced is not None:
@@ -305,7 +375,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         values = np.asarray(image).astype(np.int16)
         over_white = values[..., :-1] + (255 - values[..., -1:])
-        colours = np.broadcast_to(over_white.clip(0, 255), SHAPE).astype(np.uint8)
+        colours = np.broadcast_to(over_white.clip(0, 255), (*over_white.shape[:2], 3)).astype(np.uint8)
         return Image.fromarray(colours)
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -325,7 +395,8 @@ def _reason(data: bytes, error: Exception) -> str:
     """Why a picture was rejected, in one line that is the same on every machine."""
     if not data:
         return "is empty"
-    reader = (reader_of(kind) if (kind := kind_of(data)) in NEEDS else active()) or active()
+    kind = kind_of(data)
+    reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
         return _too_large()
     if isinstance(error, reader.image.UnidentifiedImageError):
@@ -336,7 +407,7 @@ def _reason(data: bytes, error: Exception) -> str:
         if not any(data):
             return "holds only zero bytes"
         return "is no picture of a known format"
-    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
-    if "truncated" in text.lower():
+    if is_cut(data, kind):
         return "is truncated"
+    text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
     return f"can't be decoded: {text[:150] or type(error).__name__}"

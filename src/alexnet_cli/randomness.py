@@ -19,9 +19,6 @@ from alexnet_cli.recipes.net import Net, shapes
 # What a stream is for: part of its key, so that no two purposes share one.
 ORDER, PATCHES, INITIAL, DROPOUT, CACHED_VIEWS = range(5)
 
-POSITIONS = 33
-"""A 224 patch has 33 positions in each direction of a 256 crop: offsets 0 … 32."""
-
 
 def numpy_generator(*key: int) -> np.random.Generator:
     """A stream that is a function of its key."""
@@ -45,7 +42,7 @@ class Draws:
     """What is drawn for each picture of a store in one epoch, indexed by picture."""
 
     offsets: NDArray[np.int64]
-    """(pictures, 2): row and column of the patch, 0 … 32."""
+    """(pictures, 2): row and column of the patch, from 0 on."""
     flips: NDArray[np.bool_]
     """(pictures,): whether the patch is mirrored."""
     noise: NDArray[np.float32]
@@ -56,17 +53,18 @@ class Draws:
         return Draws(self.offsets[indices], self.flips[indices], self.noise[indices])
 
 
-def draws_of(seed: int, epoch: int, order: NDArray[np.int64], *, flip: bool, run: int = 1) -> Draws:
+def draws_of(seed: int, epoch: int, order: NDArray[np.int64], *, positions: int, flip: bool, run: int = 1) -> Draws:
     """Patch, flip and noise of every picture in one epoch.
 
-    order: the epoch's order. flip: whether patches are mirrored with probability ½. run: the source draws one patch and
+    order: the epoch's order. positions: of a patch in each direction of a crop: 33 for 224 in 256, 1 where nothing is
+    cut. flip: whether patches are mirrored with probability ½. run: the source draws one patch and
     flip for each run of 32 pictures in order, the paper (1) for each picture. Noise is always drawn for each picture.
     """
     pictures = len(order)
     generator = numpy_generator(seed, PATCHES, epoch)
     noise = generator.standard_normal((pictures, 3), dtype=np.float32)
     draws = -(-pictures // run)
-    offsets = generator.integers(0, POSITIONS, (draws, 2))
+    offsets = generator.integers(0, positions, (draws, 2))
     flips = generator.integers(0, 2, draws).astype(bool) & flip
     if run > 1:
         place = np.empty(pictures, np.int64)
@@ -92,11 +90,11 @@ def dropout_masks(
         if not isinstance(layer.spec, Dropout):
             continue
         p = layer.spec.probability
-        own = (layer.outputs // net.columns, *[layer.output_side] * 2)
+        own = layer.outputs // net.columns * layer.output_side**2
         parts = []
         for column in held:
             generator = torch_generator(device, seed, DROPOUT, step, len(masks), column)
-            drawn = torch.rand(batch, *own[: 1 if layer.output_side == 1 else 3], generator=generator, device=device)
+            drawn = torch.rand(batch, own, generator=generator, device=device)
             drawn.ge_(p)
             parts.append(drawn.mul_(1 / (1 - p)) if layer.spec.convention == "inverted" else drawn)
         masks[layer.name] = torch.cat(parts, 1) if len(parts) > 1 else parts[0]

@@ -2,6 +2,7 @@
 
     prepare_streams()        # once, as a process starts
     finish_streams()         # before it ends: OSError where the result could not be written
+    with quiet_libraries():  # what C libraries write to stderr goes nowhere; what we say arrives
 
 A reader of stdout that is gone (`| head -1`) wants no more: the rest is dropped quietly. A message that stderr won't
 take is dropped, and the work goes on. A result that stdout won't take is an error.
@@ -13,6 +14,8 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -57,9 +60,44 @@ def finish_streams() -> None:
     sys.stderr.flush()
 
 
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Send to nowhere what libraries in C, and processes started meanwhile, write to file descriptor 2.
+
+    libtiff and others tell there of each damaged file, without its name. `sys.stderr` still arrives.
+    """
+    ours = _descriptor(sys.stderr) == 2
+    try:
+        earlier, kept = sys.stderr, os.dup(2)
+    except OSError:  # closed: there is nothing to keep quiet
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if ours:
+            earlier.flush()
+            sys.stderr = _text(kept, "standard error", required=False)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        if ours:
+            sys.stderr.flush()
+            sys.stderr = earlier
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _descriptor(stream: Any) -> int | None:
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError, ValueError):  # a notebook's, or a test's
+        return None
+
+
 def _text(descriptor: int, name: str, *, required: bool) -> io.TextIOWrapper:
     raw = _Stream(descriptor, name, required=required)
     earlier = sys.__stdout__ if descriptor == 1 else sys.__stderr__
     encoding = earlier.encoding if earlier is not None else "utf-8"
-    lines = descriptor == 2 or raw.isatty()
+    lines = descriptor != 1 or raw.isatty()
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=lines)

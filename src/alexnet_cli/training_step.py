@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli.devices import autocast, float_type
+from alexnet_cli.devices import autocast, float_type, patch_type
 from alexnet_cli.input.patches import InputTransform, training_patches
 from alexnet_cli.net.network import Masks, Network
 from alexnet_cli.net.update import UpdateRule
@@ -34,8 +34,10 @@ class TrainingStep:
     def patches(self, crops: Tensor, draws: Draws, colour_noise: float) -> Tensor:
         """The net's input (N, 3, 224, 224), of uint8 crops (N, 256, 256, 3) and their draws."""
         divides = self.recipe.input.noise_divides
-        cut = training_patches(crops, draws, self.transform, colour_noise=colour_noise, noise_divides=divides)
-        return cut.to(float_type(self.precision))
+        dtype = patch_type(self.precision)
+        return training_patches(
+            crops, draws, self.transform, colour_noise=colour_noise, noise_divides=divides, dtype=dtype
+        )
 
     def masks(self, step: int, pictures: int) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net.
@@ -46,8 +48,12 @@ class TrainingStep:
         masks = dropout_masks(self.recipe.net, network.held, self.seed, step, pictures, self.ranks.device)
         dtype, here = float_type(self.precision), network.here
         if self.ranks.layout.mode == "hybrid":  # a column's masks are drawn for its own neurons already
+            first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
+            below = network.steps[: network.steps.index(first_linear)]
+            seen = self.ranks.shares.seen(pictures)
             parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
-            return {name: mask[:, parts[name]].to(dtype) for name, mask in masks.items()}
+            cut = {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
+            return {name: mask.to(dtype) for name, mask in cut.items()}
         return {name: mask[rows].to(dtype) for name, mask in masks.items()}
 
     def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
@@ -55,10 +61,14 @@ class TrainingStep:
         with autocast(self.ranks.device, self.precision):
             return forward(patches, masks, pictures)
 
-    def loss(self, logits: Tensor, labels: Tensor, pictures: int) -> Tensor:
-        """This rank's share of the mean cross-entropy over the whole mini-batch's `pictures`: gradients are summed."""
+    def loss(self, logits: Tensor, labels: Tensor, total: float | Tensor, weights: Tensor | None = None) -> Tensor:
+        """This rank's share of the mean cross-entropy over the whole mini-batch: gradients are summed over the ranks.
+
+        weights: what a picture of each class counts; None: 1. total: what all of the mini-batch's count together.
+        """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return functional.cross_entropy(logits, labels, reduction="sum") / pictures
+        weights = None if weights is None else weights.to(logits.dtype)
+        return functional.cross_entropy(logits, labels, weights, reduction="sum") / total
 
 
 def starting_rates(recipe: Recipe, names: Mapping[str, object]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column, first row, and the steps of an interlaced PNG's seven passes (PNG specification, section 8.2)."""
@@ -35,48 +36,70 @@ def damage_of(data: bytes, kind: str | None, *, trusted: bool = True) -> str | N
     return None
 
 
+def is_cut(data: bytes, kind: str | None) -> bool:
+    """Whether a JPEG or PNG ends before its pixels do; False for other formats."""
+    if kind == "JPEG":  # no end of image after the last scan's beginning
+        return data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0
+    if kind == "PNG" and len(data) >= 33:
+        wanted = sum(stride * rows for stride, rows in _rows(data))
+        for part in _unpacked(data):
+            wanted -= len(part)
+        return wanted > 0
+    return kind == "PNG"
+
+
 def _png(data: bytes) -> str | None:
     """Checksums of the pixels, and each row's filter: Pillow looks at neither, and may show black instead."""
-    pieces = []
-    start = 8
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(data[start : start + 4])
-        if data[start + 4 : start + 8] == b"IDAT" and end + 4 <= len(data):
-            if zlib.crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
-                return "is damaged: its pixels fail their checksum"
-            pieces.append(memoryview(data)[start + 8 : end])
-        start = end + 4
-    if len(data) >= 33 and not _filters_are_known(data, pieces):
+    for start, end in _pixel_chunks(data):
+        if zlib.crc32(memoryview(data)[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
+            return "is damaged: its pixels fail their checksum"
+    if len(data) >= 33 and not _filters_are_known(data):
         return "is damaged: its rows have filters that PNG does not know"
     return None
 
 
-def _filters_are_known(data: bytes, pieces: list[memoryview]) -> bool:
-    """Whether each row of a PNG begins with a filter's number, 0 to 4. The decoder sees what can't be unpacked."""
-    runs = list(_rows(data))
+def _pixel_chunks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the content of each whole chunk of a PNG's pixels begins and ends."""
+    start = 8
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4])
+        if data[start + 4 : start + 8] == b"IDAT" and end + 4 <= len(data):
+            yield start + 8, end
+        start = end + 4
+
+
+def _unpacked(data: bytes) -> Iterator[NDArray[np.uint8]]:
+    """The bytes of a PNG's rows, a part at a time; they end where they can't be unpacked: the decoder sees that."""
     unpack = zlib.decompressobj()
-    run, row, skip = 0, 0, 0
-    for piece in pieces:
-        rest: bytes | memoryview = piece
+    for start, end in _pixel_chunks(data):
+        rest: bytes | memoryview = memoryview(data)[start:end]
         while rest:
             try:
                 part = np.frombuffer(unpack.decompress(rest, _PIECE), np.uint8)
             except zlib.error:
-                return True
+                return
             rest = unpack.unconsumed_tail
-            at = skip
-            while run < len(runs) and at < len(part):
-                stride, rows = runs[run]
-                here = min(rows - row, -(-(len(part) - at) // stride))
-                if part[at : at + here * stride : stride].max(initial=0) > _MOST_FILTERS:
-                    return False
-                at += here * stride
-                row += here
-                if row == rows:
-                    run, row = run + 1, 0
-            if run == len(runs):
-                return True
-            skip = at - len(part)
+            yield part
+
+
+def _filters_are_known(data: bytes) -> bool:
+    """Whether each row of a PNG begins with a filter's number, 0 to 4."""
+    runs = list(_rows(data))
+    run, row, skip = 0, 0, 0
+    for part in _unpacked(data):
+        at = skip
+        while run < len(runs) and at < len(part):
+            stride, rows = runs[run]
+            here = min(rows - row, -(-(len(part) - at) // stride))
+            if part[at : at + here * stride : stride].max(initial=0) > _MOST_FILTERS:
+                return False
+            at += here * stride
+            row += here
+            if row == rows:
+                run, row = run + 1, 0
+        if run == len(runs):
+            return True
+        skip = at - len(part)
     return True
 
 

@@ -19,9 +19,26 @@ from alexnet_cli.artifacts.common.publish import publish_file, publish_folder, w
 from alexnet_cli.artifacts.common.working import begin_work, only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.ensemble import FIT, HOLDOUT, KIND, MEMBERS, MEMBERS_FILE, SCHEMA, SCORES, TABLE
-from alexnet_cli.artifacts.run import find_checkpoint
-from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, write_scores
+from alexnet_cli.artifacts.ensemble import (
+    FIT,
+    HOLDOUT,
+    KIND,
+    MEMBERS,
+    MEMBERS_DIGEST,
+    MEMBERS_FILE,
+    SCHEMA,
+    SCORES,
+    TABLE,
+)
+from alexnet_cli.artifacts.run import find_checkpoint, read_found
+from alexnet_cli.artifacts.scores import (
+    CHECKPOINT_PATH,
+    Scores,
+    path_from,
+    read_scores,
+    read_scores_manifest,
+    write_scores,
+)
 from alexnet_cli.console import Talk, percent, printable, printable_lines
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.ensemble.config import EnsembleConfig
@@ -39,6 +56,8 @@ class Member:
     manifest: Manifest
     """Of its scores."""
     scores: Scores
+    checkpoint: str | None = None
+    """Where its net lies, as a path from the ensemble's folder; None where its scores do not say."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and members.json."""
@@ -47,6 +66,7 @@ class Member:
             "weight": self.weight,
             "scores_digest": self.manifest.digest,
             "checkpoint_digest": self.manifest.parents.get("checkpoint"),
+            "checkpoint_path": self.checkpoint,
             "crops_digest": self.manifest.parents.get("crops"),
             "pictures": len(self.scores.names),
             **self.scores.errors(),
@@ -141,7 +161,7 @@ def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]
             members.append({"name": path.stem, "scores": read_scores_manifest(path).digest})
         else:
             evaluated = {"views": config.views, "precision": config.precision}
-            digest = read_checkpoint_manifest(find_checkpoint(path)[0]).digest
+            digest = read_found(path, read_checkpoint_manifest)[0].digest
             members.append({"name": path.name, "checkpoint": digest})
     holdout = None if config.fit_weights is None else open_crops(config.fit_weights).digest
     devkit = None if config.devkit is None else str(config.devkit)
@@ -231,7 +251,7 @@ def _publish(
         parents["crops"] = crops
     options: dict[str, Any] = {"weights": [member.weight for member in members]}
     written = write_scores(work / SCORES, average, parents=parents, options=options, overwrite=True)
-    _write_json(work / MEMBERS_FILE, [member.as_json() for member in members])
+    listed = _write_json(work / MEMBERS_FILE, [member.as_json() for member in members])
     write_verified(work / TABLE, printable_lines(table).encode())
     if fit is not None:
         _write_json(work / FIT, fit.as_json())
@@ -244,14 +264,15 @@ def _publish(
         digest=written.digest,
         options=options,
         parents=parents,
-        details={"pictures": len(average.names), **average.errors(), **details},
+        details={"pictures": len(average.names), MEMBERS_DIGEST: listed, **average.errors(), **details},
     )
     write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
     publish_folder(work, config.out, ENSEMBLE)
 
 
-def _write_json(path: Path, content: Any) -> None:
-    write_verified(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+def _write_json(path: Path, content: Any) -> str:
+    """Write it; its SHA-256."""
+    return write_verified(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
@@ -266,8 +287,7 @@ def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
             raise UsageError(
                 f"{path}: is a scores file, and a member is scored on --fit-weights {holdout.path} too: give its run"
             )
-        checkpoint, _ = find_checkpoint(path)
-        if read_checkpoint_manifest(checkpoint).parents.get("crops") == holdout.digest:
+        if read_found(path, read_checkpoint_manifest)[0].parents.get("crops") == holdout.digest:
             raise ArtifactError(
                 f"--fit-weights {holdout.path}: is what {path} was trained on: hold out pictures that it never saw"
             )
@@ -295,10 +315,11 @@ def _gather(
     for number, (path, weight) in enumerate(zip(config.members, weights, strict=True), 1):
         if path.is_file():
             manifest, scores = read_scores(path)
-            name = path.stem
+            name, told = path.stem, manifest.details.get(CHECKPOINT_PATH)
+            net = path.parent / told if isinstance(told, str) else None
         else:
             manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
-            name = path.name
+            name, net = path.name, find_checkpoint(path)[0]
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
                 f"{path}: are scores of other pictures than {store.path}: {_store_difference(scores, store)}; "
@@ -306,7 +327,8 @@ def _gather(
             )
         if members:
             _require_same_pictures(members[0], scores, path)
-        members.append(Member(name, weight, manifest, scores))
+        place = None if net is None else path_from(config.out, net)
+        members.append(Member(name, weight, manifest, scores, place))
     return members
 
 
@@ -314,11 +336,10 @@ def _scores_of(
     config: EnsembleConfig, path: Path, store: CropStore | None, target: Path, talk: Talk
 ) -> tuple[Manifest, Scores]:
     """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones."""
-    checkpoint, which = find_checkpoint(path)
+    manifest, which = read_found(path, read_checkpoint_manifest)
     if store is None:
         raise UsageError(f"{path}: has to be evaluated: give --crops STORE, or its scores file")
-    digest = read_checkpoint_manifest(checkpoint).digest
-    wanted = {"checkpoint": digest, "crops": store.digest}
+    wanted = {"checkpoint": manifest.digest, "crops": store.digest}
     options = {"views": config.views, "precision": config.precision}
     for earlier in (target, *sorted((config.out / target.parent.name).glob("*.h5"))):
         if earlier.is_file() and _still_true(earlier, wanted, options):
@@ -333,7 +354,7 @@ def _scores_of(
     from alexnet_cli.parallel.team import find_team
 
     scoring = Scoring(
-        checkpoint=checkpoint,
+        net=path,
         crops=store.path,
         out=target,
         views=config.views,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument
+from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Timeout, Views, Workers
@@ -22,6 +22,17 @@ class EvalConfig(CommonOptions):
     """Crop store, with or without labels."""
     out: Out
     """The scores file."""
+    report: Annotated[
+        Path | None,
+        Option(
+            "--report",
+            help="Also write a folder with a page of HTML and tables: intervals, classes, confusions, calibration, "
+            "pictures.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None
+    """A folder for report.html and its CSVs; the store must have labels."""
     views: Views = 10
     """10, or 1: the centre alone."""
     batch_size: BatchSize = 128

@@ -8,14 +8,17 @@ from typing import Any
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.common.freshness import Request, is_current
-from alexnet_cli.artifacts.common.ownership import SCORES, require_output
+from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.ownership import REPORT, SCORES, require_output
 from alexnet_cli.artifacts.common.working import prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import find_checkpoint
-from alexnet_cli.artifacts.scores import KIND, SCHEMA, read_scores
+from alexnet_cli.artifacts.run import read_found
+from alexnet_cli.artifacts.scores import KIND, SCHEMA, Scores, read_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
+from alexnet_cli.errors import ArtifactError
+from alexnet_cli.reports.evaluation import PAGE, intervals, publish_report, request_for
 from alexnet_stages.eval.config import EvalConfig
 
 
@@ -30,10 +33,16 @@ class Result:
     views: int
     """How many were averaged: 10, 5 where the net was trained without mirror images, or 1."""
     errors: dict[str, float | None]
+    loss: float | None
+    """Mean cross-entropy of the averaged views; None without labels."""
+    intervals: dict[str, list[float] | None]
+    """95% confidence intervals of the averaged views' errors."""
     class_errors: dict[str, float]
     """Top-1 error by class name; empty without labels."""
     titles: dict[str, str]
     """What to call each class in a report, by its name: `n01440764 (tench)`."""
+    report: Path | None = None
+    """The report that was asked for."""
     up_to_date: bool = False
     """Nothing was done: the scores there are of this checkpoint on this store (--update)."""
 
@@ -45,7 +54,10 @@ class Result:
             "pictures": self.pictures,
             "views": self.views,
             **self.errors,
+            **self.intervals,
+            "loss": self.loss,
             "class_errors": self.class_errors,
+            **({} if self.report is None else {"report": str(self.report)}),
             **({"up_to_date": True} if self.up_to_date else {}),
         }
 
@@ -55,27 +67,43 @@ def run(config: EvalConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     inputs = {"RUN": config.run, "CROPS": config.crops}
     require_output(config.out, SCORES, overwrite=config.replaces, inputs=inputs)
-    path, which = find_checkpoint(config.run)
+    if config.report is not None:
+        require_output(config.report, REPORT, overwrite=config.replaces, inputs={**inputs, "--out": config.out})
+    checkpoint, which = read_found(config.run, read_checkpoint_manifest)
     store = open_crops(config.crops)
-    if config.update and _up_to_date(config, path, store, talk):
-        return _result(config, which, up_to_date=True)
-    prepare_parent(config.out)
-    _score(config, path, which, store, talk)
-    return _result(config, which)
+    if config.report is not None and not store.labelled:
+        raise ArtifactError(f"{store.path}: has no labels, and --report is about errors: give a labelled store")
+    current = config.update and _up_to_date(config, checkpoint, store, talk)
+    if not current:
+        prepare_parent(config.out)
+        which = _score(config, which, store, talk)
+    manifest, scores = read_scores(config.out)
+    reported = config.report is not None and _report(config, config.report, manifest, scores, store, talk)
+    return _result(config, which, manifest, scores, up_to_date=current and not reported)
 
 
-def _up_to_date(config: EvalConfig, checkpoint: Path, store: CropStore, talk: Talk) -> bool:
+def _report(config: EvalConfig, path: Path, manifest: Manifest, scores: Scores, store: CropStore, talk: Talk) -> bool:
+    """Write the report; whether there was anything to do."""
+    if config.update and is_current(path, request_for(manifest, store), talk) is not None:
+        return False
+    publish_report(path, manifest, scores, store, title=str(config.run), overwrite=config.replaces)
+    talk.say(f"{path / PAGE}: the report")
+    return True
+
+
+def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk: Talk) -> bool:
     """Whether the scores there are of this checkpoint on this store. The precision counts: it changes the numbers."""
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
         options={"views": config.views, "precision": config.precision},
-        parents={"checkpoint": read_checkpoint_manifest(checkpoint).digest, "crops": store.digest},
+        parents={"checkpoint": checkpoint.digest, "crops": store.digest},
     )
     return is_current(config.out, asked, talk, verify=read_scores) is not None
 
 
-def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
+    """Score and write; which checkpoint it was, in words: a run in training may have a better one by then."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.evaluation import Scoring, score_to_file
     from alexnet_cli.parallel.launch import run_ranks
@@ -85,7 +113,7 @@ def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, t
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
     scoring = Scoring(
-        checkpoint=checkpoint,
+        net=config.run,
         crops=config.crops,
         out=config.out,
         views=config.views,
@@ -95,19 +123,22 @@ def _score(config: EvalConfig, checkpoint: Path, which: str, store: CropStore, t
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    run_ranks(score_to_file, scoring, team)
+    used: str = run_ranks(score_to_file, scoring, team)
+    return used
 
 
-def _result(config: EvalConfig, which: str, *, up_to_date: bool = False) -> Result:
-    manifest, scores = read_scores(config.out)
+def _result(config: EvalConfig, which: str, manifest: Manifest, scores: Scores, *, up_to_date: bool) -> Result:
     return Result(
         scores=config.out,
         checkpoint=which,
         pictures=len(scores.names),
         views=manifest.details["views_averaged"],
         errors=scores.errors(),
+        loss=scores.loss(),
+        intervals=intervals(scores),
         class_errors=scores.class_errors(),
         titles=_titles(scores.classes),
+        report=config.report,
         up_to_date=up_to_date,
     )
 

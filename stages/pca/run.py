@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,9 @@ import numpy as np
 
 from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.ownership import STATISTICS, require_output
-from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.common.working import only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import SHAPE, SIDE, Crop, CropStore
+from alexnet_cli.artifacts.crops.store import SIDE, Crop, CropStore, raw_bytes, shape_of
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
 from alexnet_cli.console import Talk, print_table
 from alexnet_cli.errors import ArtifactError
@@ -46,17 +47,19 @@ FLUSH = 256
 class Sums:
     """Exact sums over crops: of each pixel's channels, and of the channels' products over all pixels."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = SIDE) -> None:
         self.pictures = 0
-        self._totals = np.zeros(SHAPE, np.int64)
-        self._recent = np.zeros(SHAPE, np.uint16)
+        self._totals = np.zeros(shape_of(side), np.int64)
+        self._recent = np.zeros(shape_of(side), np.uint16)
         self._products = np.zeros((3 * FOLD, 3 * FOLD), np.int64)
-        self._floats = np.empty(SIDE * SIDE * 3, np.float32)
+        block = ROWS * 3 * FOLD
+        self._floats = np.zeros(-(-raw_bytes(side) // block) * block, np.float32)
+        """A crop, and zeros up to whole blocks: they add nothing."""
 
     def add(self, crop: Crop) -> None:
-        """Add one crop, uint8 (256, 256, 3)."""
+        """Add one crop, uint8 (side, side, 3)."""
         np.add(self._recent, crop, out=self._recent)
-        np.copyto(self._floats, crop.reshape(-1))
+        np.copyto(self._floats[: crop.size], crop.reshape(-1))
         blocks = self._floats.reshape(-1, ROWS, 3 * FOLD)
         products = np.matmul(blocks.transpose(0, 2, 1), blocks)
         self._products += products.sum(axis=0, dtype=np.float64).astype(np.int64)
@@ -154,7 +157,12 @@ def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
 
 
 def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | None = None) -> Result:
-    """Sum and write; what each rank does with its share of the store, of which the first writes."""
+    """Sum and write; what each rank does with its share of the store. The first writes, and holds the output's lock."""
+    with only_writer(config.out) if ranks is None or ranks.first else nullcontext():
+        return _summarise(config, ranks, store)
+
+
+def _summarise(config: PcaConfig, ranks: Ranks | None, store: CropStore | None) -> Result:
     start = time.perf_counter()
     if store is None:
         store = open_crops(config.crops)
@@ -167,7 +175,12 @@ def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | 
     digest = ""
     if rank == 0:
         manifest = write_statistics(
-            config.out, statistics, crops=store.manifest, classes=store.classes, overwrite=config.replaces
+            config.out,
+            statistics,
+            crops=store.manifest,
+            classes=store.classes,
+            overwrite=config.replaces,
+            locked=True,
         )
         digest = manifest.digest
     store.close()
@@ -189,7 +202,7 @@ def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(N
     with talk.progress("pca", sum(len(chunk) for chunk in ranges)) as advance:
 
         def work() -> Sums:
-            sums, crop = Sums(), np.empty(SHAPE, np.uint8)
+            sums, crop = Sums(store.side), np.empty(store.shape, np.uint8)
             while not stop.is_set():
                 try:
                     chunk = chunks.get_nowait()
@@ -202,7 +215,7 @@ def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(N
                     advance(len(chunk))
             return sums
 
-        total = Sums()
+        total = Sums(store.side)
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for finished in as_completed([pool.submit(work) for _ in range(workers)]):

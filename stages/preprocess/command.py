@@ -12,6 +12,8 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 def command(config: PreprocessConfig) -> None:
     """Make a crop store of pictures: scale the shorter side to 256, cut out the central 256×256.
 
+    --side N makes crops of N×N in place of 256×256. A picture of N×N keeps its pixels.
+
     SOURCE may be any of these; the command finds out which. Archives are not extracted.
       class folders      their names, sorted, are the classes 0, 1, …; in numeric
                          order where all are numbers
@@ -25,8 +27,9 @@ def command(config: PreprocessConfig) -> None:
     with the extra "heif"; `alexnet doctor` says what reads each format. It counts
     and ignores other files, hidden ones, and the folders of file servers (@eaDir,
     $RECYCLE.BIN …). It puts transparent pictures on white, takes the first frame
-    of an animation, scales 16 bits to 8, and ignores colour profiles. It rejects
-    32-bit pixels.
+    of an animation, scales 16 bits to 8, makes CMYK RGB without a profile, and
+    ignores colour profiles (--colour-profile). It rejects 32-bit pixels, damaged
+    files, and JPEGs that are cut off (--truncated).
 
     If the command is stopped or killed, run it again: it goes on where it was.
     The store's bytes depend neither on that nor on the number of workers.
@@ -39,6 +42,11 @@ def command(config: PreprocessConfig) -> None:
     OUT/report.txt lists the pictures of each class, files known to be defective,
     and exact duplicates, within SOURCE and with --compare or --classes.
 
+    --holdout 0.1 --holdout-out val.lmdb makes two stores of one source: about a
+    tenth of each class, at least one of two, is held out for validation. The hash
+    of a picture's name decides, so it stays on its side when pictures are added.
+    Copies of one file stay together.
+
     Several machines can share the work: each makes one shard, in any order. When
     the last shard is done, every command takes OUT as one store.
       by hand   alexnet preprocess … --out OUT --shard 2/8
@@ -48,7 +56,8 @@ def command(config: PreprocessConfig) -> None:
     SLURM_NTASKS; torchrun reads RANK and WORLD_SIZE. Give --workers where several
     processes share a machine. Each shard has its own --allow-bad.
 
-    Example: alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
+    Example: alexnet preprocess pictures --out train.lmdb --holdout 0.1 --holdout-out val.lmdb
+             alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb
              alexnet preprocess ILSVRC2012_img_val.tar --out val.lmdb
     """
     from alexnet_stages.preprocess.run import run
@@ -61,3 +70,5 @@ def command(config: PreprocessConfig) -> None:
         print_json(result.as_json())
     else:
         print_facts(str(config.out), result.as_facts())
+        if result.held_out:
+            print_facts(str(config.holdout_out), result.held_out.as_facts())

@@ -16,6 +16,11 @@ FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 CODECS = ("raw", "jpeg")
 SPLITS = ("train", "val", "test")
 EXPECTATIONS = ("ilsvrc2012",)
+SIDE = 256
+"""The paper's (2); artifacts/crops/store.py says the same, and loads numpy."""
+LEAST_SIDE, MOST_SIDE = 8, 4096
+COLOUR_PROFILES = ("ignore", "convert")
+TRUNCATED = ("refuse", "keep")
 
 Source = Annotated[
     Path,
@@ -68,13 +73,34 @@ Filter = Annotated[
     str,
     Option("--filter", help="How pictures are scaled; all antialiased but nearest.", metavar="|".join(FILTER_NAMES)),
 ]
+Side = Annotated[
+    int,
+    Option("--side", help="Side of the crops in pixels; pictures that have that size already keep their pixels."),
+]
 Codec = Annotated[
-    str, Option("--codec", help="raw: 197 kB a crop, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS))
+    str,
+    Option("--codec", help="raw: 197 kB a crop of 256, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS)),
 ]
 Quality = Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")]
 ExifRotation = Annotated[
     bool,
     Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
+]
+ColourProfile = Annotated[
+    str,
+    Option(
+        "--colour-profile",
+        help="ignore: take the numbers as they are; convert: make them sRGB by the file's ICC profile.",
+        metavar="|".join(COLOUR_PROFILES),
+    ),
+]
+Truncated = Annotated[
+    str,
+    Option(
+        "--truncated",
+        help="refuse: reject JPEGs that are cut off; keep: take what is there, with grey for the rest, and count them.",
+        metavar="|".join(TRUNCATED),
+    ),
 ]
 ShardOption = Annotated[
     str | None,
@@ -92,6 +118,19 @@ Compare = Annotated[
         help="Report pictures that this crop store holds too (a store given as --classes is compared anyway).",
         show_default=False,
     ),
+]
+Holdout = Annotated[
+    float | None,
+    Option(
+        "--holdout",
+        help="Hold out about this fraction of each class, such as 0.1, for --holdout-out; by the hash of the names.",
+        metavar="F",
+        show_default=False,
+    ),
+]
+HoldoutOut = Annotated[
+    Path | None,
+    Option("--holdout-out", help="Where the store of the pictures held out is written.", show_default=False),
 ]
 AllowBad = Annotated[int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N")]
 
@@ -116,6 +155,8 @@ class PreprocessConfig(CommonOptions):
     """One of SPLITS: which part of a source that holds several."""
     expect: Expect = None
     """One of EXPECTATIONS: demand the published counts."""
+    side: Side = SIDE
+    """Side of the crops in pixels."""
     filter: Filter = "bilinear"
     """One of FILTER_NAMES."""
     codec: Codec = "raw"
@@ -124,6 +165,10 @@ class PreprocessConfig(CommonOptions):
     """JPEG quality, 1 to 100, where the codec is jpeg."""
     exif_rotation: ExifRotation = True
     """Turn pictures upright as their EXIF orientation says."""
+    colour_profile: ColourProfile = "ignore"
+    """One of COLOUR_PROFILES."""
+    truncated: Truncated = "refuse"
+    """One of TRUNCATED: what becomes of a JPEG that is cut off."""
     workers: Workers = 0
     """Processes that decode; 0 means one for each core. The stored bytes do not depend on it."""
     allow_bad: AllowBad = 0
@@ -132,14 +177,24 @@ class PreprocessConfig(CommonOptions):
     """`I/N`, `slurm` or `torchrun`: make one shard of the store."""
     compare: Compare = None
     """A crop store in which duplicates of this one's pictures are looked for."""
+    holdout: Holdout = None
+    """The fraction of each class that becomes a second store, for validation."""
+    holdout_out: HoldoutOut = None
+    """The second store."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
         super().__post_init__()
+        if not LEAST_SIDE <= self.side <= MOST_SIDE:
+            raise UsageError(f"--side {self.side}: must lie from {LEAST_SIDE} to {MOST_SIDE:,}")
         if self.filter not in FILTER_NAMES:
             raise UsageError(f"--filter {self.filter}: is none of {', '.join(FILTER_NAMES)}")
         if self.codec not in CODECS:
             raise UsageError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
+        if self.colour_profile not in COLOUR_PROFILES:
+            raise UsageError(f"--colour-profile {self.colour_profile}: is none of {', '.join(COLOUR_PROFILES)}")
+        if self.truncated not in TRUNCATED:
+            raise UsageError(f"--truncated {self.truncated}: is none of {', '.join(TRUNCATED)}")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: must lie from 1 to 100")
         if self.workers < 0:
@@ -154,8 +209,26 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--split {self.split}: is none of {', '.join(SPLITS)}")
         if self.expect is not None and self.expect not in EXPECTATIONS:
             raise UsageError(f"--expect {self.expect}: is none of {', '.join(EXPECTATIONS)}")
-        source, out = self.source.resolve(), self.out.resolve()
-        if out == source or source in out.parents:
-            raise UsageError(f"--out {self.out}: lies inside the pictures' folder {self.source}: choose another --out")
-        if out in source.parents:
-            raise UsageError(f"--out {self.out}: holds the pictures' folder {self.source}: choose another --out")
+        self._check_holdout()
+        outs = {"--out": self.out} | ({"--holdout-out": self.holdout_out} if self.holdout_out else {})
+        for option, path in outs.items():
+            source, out = self.source.resolve(), path.resolve()
+            if out == source or source in out.parents:
+                raise UsageError(
+                    f"{option} {path}: lies inside the pictures' folder {self.source}: choose another {option}"
+                )
+            if out in source.parents:
+                raise UsageError(f"{option} {path}: holds the pictures' folder {self.source}: choose another {option}")
+
+    def _check_holdout(self) -> None:
+        if self.holdout is None and self.holdout_out is None:
+            return
+        if self.holdout is None or self.holdout_out is None:
+            raise UsageError("--holdout F and --holdout-out PATH belong together: give both")
+        if not 0 < self.holdout < 1:
+            raise UsageError(f"--holdout {self.holdout:g}: must lie between 0 and 1, such as 0.1")
+        if self.shard is not None:
+            raise UsageError(f"--shard {self.shard}: --holdout makes two whole stores: leave --shard out")
+        out, held = self.out.resolve(), self.holdout_out.resolve()
+        if out == held or out in held.parents or held in out.parents:
+            raise UsageError(f"--holdout-out {self.holdout_out}: lies in --out {self.out}: choose another")

@@ -7,7 +7,6 @@ import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from alexnet_cli.artifacts.crops.store import RECORD_BYTES
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.console import Talk
 from alexnet_cli.memory import keep_freed_blocks
@@ -23,7 +22,7 @@ def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, ta
     keep_freed_blocks()
     names, labels = sources.names, sources.labels
     done, total = writer.sources_done, len(names)
-    step, other = _Step(), _Step()
+    step, other = _Step(job.room), _Step(job.room)
     writing: Future[None] | None = None
     with (
         talk.progress("cropping", total, done=done) as advance,
@@ -48,8 +47,9 @@ def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, ta
 class _Step:
     """Crops that wait for their transaction, in memory that is used again for each step."""
 
-    def __init__(self) -> None:
-        self._memory = memoryview(_untouched(STEP * RECORD_BYTES))
+    def __init__(self, room: int) -> None:
+        """room: bytes of one crop."""
+        self._memory = memoryview(_untouched(STEP * room))
         self._clear()
 
     def _clear(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, RECORD_BYTES
+from alexnet_cli.artifacts.crops.store import DIGEST_BYTES
 from alexnet_cli.console import duration, size
 from alexnet_cli.errors import ResourceError
 from alexnet_stages.preprocess.pool import Job, crop_chunk
@@ -34,6 +34,7 @@ LARGE = 1 << 31
 
 _PAGE = 4096
 _HEADER = 16  # in front of a value that fills pages of its own
+_NODE = 8 + 8 + 2  # a small value's header, its key, its place in the page
 _KEYS_IN_A_PAGE = 100  # with room to spare: sorted keys fill LMDB's pages almost completely
 _FEW_PAGES = 16  # the file's own, the tree's, ends of arrays, what transactions left free
 _ARRAYS = 8 + 4 + 1 + DIGEST_BYTES  # label, CRC, facts, digest
@@ -82,7 +83,7 @@ def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Pat
     rest = remaining * (_PAGE / _KEYS_IN_A_PAGE + _ARRAYS + _STEP_NOTES) + _FEW_PAGES * _PAGE
     rest += 2 * sum(len(name) + 4 for name in names)
     if job.codec == "raw":
-        expected = most = remaining * _on_disk(RECORD_BYTES) + rest
+        expected = most = remaining * _on_disk(job.room) + rest
     else:
         expected = remaining * float(stored.mean()) + rest
         spread = 2 * float(stored.std()) / math.sqrt(len(stored))
@@ -100,7 +101,7 @@ def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Pat
 
 def _trial(pictures: Sequence[Located], job: Job) -> tuple[list[int], float]:
     """The sizes of a few pictures' crops, and the seconds for one."""
-    memory = memoryview(bytearray(RECORD_BYTES))
+    memory = memoryview(bytearray(job.room))
     count = max(TRIAL_LEAST, min(TRIAL_PICTURES, len(pictures) // 50))
     picked = np.unique(np.linspace(0, len(pictures) - 1, count).astype(int)).tolist()
     sizes: list[int] = []
@@ -127,5 +128,7 @@ def _disk_rate(folder: Path) -> float:
 
 
 def _on_disk(value: int) -> int:
-    """LMDB keeps a value and its header in whole pages."""
+    """LMDB keeps a value and its header in whole pages, and small values together in a page, with their keys."""
+    if value + _NODE <= _PAGE // 2 - _HEADER:
+        return math.ceil(_PAGE / ((_PAGE - _HEADER) // (value + _NODE)))
     return math.ceil((value + _HEADER) / _PAGE) * _PAGE

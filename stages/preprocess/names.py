@@ -18,7 +18,7 @@ class NameList(Sequence[str]):
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._bytes = bytearray()
         self._ends = array("q")
-        self._range = range(0)
+        self._range: Sequence[int] = range(0)
         for name in names:
             self.append(name)
 
@@ -28,6 +28,13 @@ class NameList(Sequence[str]):
         self._bytes += name.encode()
         self._ends.append(len(self._bytes))
         self._range = range(len(self._ends))
+
+    def picked(self, indices: Sequence[int]) -> NameList:
+        """The names at some positions. Shares the memory."""
+        part = NameList()
+        part._bytes, part._ends = self._bytes, self._ends
+        part._range = array("q", (self._range[index] for index in indices))
+        return part
 
     def __len__(self) -> int:
         return len(self._range)

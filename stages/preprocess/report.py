@@ -35,11 +35,15 @@ FIRST = 5
 HANDLED = {
     Facts.GREYSCALE: ("greyscale", "stored with R = G = B"),
     Facts.CMYK: ("CMYK", "converted to RGB"),
-    Facts.CONVERTED: ("converted", "palette, transparency, 16 bits or another mode: made RGB of 8 bits, over white"),
+    Facts.CONVERTED: (
+        "converted",
+        "palette, transparency, 16 bits, another mode or profile: made 8-bit RGB, over white",
+    ),
     Facts.ROTATED: ("turned upright", "as their EXIF orientation says"),
-    Facts.SMALL: ("enlarged", "the shorter side is under 256"),
+    Facts.SMALL: ("enlarged", "the shorter side is under the crop's"),
     Facts.WRONG_EXTENSION: ("wrong extension", "read as what they are, not as what they are named"),
     Facts.ANIMATED: ("animated", "the first of several frames or pages is stored"),
+    Facts.TRUNCATED: ("truncated", "what is there of a JPEG is stored, with grey for the rest"),
 }
 """Fact -> what people call it, and what was done."""
 

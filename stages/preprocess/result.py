@@ -52,6 +52,8 @@ class Result:
     shards: Mapping[str, Any] = field(default_factory=dict)
     """With --shard: `shard`, `missing` (shards of the whole store), and where none is, `whole` (its report's summary)
     and `digest`."""
+    held_out: Result | None = None
+    """With --holdout: the second store's."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -71,6 +73,7 @@ class Result:
             "report": self.report,
             **({"up_to_date": True} if self.up_to_date else {}),
             **({"shards": self.shards} if self.shards else {}),
+            **({"held_out": self.held_out.as_json()} if self.held_out else {}),
         }
 
     def as_facts(self) -> dict[str, str]:

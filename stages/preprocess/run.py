@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,9 +45,11 @@ from alexnet_cli.errors import (
 )
 from alexnet_cli.imagenet import is_devkit
 from alexnet_cli.signals import ending_on_signals
-from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_cli.streams import quiet_libraries
+from alexnet_stages.preprocess.config import SIDE, PreprocessConfig
 from alexnet_stages.preprocess.cropping import STEP, write_crops
 from alexnet_stages.preprocess.estimate import estimate
+from alexnet_stages.preprocess.holdout import Sides
 from alexnet_stages.preprocess.names import NameList
 from alexnet_stages.preprocess.pool import Job
 from alexnet_stages.preprocess.rejects import REJECTS_FILE, Rejects, read_rejects, write_rejects
@@ -67,39 +69,58 @@ def run(config: PreprocessConfig) -> Result:
     worker).
     """
     talk = Talk(quiet=config.quiet)
+    with _errors_in_one_line(config.out), ending_on_signals(_stopped), quiet_libraries():
+        if config.holdout is None:
+            with _store(config, lambda: find_sources(config, talk), talk) as publish:
+                return publish()
+        sides = Sides(config, talk)
+        held = replace(config, out=sides.out, holdout_out=config.out)
+        _refuse_output(held, held.out, None)
+        # Both are cropped before either gets its name.
+        with _store(config, sides.train, talk) as publish, _store(held, sides.held_out, talk) as publish_held:
+            return replace(publish(), held_out=publish_held())
+
+
+@contextmanager
+def _store(config: PreprocessConfig, find: Callable[[], Sources], talk: Talk) -> Iterator[Callable[[], Result]]:
+    """Crop all of a store, or of a shard. What this gives finishes and publishes it, and says what was done."""
     started = time.perf_counter()
     shard = parse_shard(config.shard) if config.shard else None
     out = shard_folder(config.out, shard.number, shard.of) if shard else config.out
-    with _errors_in_one_line(out), ending_on_signals(_stopped):
+    _refuse_output(config, out, shard)
+    found = _found(config, find) if config.update else None
+    # Before the lock is taken: where there is nothing to do, many may ask at once.
+    if found and (earlier := _up_to_date(config, out, found, talk)):
+        about = _about_shards(config, shard, found.sources, found.elsewhere, talk) if shard else {}
+        yield lambda: replace(earlier, shards=about)
+        return
+    with only_writer(out):
+        found = found or _found(config, find)
+        everything, elsewhere = found.sources, found.elsewhere
         _refuse_output(config, out, shard)
-        found = _found(config, talk) if config.update else None
-        # Before the lock is taken: where there is nothing to do, many may ask at once.
-        if found and (earlier := _up_to_date(config, out, found, talk)):
-            about = _about_shards(config, shard, found.sources, found.elsewhere, talk) if shard else {}
-            return replace(earlier, shards=about)
-        with only_writer(out):
-            found = found or _found(config, talk)
-            everything, elsewhere = found.sources, found.elsewhere
-            _refuse_output(config, out, shard)
-            if shard and not config.replaces:
-                require_plan(config.out, _common_plan(config, everything), but=shard.number)
-            sources = _part(everything, shard, config)
-            writer = CropWriter(out, _plan(config, everything, shard))
-            with closing(writer):
-                continued = _announce(writer, sources, config, talk)
-                write_crops(writer, sources, _job(config), _workers(config), talk)
-                rejects = _require_good(writer, sources, config)
+        if shard and not config.replaces:
+            require_plan(config.out, _common_plan(config, everything), but=shard.number)
+        sources = _part(everything, shard, config)
+        writer = CropWriter(out, _plan(config, everything, shard))
+        with closing(writer):
+            continued = _announce(writer, sources, config, talk)
+            write_crops(writer, sources, _job(config), _workers(config), talk)
+            rejects = _require_good(writer, sources, config)
+
+            def publish() -> Result:
                 manifest = _finish(writer, everything, sources, config, shard, rejects, elsewhere, found.request)
-    seconds = time.perf_counter() - started
-    if rejects:
-        talk.warn(f"{out / REJECTS_FILE} lists {len(rejects):,} pictures that were left out")
-    return replace(
-        _result(out, manifest, sources),
-        continued=continued,
-        seconds=seconds,
-        pictures_per_second=(len(sources.names) - continued) / seconds,
-        shards=_about_shards(config, shard, everything, elsewhere, talk) if shard else {},
-    )
+                seconds = time.perf_counter() - started
+                if rejects:
+                    talk.warn(f"{out / REJECTS_FILE} lists {len(rejects):,} pictures that were left out")
+                return replace(
+                    _result(out, manifest, sources),
+                    continued=continued,
+                    seconds=seconds,
+                    pictures_per_second=(len(sources.names) - continued) / seconds,
+                    shards=_about_shards(config, shard, everything, elsewhere, talk) if shard else {},
+                )
+
+            yield publish
 
 
 @dataclass(frozen=True)
@@ -111,13 +132,13 @@ class _Found:
     request: Request
 
 
-def _found(config: PreprocessConfig, talk: Talk) -> _Found:
+def _found(config: PreprocessConfig, find: Callable[[], Sources]) -> _Found:
     """Index the source. The request: the options, the pictures' listing, the classes, the stores compared with.
 
     The listing holds names, sizes and times of change: no picture is read. --allow-bad is no part of it: where more
     pictures were left out than it allows, the store is made anew all the same.
     """
-    sources, elsewhere = find_sources(config, talk), _stores_to_compare(config)
+    sources, elsewhere = find(), _stores_to_compare(config)
     request = Request(
         kind=KIND,
         schema=SCHEMA,
@@ -178,7 +199,12 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
 
 def _options(config: PreprocessConfig) -> dict[str, Any]:
     quality = {"quality": config.quality} if config.codec == "jpeg" else {}
-    return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation}
+    # Those that came later are there where they are used: a store made before is up to date still.
+    later: dict[str, Any] = {"side": config.side} if config.side != SIDE else {}
+    later |= {"holdout": config.holdout} if config.holdout is not None else {}
+    later |= {"colour_profile": config.colour_profile} if config.colour_profile != "ignore" else {}
+    later |= {"truncated": config.truncated} if config.truncated != "refuse" else {}
+    return {"filter": config.filter, "codec": config.codec, **quality, "exif_rotation": config.exif_rotation, **later}
 
 
 def _job(config: PreprocessConfig) -> Job:
@@ -187,6 +213,9 @@ def _job(config: PreprocessConfig) -> Job:
         exif_rotation=config.exif_rotation,
         codec=config.codec,
         quality=config.quality,
+        side=config.side,
+        colour_profile=config.colour_profile,
+        truncated=config.truncated,
     )
 
 
@@ -317,6 +346,7 @@ def _finish(
     return writer.finish(
         sources.classes,
         codec=config.codec,
+        side=config.side,
         options=_options(config),
         parents=request.parents,
         details=details,

@@ -27,11 +27,10 @@ from alexnet_cli.artifacts.common.manifest import digest_of
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
-from alexnet_cli.artifacts.scores import top_k_error
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.input.patches import VIEWS, view
+from alexnet_cli.input.patches import InputTransform, View, view
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.net.dropout import Dropout
 from alexnet_cli.net.network import Masks
@@ -40,7 +39,7 @@ from alexnet_cli.recipes.net import Layer, layers
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.session import Session, Setting
+from alexnet_stages.train.session import Session, Setting, Validation
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -51,8 +50,6 @@ _SHORT = 2000
 """Mini-batches; fewer make an epoch of a few seconds."""
 _JUDGED_AT_ONCE = 4096
 """Validation pictures in one forward pass of the rest."""
-
-View = tuple[int, int, bool]
 
 
 def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
@@ -78,12 +75,12 @@ def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
     return net[:first], net[first:]
 
 
-def views_of(recipe: Recipe) -> list[View]:
+def cached_views(recipe: Recipe, transform: InputTransform) -> list[View]:
     """The cached views: `cached_views` of the ten, without the mirrored ones where the input's `flip` is off."""
     count = recipe.training.cached_views
-    places = [entry[:2] for entry in VIEWS if not entry[2]][: 1 if count < 5 else 5]
+    places = transform.views(1 if count < 5 else 5, mirrored=False)
     mirrored = (False, True) if count in (2, 10) else (False,)
-    return [(*place, flip) for flip in mirrored for place in places if recipe.input.flip or not flip]
+    return [(row, column, flip) for flip in mirrored for row, column, _ in places if recipe.input.flip or not flip]
 
 
 class CachedSession(Session):
@@ -102,7 +99,7 @@ class CachedSession(Session):
         while isinstance(self.network.get_submodule(steps[cut - 1]), Dropout):  # drawn in every step as ever
             cut -= 1
         self.frozen_steps, self.rest_steps = steps[:cut], steps[cut:]
-        self.views = views_of(self.recipe)
+        self.views = cached_views(self.recipe, self.transform)
         self.features: list[NDArray[np.float32]] = []
         """For each view, (pictures, numbers)."""
         self.validation: NDArray[np.float32] | None = None
@@ -157,7 +154,7 @@ class CachedSession(Session):
         self._forget_others()
         jobs = [(setting.store, which, self.cache / f"view-{at}.npy") for at, which in enumerate(self.views)]
         if setting.val is not None:
-            jobs.append((setting.val, VIEWS[0], self.cache / "validation.npy"))
+            jobs.append((setting.val, self.views[0], self.cache / "validation.npy"))
         missing = [job for job in jobs if not job[2].exists()]
         bytes_ = sum(4 * numbers * len(store) for store, _, _ in missing)
         free = shutil.disk_usage(self.cache).free
@@ -248,7 +245,7 @@ class CachedSession(Session):
         with autocast(self.setting.device, self.setting.precision):
             return self.network.run(batch.crops, masks, self.rest_steps)
 
-    def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
+    def _validate(self, store: CropStore) -> Validation | None:
         assert self.validation is not None, "whoever validates has features of the validation pictures"
         found = []
         for start in range(0, len(store), _JUDGED_AT_ONCE):
@@ -259,4 +256,4 @@ class CachedSession(Session):
         probabilities = np.concatenate(found)
         finite = np.isfinite(probabilities).all(axis=1)
         self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
-        return top_k_error(probabilities, store.labels, 1), top_k_error(probabilities, store.labels, 5)
+        return Validation.of(probabilities, store.labels)

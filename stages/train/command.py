@@ -36,7 +36,7 @@ def command(config: TrainConfig) -> None:
     if config.json:
         print_json(result.as_json())
         return
-    facts = {"steps": f"{result.steps:,}", "training": f"{result.images_per_second:,.1f} images/s"}
+    facts = {"steps": f"{result.steps:,}", "training": f"{result.images_per_second:,.1f} pictures/s"}
     facts["time"] = duration(result.seconds)
     if result.best_epoch is not None:
         facts["best epoch"] = f"{result.best_epoch}"

@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.loggers.find import asked_for
 from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Timeout, Workers
 
 
@@ -87,6 +88,17 @@ class TrainConfig(CommonOptions):
         float, Option("--checkpoint-minutes", help="Minutes between checkpoints within an epoch.", min=0.0)
     ] = 15.0
     """Minutes between checkpoints within an epoch."""
+    log: Annotated[
+        list[str],
+        Option(
+            "--log",
+            help="Who is told of the progress, beside metrics.csv: tensorboard, csv, wandb, mlflow, none, or another "
+            "that is installed. Repeatable.",
+            metavar="NAME",
+            show_default="tensorboard",
+        ),
+    ] = ()  # type: ignore[assignment]
+    """Loggers, by their names among the entry points `alexnet.loggers`."""
     allow_other_stats: Annotated[
         bool, Option("--allow-other-stats", help="Accept statistics of another crop store.")
     ] = False
@@ -100,6 +112,7 @@ class TrainConfig(CommonOptions):
             raise UsageError("--update goes on where a run is unfinished: leave --resume out")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
+        asked_for(self.log)
         for text in self.set:
             if text.count(".") < 1 or "=" not in text:
                 raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
-from alexnet_cli.artifacts.run import CONFIG, RunFolder, Saved, find_checkpoint
+from alexnet_cli.artifacts.run import CONFIG, RunFolder, Saved, read_found
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.net.network import Network
@@ -120,8 +120,7 @@ def find_origin(config: TrainConfig, folder: RunFolder) -> Origin | None:
                 f"{config.out}: began from {began['path']} and has no checkpoint yet: give --init-from again"
             )
         return None
-    path, which = find_checkpoint(config.init_from)
-    checkpoint = read_checkpoint(path)
+    checkpoint, which = read_found(config.init_from, read_checkpoint)
     return Origin(
         digest=checkpoint.manifest.digest,
         recipe=checkpoint.recipe,
@@ -149,7 +148,7 @@ def _require_same_origin(config: TrainConfig, path: Path, folder: RunFolder, dig
     recorded = _recorded(folder)
     if not path.exists() and recorded and recorded["path"] == str(path):
         return  # the origin may be gone by now: the run has all of it
-    given = read_checkpoint_manifest(find_checkpoint(path)[0])
+    given = read_found(path, read_checkpoint_manifest)[0]
     if given.digest != digest:
         raise ArtifactError(
             f"{config.out}: began from another checkpoint than {path}: leave --init-from out to go on, or give "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Protocol
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord
@@ -15,6 +16,11 @@ from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_stages.train.config import TrainConfig
 
+_CHANNEL_DEVIATION = 57.4
+"""What normalisation "channel" divides by, about (0.225 · 255)."""
+_SCALED = 16.0
+"""From this divisor on, the signals that the paper's values let through are too small to learn from."""
+
 
 class HasRecipe(Protocol):
     """What `resolve_recipe` needs to know of an origin."""
@@ -22,6 +28,30 @@ class HasRecipe(Protocol):
     @property
     def recipe(self) -> Recipe | None:
         """The origin's recipe."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a training works from, checked to belong together."""
+
+    recipe: Recipe
+    store: CropStore
+    val: CropStore | None
+    statistics: Statistics
+    parents: dict[str, str]
+    """Role → digest."""
+
+
+def open_inputs(config: TrainConfig, origin: HasRecipe | None) -> Inputs:
+    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
+    store = _require_labelled(open_crops(config.crops))
+    recipe = resolve_recipe(config, len(store.classes), origin)
+    _require_patch_fits(recipe, store)
+    val = _open_validation(config, recipe, store)
+    statistics, parents = _open_statistics(config, store)
+    if val is not None:
+        parents["validation"] = val.digest
+    return Inputs(recipe, store, val, statistics, parents)
 
 
 def resolve_recipe(config: TrainConfig, classes: int, origin: HasRecipe | None = None) -> Recipe:
@@ -38,13 +68,13 @@ def resolve_recipe(config: TrainConfig, classes: int, origin: HasRecipe | None =
     )
 
 
-def require_labelled(store: CropStore) -> CropStore:
+def _require_labelled(store: CropStore) -> CropStore:
     if not store.labelled:
         raise ArtifactError(f"{store.path}: has no labels (or no pictures), and training needs them")
     return store
 
 
-def open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> CropStore | None:
+def _open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> CropStore | None:
     if config.val is None:
         if recipe.training.schedule == "plateau":
             raise UsageError(
@@ -52,12 +82,27 @@ def open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> Cr
                 "or --set training.schedule=steps"
             )
         return None
-    val = require_labelled(open_crops(config.val))
+    val = _require_labelled(open_crops(config.val))
     store.classes.require_same(val.classes, str(store.path), str(val.path))
+    if val.side != store.side:
+        raise ArtifactError(
+            f"{val.path}: its crops are {val.side}×{val.side}, and those of {store.path} {store.side}×{store.side}: "
+            f"make them with `alexnet preprocess … --side {store.side}`"
+        )
     return val
 
 
-def open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
+def _require_patch_fits(recipe: Recipe, store: CropStore) -> None:
+    """UsageError where a recipe's patches are larger than a store's crops."""
+    patch, side = recipe.input.patch, store.side
+    if patch > side:
+        raise UsageError(
+            f"recipe {recipe.name} cuts patches of {patch}×{patch} (input.patch), and the crops of {store.path} are "
+            f"{side}×{side}: make them with `alexnet preprocess … --side {patch}` or more, or choose another recipe"
+        )
+
+
+def _open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
     if config.stats is None:
         raise UsageError(f"--stats is missing: make them with `alexnet pca {config.crops} --out stats.h5`")
     manifest, statistics = read_statistics(config.stats)
@@ -66,7 +111,25 @@ def open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, 
             f"{config.stats}: are the statistics of another crop store than {config.crops}: make them with "
             f"`alexnet pca {config.crops}`, or give --allow-other-stats"
         )
+    if statistics.side != store.side:
+        raise ArtifactError(
+            f"{config.stats}: are the statistics of crops of {statistics.side}×{statistics.side}, and those of "
+            f"{config.crops} are {store.side}×{store.side}: make them with `alexnet pca {config.crops}`"
+        )
     return statistics, {"crops": store.digest, "statistics": manifest.digest}
+
+
+def doubts(recipe: Recipe) -> list[str]:
+    """What keeps a training from its start, each in one line with its remedy."""
+    scale = recipe.input.divisor * (_CHANNEL_DEVIATION if recipe.input.normalisation == "channel" else 1)
+    values = recipe.training.initial_values
+    if scale < _SCALED or values not in ("paper", "source-2012") or recipe.training.initial_deviations:
+        return []
+    which = "input.normalisation=channel" if recipe.input.normalisation == "channel" else "input.divisor"
+    return [
+        f"{which} makes inputs of about 1, and the initial values '{values}' are made for 0–255: the net will hardly "
+        "begin to learn: --set training.initial_values=he"
+    ]
 
 
 def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], before: CheckpointRecord) -> str | None:

@@ -1,36 +1,40 @@
-"""What a run writes down while it trains: metrics.csv, TensorBoard events and log.txt."""
+"""What a run writes down while it trains: metrics.csv, log.txt, and what the loggers of `--log` make of it."""
 
 from __future__ import annotations
 
 import datetime
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from torch import Tensor
 
-from alexnet_cli.artifacts.run import LOG, TENSORBOARD, RunFolder
+from alexnet_cli.artifacts.run import LOG, RunFolder
 from alexnet_cli.console import Talk, printable
+from alexnet_cli.loggers.find import DEFAULT
+from alexnet_cli.loggers.logbook import Logbook
+from alexnet_cli.recipes.net import Net
 
 
 class Journal:
     """Open it after the checkpoint to go on from is known: rows and events after that step are dropped."""
 
-    def __init__(self, folder: RunFolder, talk: Talk, step: int, *, writes: bool = True) -> None:
-        """writes: whether this rank keeps the journal; the others only say what they have to say to their own logs."""
+    def __init__(
+        self, folder: RunFolder, talk: Talk, step: int, *, writes: bool = True, log: Sequence[str] = (DEFAULT,)
+    ) -> None:
+        """writes: whether this rank keeps the journal; the others only say what they have to say to their own logs.
+        log: names of loggers."""
         self.folder, self.talk, self.writes = folder, talk, writes
         self.rows: list[dict[str, Any]] = [dict(row) for row in folder.metrics() if int(row["step"]) <= step]
-        self._events: SummaryWriter | None = None
+        self._logbook = Logbook(log if writes else (), self.warn)
         self.reopen(step)
 
     def reopen(self, step: int) -> None:
-        """Open the events in the run folder as it is called now."""
-        if self.writes:
-            self._events = SummaryWriter(str(self.folder.path / TENSORBOARD), purge_step=step + 1 if step else None)
+        """Let the loggers begin in the run folder as it is called now."""
+        self._logbook.begin(self.folder, step)
 
     def close(self) -> None:
-        """Flush the events."""
-        if self._events:
-            self._events.close()
+        """Let the loggers write what waits."""
+        self._logbook.finish()
 
     def note(self, message: str) -> None:
         """To the screen and the log."""
@@ -43,20 +47,24 @@ class Journal:
         self._log(f"warning: {message}")
 
     def loss(self, step: int, value: float) -> None:
-        """The loss of one step, for TensorBoard."""
-        if self._events:
-            self._events.add_scalar("train/loss", value, step)
+        """The loss of one step, for the loggers."""
+        self._logbook.scalars(step, {"train/loss": value})
+
+    def filters(self, step: int, net: Net, model: Mapping[str, Tensor]) -> None:
+        """The first convolution's kernels, for the loggers. model: whole tensors by name."""
+        name = next((spec.name for spec in net.layers if spec.kind == "convolution"), None)
+        weight = model.get(f"{name}.weight")
+        if weight is not None and weight.shape[1] == 3 and not self._logbook.empty:
+            self._logbook.filters(step, str(name), weight.detach().float().cpu().numpy(), net.columns)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """One row of metrics.csv, and the same as events. An epoch's end that a killed run had already told goes."""
-        if self._events is None:
+        """One row of metrics.csv, and the same to the loggers. An epoch that a killed run had already told goes."""
+        if not self.writes:
             return
         self.rows = [earlier for earlier in self.rows if int(earlier["epoch"]) < row["epoch"]] + [row]
         self.folder.write_metrics(list(self.rows))
-        for name, value in row.items():
-            if name not in ("epoch", "step") and isinstance(value, float) and math.isfinite(value):
-                self._events.add_scalar(f"epoch/{name}", value, row["step"])
-        self._events.flush()
+        told = {f"epoch/{name}": value for name, value in row.items() if name not in ("epoch", "step")}
+        self._logbook.scalars(row["step"], told)
 
     def _log(self, message: str) -> None:
         if not self.writes:

@@ -15,48 +15,33 @@ from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import RUN, is_free, require_output
 from alexnet_cli.artifacts.common.publish import write_text
 from alexnet_cli.artifacts.common.working import end_work, marked_kind, only_writer, recover, work_of
-from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
-from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import cores, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import input_transform
+from alexnet_cli.loggers.find import asked_for, make
+from alexnet_cli.machine import describe_machine, device_name
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.team import find_team
-from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedSession, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
-from alexnet_stages.train.inputs import (
-    difference,
-    has_more_to_do,
-    open_statistics,
-    open_validation,
-    require_labelled,
-    resolve_recipe,
-)
+from alexnet_stages.train.inputs import Inputs, difference, doubts, has_more_to_do, open_inputs
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.session import Session, Setting
 from alexnet_stages.train.update import up_to_date
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
-    """What a training works from, checked to belong together."""
+class Checked(Inputs):
+    """What a training works from, and what its first values come from (`--init-from`)."""
 
-    recipe: Recipe
-    store: CropStore
-    val: CropStore | None
-    statistics: Statistics
-    parents: dict[str, str]
     origin: Origin | None
-    """What the first values come from (`--init-from`)."""
 
 
 def run(config: TrainConfig) -> Result:
@@ -98,25 +83,22 @@ def _refuse_output(config: TrainConfig) -> None:
     require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=goes_on)
 
 
-def check(config: TrainConfig) -> Inputs:
+def check(config: TrainConfig) -> Checked:
     """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
-    store = require_labelled(open_crops(config.crops))
-    folder = RunFolder(config.out)
-    origin = find_origin(config, folder)
-    recipe = resolve_recipe(config, len(store.classes), origin)
-    origin = plan(origin, recipe, store.classes)
-    if recipe.training.cached_features:
-        split(recipe)
-    val = open_validation(config, recipe, store)
-    statistics, parents = open_statistics(config, store)
-    if val is not None:
-        parents["validation"] = val.digest
+    for name in asked_for(config.log):
+        make(name)  # a package that is missing is told before any work
+    origin = find_origin(config, RunFolder(config.out))
+    inputs = open_inputs(config, origin)
+    origin = plan(origin, inputs.recipe, inputs.store.classes)
+    if inputs.recipe.training.cached_features:
+        split(inputs.recipe)
+    checked = Checked(**vars(inputs), origin=origin)
     if origin is not None:
-        parents |= origin.parents
-    return Inputs(recipe, store, val, statistics, parents, origin)
+        checked.parents.update(origin.parents)
+    return checked
 
 
-def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Result:
+def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> Result:
     """What each rank does. The first alone talks, writes and holds the lock on the run folder."""
     inputs = inputs or check(config)
     if restarted():  # by a launcher such as torchrun, after a rank was lost
@@ -143,6 +125,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
             checkpoint_seconds=60 * config.checkpoint_minutes,
             parents=inputs.parents,
             origin=inputs.origin,
+            log=asked_for(config.log),
         )
         _announce(talk, config, setting)
         ranks.tick("initial values")
@@ -151,6 +134,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
                 kind = CachedSession if inputs.recipe.training.cached_features else Session
                 session = kind(setting, folder, talk, stop)
                 session.begin(checkpoint)
+                for doubt in doubts(inputs.recipe) if checkpoint is None and inputs.origin is None else ():
+                    session.journal.warn(doubt)
                 try:
                     session.train()
                 finally:
@@ -163,7 +148,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Inputs | None = None) -> Re
 
 
 def _place_together(
-    config: TrainConfig, folder: RunFolder, inputs: Inputs, ranks: Ranks, talk: Talk
+    config: TrainConfig, folder: RunFolder, inputs: Checked, ranks: Ranks, talk: Talk
 ) -> Checkpoint | None:
     """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
     ranks.tick("opening the run folder")
@@ -179,7 +164,7 @@ def _place_together(
     return checkpoint
 
 
-def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -> Checkpoint | None:
+def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) -> Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from."""
     recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
     about = {
@@ -190,6 +175,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
         "crops": str(config.crops),
         "val": None if config.val is None else str(config.val),
         "stats": str(config.stats),
+        "machine": describe_machine([device_name(device) for device in find_team(config.devices).devices]),
     }
     if origin is not None and origin.checkpoint is not None:
         about["init_from"] = origin.record()
@@ -220,11 +206,18 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Inputs, talk: Talk) -
 
 def _announce(talk: Talk, config: TrainConfig, setting: Setting) -> None:
     training = setting.recipe.training
+    pictures = len(setting.store)
+    left_over = 0 if training.partial_batch else pictures % min(training.batch_size, pictures)
     talk.say(
         f"recipe {setting.recipe.name}: {len(setting.store):,} pictures of {len(setting.store.classes)} classes, "
         f"up to {training.epochs} epochs in mini-batches of {training.batch_size}, on {setting.device} in "
         f"{config.precision}, seed {config.seed}"
     )
+    if left_over:
+        talk.say(
+            f"an epoch is {pictures - left_over:,} of {pictures:,} pictures: the {left_over:,} that make no whole "
+            "mini-batch are left out, others in each epoch"
+        )
     if setting.ranks.world > 1:
         _, what = choose_layout(config.parallel, setting.ranks.world, setting.recipe.net)
         talk.say(what)

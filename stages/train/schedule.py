@@ -47,7 +47,7 @@ class Schedule:
             if training.trained and layer not in training.trained:
                 rate = 0.0
             if kind == "bias" and rate > 0:
-                own = training.bias_rate if training.bias_rate is not None else rate
+                own = training.bias_rate if training.bias_rate is not None else rate * training.bias_rate_factor
                 rate = training.layer_bias_rates.get(layer, own)
             found[name] = rate
         return found

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,12 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import RunFolder
-from alexnet_cli.console import Advance, Talk, percent
+from alexnet_cli.artifacts.filters import keep_filters
+from alexnet_cli.artifacts.run import METRICS_DETAIL, RunFolder, vouch_for
+from alexnet_cli.artifacts.scores import mean_loss, top_k_error
+from alexnet_cli.console import Advance, Talk, duration, percent
+from alexnet_cli.cutting import DETAIL as CUTTING
+from alexnet_cli.cutting import cutting_of
 from alexnet_cli.devices import float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.evaluation import Net, evaluate
@@ -34,7 +38,7 @@ from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.place import gather_whole, place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import draws_of, order_of
-from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.recipes.recipe import Recipe, Training
 from alexnet_cli.signals import StopRequest
 from alexnet_cli.training_step import TrainingStep, descend
 from alexnet_stages.train.init_from import Origin
@@ -59,6 +63,10 @@ class Progress:
     """Mini-batches done in all."""
     loss_sum: float = 0.0
     """Sum of the losses of this epoch's steps."""
+    wrong: int = 0
+    """Training patches of this epoch whose class the net did not tell, as it was when it saw them."""
+    judged: int = 0
+    """Of so many patches; fewer than were trained on in the epoch that an older version had begun."""
     stuck_sum: float = 0.0
     """Sum of the losses in the window that ends at `stuck_after`."""
     epoch_seconds: float = 0.0
@@ -84,6 +92,8 @@ class Setting:
     parents: dict[str, str]
     origin: Origin | None = None
     """Where the first values come from (`--init-from`)."""
+    log: tuple[str, ...] = ()
+    """Names of loggers."""
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +109,7 @@ class Session:
         self.recipe = setting.recipe
         self.training = setting.recipe.training
         self.transform = setting.transform.to(setting.device)
+        self.class_weights = class_weights(setting.store, self.training, setting.device)
         self.labels = torch.from_numpy(setting.store.labels).to(setting.device)
         self.ranks = setting.ranks
         self.network = place(self.recipe.net, self.ranks)
@@ -121,17 +132,20 @@ class Session:
         """Mini-batches in an epoch. Without `partial_batch` the pictures left over are others in every epoch."""
         self.epoch_pictures = pictures if partial else self.batches * self.batch_size
         self.journal: Journal
-        self._pending = torch.zeros((), dtype=torch.float64, device=setting.device)
+        self._pending = torch.zeros(3, dtype=torch.float64, device=setting.device)
+        """Sums of this rank since the last look: losses, wrong and judged pictures."""
         self._unseen = 0
         """Steps whose losses are in `_pending`."""
         self._stop_asked = self._save_due = False
         self._saved_at = time.monotonic()
+        self._began_at, self._began_step = time.monotonic(), 0
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """Set parameters and state: initial values, or a checkpoint's."""
         self.network.to(dtype=float_type(self.setting.precision))
         if checkpoint is None:
-            initialise(self.network, self.training.initial_values, self.setting.seed)
+            training = self.training
+            initialise(self.network, training.initial_values, self.setting.seed, training.initial_deviations)
             if self.setting.origin is not None:
                 self.setting.origin.load_into(self.network)
         else:
@@ -140,18 +154,26 @@ class Session:
             self.schedule = Schedule.from_dict(checkpoint.state["schedule"])
         self.network.to(self.setting.device)
         self.parameters = dict(self.network.named_parameters())
-        self.update = UpdateRule(self.parameters, momentum=self.training.momentum, decay=self.training.weight_decay)
+        self.update = UpdateRule(
+            self.parameters,
+            momentum=self.training.momentum,
+            decay=self.training.weight_decay,
+            decays=self.training.layer_decays,
+        )
         if self.setting.compile:
             self._compiled = torch.compile(self.network)
         self._set_rates()
         if checkpoint is not None:
             self.update.load_buffers(own_rows(self.network, checkpoint.momentum))
-        self.journal = Journal(self.folder, self.talk, self.progress.step, writes=self.ranks.first)
+        self.journal = Journal(
+            self.folder, self.talk, self.progress.step, writes=self.ranks.first, log=self.setting.log
+        )
         if checkpoint is None and self.setting.origin is not None:
             self.setting.origin.tell(self.journal)
 
     def train(self) -> None:
         """Train to the schedule's end. Raises when stopped by a signal, or when the loss is not finite."""
+        self._began_at, self._began_step = time.monotonic(), self.progress.step
         while not self.schedule.finished and self.progress.epoch <= self.training.epochs:
             if self.progress.batch == 0:
                 for reason in self.schedule.begin_epoch(self.training, self.progress.epoch):
@@ -163,14 +185,15 @@ class Session:
     def _run_epoch(self) -> None:
         progress, setting = self.progress, self.setting
         order = order_of(setting.seed, progress.epoch, len(setting.store))
+        input_, positions = self.recipe.input, self.transform.positions
         self.draws = draws_of(
-            setting.seed, progress.epoch, order, flip=self.recipe.input.flip, run=self.recipe.input.patch_run
+            setting.seed, progress.epoch, order, positions=positions, flip=input_.flip, run=input_.patch_run
         )
         batches = batches_of(order, self.batch_size)[progress.batch : self.batches]
         label = f"epoch {progress.epoch}/{self.training.epochs}"
         total, done = self.epoch_pictures, progress.batch * self.batch_size
         with (
-            self.talk.progress(label, total, unit="images", done=done) as advance,
+            self.talk.progress(label, total, done=done) as advance,
             self._loader(batches) as loader,
         ):
             for batch, whole in zip(loader, batches, strict=True):
@@ -190,16 +213,16 @@ class Session:
     def _timed_step(self, batch: Batch, whole: NDArray[np.int64], advance: Advance) -> None:
         progress, ranks = self.progress, self.ranks
         start = time.perf_counter()
-        loss = self._step(batch, whole)
+        sums = self._step(batch, whole)
         if ranks.shares.counts_loss:
-            self._pending += loss
+            self._pending += sums
         progress.step += 1
         progress.batch += 1
         note = ""
         looks = self.setting.device.type == "cpu" or progress.batch % _LOOK_EVERY == 0 or progress.batch == self.batches
         self._unseen += 1
         if looks or 0 <= progress.step - (self.training.stuck_after - _STUCK_WINDOW) <= _STUCK_WINDOW:
-            note = f"loss {self._look():.3f}"
+            note = f"loss {self._look():.3f}, {self._time_left()}"
         # One small sum for each step, so that all ranks stop and save after the same one.
         overdue = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
         stops, saves = ranks.sum([bool(self.stop), ranks.first and overdue])
@@ -211,20 +234,29 @@ class Session:
         if progress.step == self.training.stuck_after:
             self._warn_if_stuck()
 
+    def _time_left(self) -> str:
+        """How long the run goes on at the latest, validation and checkpoints included, at the pace so far."""
+        done = self.progress.step - self._began_step
+        left = max(0, self.training.epochs * self.batches - self.progress.step)
+        return f"run {duration((time.monotonic() - self._began_at) * left / max(done, 1))} left"
+
     def _step(self, batch: Batch, whole: NDArray[np.int64]) -> Tensor:
-        """One mini-batch: forward, backward, update; the loss, on the device.
+        """One mini-batch: forward, backward, update; its loss, wrong and judged pictures, on the device.
 
         batch: the crops that this rank's convolutions see. whole: the indices of the mini-batch. The loss is this
         rank's share of the mini-batch's mean: gradients are sums over the ranks.
         """
         rows = self.ranks.shares.results(len(whole))
-        labels = self.labels[torch.from_numpy(whole[rows]).to(self.setting.device)]
+        everyone = self.labels[torch.from_numpy(whole).to(self.setting.device)]
+        labels, weights = everyone[rows], self.class_weights
         logits = self._logits(batch, self.step.masks(self.progress.step, len(whole)), len(whole))
-        loss = self.step.loss(logits, labels, len(whole))
+        loss = self.step.loss(logits, labels, len(whole) if weights is None else weights[everyone].sum(), weights)
         if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
             raise self._not_finite(self.progress.step + 1, lambda: self._logits(batch, None, len(whole)))
         descend(loss, self.update)
-        return loss.detach()
+        with torch.no_grad():
+            wrong = (logits.argmax(1) != labels).sum()
+            return torch.stack([loss.double(), wrong.double(), torch.full_like(loss, len(labels)).double()])
 
     def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
         """What the net says of training patches, of a mini-batch with so many pictures."""
@@ -273,8 +305,10 @@ class Session:
 
     def _gather_loss(self) -> tuple[float, int]:
         """Bring the sum of the losses since the last call over from the devices; and of how many steps it is."""
-        gathered, steps = self.ranks.sum([float(self._pending)])[0], self._unseen
+        (gathered, wrong, judged), steps = self.ranks.sum(self._pending.tolist()), self._unseen
         self.progress.loss_sum += gathered
+        self.progress.wrong += round(wrong)
+        self.progress.judged += round(judged)
         self._pending.zero_()
         self._unseen = 0
         return gathered, steps
@@ -292,11 +326,13 @@ class Session:
 
     def _end_epoch(self) -> None:
         progress = self.progress
-        error = error5 = None
+        loss = error = error5 = None
         if self.setting.val is not None:
-            error, error5 = self._validate(self.setting.val)
-            if error is None:
+            validation = self._validate(self.setting.val)
+            if validation is None:
                 self._stop()
+            else:
+                loss, error, error5 = validation
         images = self.epoch_pictures
         rate = images / max(progress.epoch_seconds, 1e-9)
         row: dict[str, Any] = {
@@ -308,9 +344,11 @@ class Session:
             "validation_top5_error": error5,
             "images_per_second": rate,
             "seconds": progress.seconds,
+            "validation_loss": loss,
+            "train_top1_error": progress.wrong / progress.judged if progress.judged else None,
         }
         self.journal.epoch({name: "" if value is None else value for name, value in row.items()})
-        text = f"epoch {progress.epoch}: loss {row['train_loss']:.4f}, {rate:,.1f} images/s"
+        text = f"epoch {progress.epoch}: loss {row['train_loss']:.4f}, {rate:,.1f} pictures/s"
         if error is not None:
             text += f", validation error {percent(error)} (top-5 {percent(error5)})"
         self.journal.note(text)
@@ -319,12 +357,13 @@ class Session:
             self.journal.note(reason)
         progress.epoch += 1
         progress.batch, progress.loss_sum, progress.epoch_seconds = 0, 0.0, 0.0
+        progress.wrong = progress.judged = 0
         self.save(error=error, error5=error5)
         if self.ranks.sum([bool(self.stop)])[0]:
             self._stop(saved=True)
 
-    def _validate(self, store: CropStore) -> tuple[float | None, float | None]:
-        """Top-1 and top-5 error of the centre view; None where a signal came meanwhile."""
+    def _validate(self, store: CropStore) -> Validation | None:
+        """Loss and errors of the centre view; None where a signal came meanwhile."""
         net = Net(self.network, self.transform, store.classes, self.setting.device, self.setting.precision)
         with self.talk.progress("validation", len(store)) as advance:
 
@@ -337,9 +376,9 @@ class Session:
             try:
                 scores = evaluate(net, store, views=1, threads=self.setting.threads, ranks=self.ranks, advance=move)
             except _StopValidationError:
-                return None, None
+                return None
         self._require_finite_scores(scores.first_not_finite())
-        return scores.error(1, centre=True), scores.error(5, centre=True)
+        return Validation.of(scores.centre_probabilities, scores.labels)
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
         """Write a checkpoint, unless the weights are not finite, and keep the newest two and the best."""
@@ -352,6 +391,9 @@ class Session:
         }
         if error is not None:
             details |= {"validation_top1_error": error, "validation_top5_error": error5}
+        details[METRICS_DETAIL] = vouch_for(self.journal.rows)
+        if cutting := cutting_of(self.setting.store):
+            details[CUTTING] = cutting
         model = gather_whole(self.network, self.parameters, self.ranks)
         momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
@@ -371,7 +413,11 @@ class Session:
                 parents=self.setting.parents,
                 details=details,
             )
+            if self.progress.epoch == 2 and self.progress.batch == 0:
+                keep_filters(self.folder.path, self.recipe.net, model)
             self.folder.tidy()
+            if self.progress.batch == 0:
+                self.journal.filters(self.progress.step, self.recipe.net, model)
             if not self.folder.published:
                 self.journal.close()
                 self.folder.publish()
@@ -406,6 +452,29 @@ class Session:
         self.update.set_rates(self.schedule.rates(self.training, list(self.parameters)))
         if first or frozen != {name for name, rate in self.update.rates.items() if rate == 0}:
             self.forward = replicate(self.network, self._compiled, self.ranks)
+
+
+class Validation(NamedTuple):
+    """What the validation pictures' centre views say of an epoch."""
+
+    loss: float
+    """Mean cross-entropy."""
+    top1_error: float
+    top5_error: float
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Validation:
+        """Judge probabilities (pictures, classes)."""
+        top1, top5 = (top_k_error(probabilities, labels, k) for k in (1, 5))
+        return cls(mean_loss(probabilities, labels), top1, top5)
+
+
+def class_weights(store: CropStore, training: Training, device: torch.device) -> Tensor | None:
+    """float32 (classes,): what a picture of each class counts in the loss (`class_weights`); None: all the same."""
+    if training.class_weights == "none":
+        return None
+    counts = np.bincount(store.labels, minlength=len(store.classes))
+    return torch.from_numpy((len(store) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)).to(device)
 
 
 class _StopValidationError(Exception):

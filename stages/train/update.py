@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord, read_checkpoint_manifest, read_checkpoint_record
-from alexnet_cli.artifacts.common.working import sweep
-from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.run import RunFolder, find_checkpoint
+from alexnet_cli.artifacts.common.working import only_writer, sweep
+from alexnet_cli.artifacts.run import RunFolder, read_found
 from alexnet_cli.console import Talk
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
-from alexnet_stages.train.inputs import (
-    difference,
-    has_more_to_do,
-    open_statistics,
-    open_validation,
-    require_labelled,
-    resolve_recipe,
-)
+from alexnet_stages.train.inputs import difference, has_more_to_do, open_inputs
 from alexnet_stages.train.result import Result
 
 ORIGIN = "init-from"
@@ -45,22 +38,21 @@ def up_to_date(config: TrainConfig) -> Result | None:
     if newest is None:
         return None
     before = read_checkpoint_record(newest.path)
-    store = require_labelled(open_crops(config.crops))
-    recipe = resolve_recipe(config, len(store.classes), _Kept(before.recipe))
-    val = open_validation(config, recipe, store)
-    _, parents = open_statistics(config, store)
-    if val is not None:
-        parents["validation"] = val.digest
-    what = difference(config, recipe, parents | _origin(config, before), before)
-    if what is None and set(before.manifest.parents) != set(parents | _origin(config, before)):
+    inputs = open_inputs(config, _Kept(before.recipe))
+    parents = inputs.parents | _origin(config, before)
+    what = difference(config, inputs.recipe, parents, before)
+    if what is None and set(before.manifest.parents) != set(parents):
         what = "was trained with other inputs (--val, --init-from)"
     if what is not None:
         raise UsageError(
             f"{config.out}: {what}: choose another --out to keep it, or give --overwrite in place of --update"
         )
-    if not folder.finished or has_more_to_do(recipe, before):
+    if not folder.finished or has_more_to_do(inputs.recipe, before):
         return None
     sweep(config.out)
+    if folder.left():
+        with contextlib.suppress(OSError, ResourceError, UsageError), only_writer(config.out):
+            folder.sweep()
     Talk(quiet=config.quiet).say(f"{config.out}: up to date")
     return Result(**{**folder.manifest().details, "run": config.out, "up_to_date": True})
 
@@ -71,4 +63,4 @@ def _origin(config: TrainConfig, before: CheckpointRecord) -> dict[str, str]:
         return {}
     if not Path(config.init_from).exists():
         return {name: digest for name, digest in before.manifest.parents.items() if name == ORIGIN}
-    return {ORIGIN: read_checkpoint_manifest(find_checkpoint(config.init_from)[0]).digest}
+    return {ORIGIN: read_found(config.init_from, read_checkpoint_manifest)[0].digest}

@@ -78,9 +78,9 @@ def _run(path: Path) -> tuple[Manifest, str]:
     folder = RunFolder(path)
     saved = [read_checkpoint(each.path, to_train=True) for each in folder.saved()]
     best = read_checkpoint(find_checkpoint(path)[0])
-    folder.metrics()
+    metrics = folder.metrics()
     manifest = folder.manifest() if folder.finished else best.manifest
-    return manifest, _content(manifest, [dataclasses.replace(each, path=Path()) for each in saved])
+    return manifest, _content(manifest, metrics, [dataclasses.replace(each, path=Path()) for each in saved])
 
 
 def _ensemble(path: Path) -> tuple[Manifest, str]:
@@ -93,18 +93,10 @@ def _ensemble(path: Path) -> tuple[Manifest, str]:
 
 
 def _sample(path: Path) -> tuple[Manifest, str]:
-    """A sample has no reader: each file's bytes."""
-    files = {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
-    made = {name: data for name, data in files.items() if name.endswith(".JPEG")}
-    if not (path / "sample.json").is_file():
-        raise UnfinishedError
-    return Manifest(kind="sample", schema=1, digest=_content(made)), _content(made)
+    from alexnet_commands.sample.run import read_sample
 
-
-class UnfinishedError(AlexNetError):
-    """A sample without its description."""
-
-    exit_code = 4
+    manifest = read_sample(path)
+    return manifest, _content(manifest, [file.read_bytes() for file in sorted(path.glob("*/*/*.JPEG"))])
 
 
 READERS: dict[str, Callable[[Path], tuple[Manifest, str]]] = {

@@ -23,8 +23,9 @@ NARROW = [
     "net.conv1.kernels=4",
     *(f"net.conv{number}.kernels=8" for number in range(2, 6)),
     *(f"net.fc{number}.neurons=16" for number in (6, 7)),
+    "net.conv1.stride=8",
 ]
-"""A whole AlexNet, only narrower: `--set` values."""
+"""A whole AlexNet, only narrower and coarser: `--set` values."""
 NET = [word for option in NARROW for word in ("--set", option)]
 COLOURS = {"ant": (60, 190, 60), "bee": (190, 60, 60)}
 OUT = "{out}"
@@ -245,11 +246,13 @@ def weights_of(run: Path) -> dict[str, str]:
     return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
 
 
-def figure(name: str, **numbers: object) -> None:
-    """Note what was measured, for docs/reliability.md, in the file that FAULTS_FIGURES names."""
+def judge(name: str, tried: int, wrong: Sequence[str], **more: object) -> None:
+    """Fail where something was wrong; first note the figures in the file that FAULTS_FIGURES names."""
     if path := os.environ.get("FAULTS_FIGURES"):
+        line = {"test": name, "at": time.strftime("%F %T"), **more, "tried": tried, "wrong": len(wrong)}
         with Path(path).open("a") as file:
-            file.write(json.dumps({"test": name, "at": time.strftime("%F %T"), **numbers}) + "\n")
+            file.write(json.dumps({**line, **({"problems": list(wrong[:12])} if wrong else {})}) + "\n")
+    assert not wrong, f"{len(wrong)} of {tried}: " + "\n".join(wrong[:12])
 
 
 NAMES = {number: signal.Signals(number).name for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP)}

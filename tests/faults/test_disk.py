@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faults.server import Server
-from faults.small_pipeline import STAGES, Pipeline, figure
+from faults.small_pipeline import STAGES, Pipeline, judge
 
 MOST = 64 << 20
 
@@ -79,9 +79,8 @@ def check(pipeline: Pipeline, disk: SmallDisk, server: Server, stage: str, sizes
             wrong.append(f"{size} bytes, then enlarged: {again.code}: {again.err.strip()[-200:]}")
         elif server.look(case.kind, disk.place / case.name).get("digest") != expected.newer["digest"]:
             wrong.append(f"{size} bytes: {server.look(case.kind, disk.place / case.name)}")
-    figure("disk", stage=stage, sizes=tried, full=full, wrong=len(wrong))
     assert full, "no disk was too small"
-    assert not wrong, f"{len(wrong)} of {tried} sizes: " + "\n".join(wrong[:12])
+    judge("disk", tried, wrong, stage=stage, full=full)
 
 
 @pytest.mark.parametrize("stage", ["preprocess", "pca"])

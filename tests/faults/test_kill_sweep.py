@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from faults.server import BEFORE, CHANGES, MIDDLE, WRITE, Fault, Found
-from faults.small_pipeline import MODES, STAGES, Case, Pipeline, figure
+from faults.small_pipeline import MODES, STAGES, Case, Pipeline, judge
 
 QUICK_POINTS = 4
 """So many of a stage's kill points, evenly spread, are tried in the quick part."""
@@ -65,9 +65,8 @@ def check(pipeline: Pipeline, stage: str, mode: str, most: int | None = None) ->
         pytest.skip("the stages don't know --update")
     points = points_of(pipeline, case, mode, most)
     tried, wrong = sweep(pipeline, case, mode, points)
-    figure("kill sweep", stage=stage, mode=mode, points=tried, wrong=len(wrong))
     assert tried >= len(points) // 2
-    assert not wrong, f"{len(wrong)} of {tried} kills: " + "\n".join(wrong[:12])
+    judge("kill sweep", tried, wrong, stage=stage, mode=mode)
 
 
 @pytest.mark.parametrize(("stage", "mode"), QUICK)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from faults.server import BEFORE, CHANGES, READ, SIGNAL, Fault
-from faults.small_pipeline import NAMES, Pipeline, figure, weights_of
+from faults.small_pipeline import NAMES, Pipeline, judge, weights_of
 
 STOPPED = {signal.SIGTERM: (75,), signal.SIGHUP: (75,), signal.SIGKILL: (-9,)}
 """How a stopped training ends; where the signal comes outside the steps, by the signal itself, or finished."""
@@ -67,8 +67,7 @@ def check_one_process(pipeline: Pipeline, whole: dict[str, str], place: Path, st
         if not problem and weights_of(out) != whole:
             problem = f"stop {index}, {NAMES[number]}: other weights"
         wrong += [problem] if problem else []
-    figure("resume", devices="cpu", stops=stops, wrong=len(wrong))
-    assert not wrong, f"{len(wrong)} of {stops}: " + "\n".join(wrong[:12])
+    judge("resume", stops, wrong, devices="cpu")
 
 
 def check_two_processes(pipeline: Pipeline, whole: dict[str, str], place: Path, stops: int) -> None:
@@ -95,8 +94,7 @@ def check_two_processes(pipeline: Pipeline, whole: dict[str, str], place: Path, 
         if not problem and weights_of(out) != whole:
             problem = f"stop {index}, {NAMES[number]}: other weights"
         wrong += [problem] if problem else []
-    figure("resume", devices="cpu:2", stops=stops, wrong=len(wrong))
-    assert not wrong, f"{len(wrong)} of {stops}: " + "\n".join(wrong[:12])
+    judge("resume", stops, wrong, devices="cpu:2")
 
 
 def test_a_stopped_training_resumes_to_the_same_weights(pipeline: Pipeline, whole: dict[str, str], place: Path) -> None:

@@ -6,7 +6,7 @@ A checkpoint is enough to evaluate a net and to continue its training, on any nu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ from alexnet_cli.artifacts.common.manifest import (
     digest_of_file,
     read_folder_manifest,
 )
-from alexnet_cli.artifacts.common.ownership import CHECKPOINT
+from alexnet_cli.artifacts.common.ownership import CHECKPOINT, Kind, require_output
 from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
 from alexnet_cli.artifacts.common.steady import steadily
-from alexnet_cli.artifacts.common.working import begin_work
+from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
-from alexnet_cli.reading import read_json_object
+from alexnet_cli.reading import read_json_object, read_regular
 from alexnet_cli.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ MOMENTUM = "momentum.safetensors"
 INPUT = "input.safetensors"
 CONFIG = "config.json"
 STATE = "state.json"
-_DIGESTED = (MODEL, MOMENTUM, INPUT, CONFIG, STATE)
+STRIPPED = "stripped"
+"""Of a manifest's details: true where the net lies here without the state of its training."""
+_OF_NET = (MODEL, INPUT, CONFIG)
+_OF_TRAINING = (MOMENTUM, STATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class CheckpointRecord:
     manifest: Manifest
     recipe: Recipe
     state: dict[str, Any]
+    """Of the training; empty where the net was stripped of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,30 +83,89 @@ def write_checkpoint(
     details: Mapping[str, Any],
 ) -> Manifest:
     """Publish a checkpoint folder; ResourceError where the disk won't have it."""
-    from safetensors.torch import save
 
-    explained = {name: values for name, values in (("words", classes.words), ("ids", classes.ids)) if values}
-    config = {"recipe": recipe.to_dict(), "classes": classes.names, **explained}
+    def contents() -> Iterator[tuple[str, bytes]]:
+        yield from net_files(recipe=recipe, classes=classes, model=model, transform=transform)
+        yield MOMENTUM, _tensors(momentum)
+        yield STATE, json.dumps(state, indent=2, ensure_ascii=False).encode()
+
     try:
-        work = begin_work(path, KIND)
-        files = {}
-        for name, tensors in ((MODEL, model), (MOMENTUM, momentum), (INPUT, transform.tensors())):
-            plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-            files[name] = write_verified(work / name, save(plain))
-        for name, values in ((CONFIG, config), (STATE, state)):
-            files[name] = write_verified(work / name, json.dumps(values, indent=2, ensure_ascii=False).encode())
-        manifest = Manifest(
-            kind=KIND,
-            schema=SCHEMA,
-            # What the net computes, whatever the training's state: model, input and config.
-            digest=digest_of([files[MODEL], files[INPUT], files[CONFIG]]),
-            parents=parents,
-            details={**details, "files": files},
-        )
-        write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
-        publish_folder(work, path, CHECKPOINT)
+        return _publish(path, contents(), CHECKPOINT, parents=parents, details=details)
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
+
+
+def files_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """`net_files` of a checkpoint on disk, byte for byte."""
+    for name in _OF_NET:
+        yield name, read_regular(path / name)
+
+
+def net_files(
+    *, recipe: Recipe, classes: ClassList, model: Mapping[str, Tensor], transform: InputTransform
+) -> Iterator[tuple[str, bytes]]:
+    """The files that say what a net computes, one after the other: model, input, config."""
+    explained = {name: values for name, values in (("words", classes.words), ("ids", classes.ids)) if values}
+    config = {"recipe": recipe.to_dict(), "classes": classes.names, **explained}
+    yield MODEL, _tensors(model)
+    yield INPUT, _tensors(transform.tensors())
+    yield CONFIG, json.dumps(config, indent=2, ensure_ascii=False).encode()
+
+
+def write_net(
+    path: Path,
+    contents: Iterable[tuple[str, bytes]],
+    kind: Kind = CHECKPOINT,
+    *,
+    parents: Mapping[str, str],
+    details: Mapping[str, Any],
+    overwrite: bool,
+    inputs: Mapping[str, Path | None] | None = None,
+) -> Manifest:
+    """Publish a net without the state of its training: a checkpoint that can be used, and not trained on.
+
+    contents: `net_files`, and what else belongs to the kind. UsageError where something lies there that may
+    not go; ResourceError where the disk won't have it.
+    """
+    require_output(path, kind, overwrite=overwrite, inputs=inputs)
+    try:
+        with only_writer(path):
+            try:
+                return _publish(path, contents, kind, parents=parents, details={**details, STRIPPED: True})
+            finally:
+                end_work(path)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+
+
+def _tensors(named: Mapping[str, Tensor]) -> bytes:
+    """As a safetensors file; transformers, for one, reads none without this metadata."""
+    from safetensors.torch import save
+
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in named.items()}
+    return save(plain, metadata={"format": "pt"})
+
+
+def _publish(
+    path: Path,
+    contents: Iterable[tuple[str, bytes]],
+    kind: Kind,
+    *,
+    parents: Mapping[str, str],
+    details: Mapping[str, Any],
+) -> Manifest:
+    work = begin_work(path, KIND)
+    files = {name: write_verified(work / name, content) for name, content in contents}
+    manifest = Manifest(
+        kind=KIND,
+        schema=SCHEMA,
+        # What the net computes, whatever the training's state: model, input and config.
+        digest=digest_of([files[MODEL], files[INPUT], files[CONFIG]]),
+        parents=parents,
+        details={**details, "files": files},
+    )
+    write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
+    publish_folder(work, path, kind)
     return manifest
 
 
@@ -124,13 +187,16 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     from alexnet_cli.input.patches import InputTransform
 
     manifest = read_checkpoint_manifest(path)
-    wanted = [name for name in _DIGESTED if to_train or name != MOMENTUM]
+    stripped = bool(manifest.details.get(STRIPPED))
+    if stripped and to_train:
+        raise ArtifactError(f"{path}: holds a net without the state of its training: give it to --init-from")
+    wanted = _OF_NET if stripped else (*_OF_NET, *(_OF_TRAINING if to_train else (STATE,)))
     try:
         for name in wanted:
             file = path / name
             if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
                 raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
-        config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        config, state = read_json_object(path / CONFIG), {} if stripped else read_json_object(path / STATE)
         recipe = Recipe.from_dict(config["recipe"])
         checkpoint = Checkpoint(
             path=path,
@@ -140,7 +206,7 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
                 tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
             ),
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at),
+            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at, patch=recipe.input.patch),
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=state,
         )
@@ -162,6 +228,12 @@ def _require_numbers(checkpoint: Checkpoint) -> None:
     mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
     if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
         raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
+    patch = checkpoint.recipe.input.patch
+    if mean[0] != mean[1] or mean[0] < patch:
+        raise ArtifactError(
+            f"{path}: its mean image is {mean[0]}×{mean[1]}, and its patches are {patch}×{patch}, it is damaged: use "
+            "another"
+        )
     for tensors in (checkpoint.model, transform, checkpoint.momentum):
         odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
         if odd is not None:
@@ -175,10 +247,11 @@ def read_checkpoint_record(path: Path) -> CheckpointRecord:
     """Recipe and state without the tensors; ArtifactError where the checkpoint is unfinished, foreign or damaged."""
     manifest = read_checkpoint_manifest(path)
     try:
-        for name in (CONFIG, STATE):
+        stripped = bool(manifest.details.get(STRIPPED))
+        for name in (CONFIG,) if stripped else (CONFIG, STATE):
             if digest_of_file(path / name) != manifest.details["files"][name]:
                 raise ArtifactError(f"{path / name}: is damaged: use another checkpoint of the run")
-        config, state = read_json_object(path / CONFIG), read_json_object(path / STATE)
+        config, state = read_json_object(path / CONFIG), {} if stripped else read_json_object(path / STATE)
         return CheckpointRecord(path, manifest, Recipe.from_dict(config["recipe"]), state)
     except OSError as error:
         raise ArtifactError(f"{path}: is damaged ({error.strerror}): use another checkpoint of the run") from None

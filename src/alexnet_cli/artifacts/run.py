@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alexnet_cli.artifacts.checkpoint import KIND as CHECKPOINT_KIND
 from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
@@ -20,19 +22,31 @@ from alexnet_cli.artifacts.common.working import MARK, OLD, WORK, begin_work, be
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import read_regular
 
+T = TypeVar("T")
+
 KIND = "run"
 SCHEMA = 2
 CONFIG = "config.json"
 METRICS = "metrics.csv"
+METRICS_DETAIL = "metrics"
+"""Of a checkpoint's manifest: what it says of the rows of metrics.csv, see `vouch_for`."""
 CHECKPOINTS = "checkpoints"
 LOG = "log.txt"
 TENSORBOARD = "tensorboard"
+LOGS = "logs"
+"""What other loggers write, a folder for each (alexnet_cli/loggers)."""
 RANK_LOGS = "ranks"
 """What ranks other than the first have to say, a file for each."""
 
 _STEP = re.compile(r"step-\d+")
 _OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
 """A checkpoint, or what a killed command left of one."""
+_OTHERS = {
+    ".caffemodel": "caffe",
+    ".onnx": "onnx",
+    **dict.fromkeys((".pth", ".pt", ".safetensors", ".bin"), "torchvision"),
+}
+"""How other programs' files of weights end, and what `alexnet import` calls the program."""
 
 COLUMNS = (
     "epoch",
@@ -43,7 +57,11 @@ COLUMNS = (
     "validation_top5_error",
     "images_per_second",
     "seconds",
+    "validation_loss",
+    "train_top1_error",
 )
+_SINCE_THEN = frozenset({"validation_loss", "train_top1_error"})
+"""Columns that the files of older versions lack; their values read as empty."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,6 @@ class RunFolder:
     def finish(self, manifest: Manifest) -> None:
         """Mark the run as finished: the manifest is written last."""
         write_text(self.path / MANIFEST_FILE, manifest.to_json())
-        (self.path / MARK).unlink(missing_ok=True)
         self.sweep()
 
     def reopen(self) -> None:
@@ -125,11 +142,15 @@ class RunFolder:
         mark(self.path, KIND, self.out)
         (self.path / MANIFEST_FILE).unlink()
 
+    def left(self) -> list[Path]:
+        """What a killed command left in the folder: temporary files, and the mark in a run that is finished."""
+        mark = [self.path / MARK] if self.finished and (self.path / MARK).exists() else []
+        return [*mark, *(entry for entry in self.path.glob(f".*{WORK}") if entry.is_file())]
+
     def sweep(self) -> None:
-        """Remove temporary files that a killed command left in the folder."""
-        for entry in self.path.glob(f".*{WORK}"):
-            if entry.is_file():
-                entry.unlink()
+        """Remove what a killed command left in the folder. Hold `only_writer` on its name."""
+        for file in self.left():
+            file.unlink()
 
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint after `step` steps lies."""
@@ -172,8 +193,12 @@ class RunFolder:
                 remove_tree(left)
 
     def metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv; ArtifactError where it is none of ours."""
+        """The rows of metrics.csv, none where it is missing; ArtifactError where it is damaged or none of ours.
+
+        The newest checkpoint vouches for the rows that were there when it was saved.
+        """
         path = self.path / METRICS
+        newest = self.newest()  # first: what it vouches for is in the file by then
         if not path.exists():
             return []
         try:
@@ -181,9 +206,17 @@ class RunFolder:
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArtifactError(f"{path}: is damaged ({error}): remove it, or put the old one back") from None
         for line, row in enumerate(rows, 2):
-            whole = not set(row) ^ set(COLUMNS) and None not in row.values()
+            odd = set(row) ^ set(COLUMNS)
+            whole = odd <= _SINCE_THEN - set(row) and None not in row.values()
             if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
                 raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
+        rows = [dict.fromkeys(COLUMNS, "") | row for row in rows]
+        vouched = newest.manifest.details.get(METRICS_DETAIL) if newest else None
+        if isinstance(vouched, dict) and vouched != vouch_for(rows[: vouched.get("rows")]):
+            raise ArtifactError(
+                f"{path}: is not as the training wrote it, it is damaged: put the old file back, or remove it to go on "
+                "without"
+            )
         return rows
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
@@ -191,6 +224,16 @@ class RunFolder:
         lines = [",".join(COLUMNS)]
         lines += [",".join(str(row[column]) for column in COLUMNS) for row in rows]
         write_text(self.path / METRICS, "\n".join(lines) + "\n")
+
+
+def vouch_for(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a checkpoint says of the metrics so far: how many rows, and a SHA-256 over what they say.
+
+    An empty value says nothing, so that a column which later versions add changes no row of before.
+    """
+    said = [{name: str(value) for name, value in row.items() if str(value)} for row in rows]
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return {"rows": len(rows), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def find_checkpoint(path: Path) -> tuple[Path, str]:
@@ -201,12 +244,33 @@ def find_checkpoint(path: Path) -> tuple[Path, str]:
     return steadily(path, lambda: _find_checkpoint(path))
 
 
+def read_found(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
+    """What `read` makes of the checkpoint that `path` stands for, and in words which one that is.
+
+    A run that is still in training removes checkpoints: where `find_checkpoint` has another by now, that one is read.
+    """
+    found, which = find_checkpoint(path)
+    while True:
+        try:
+            return read(found), which
+        except ArtifactError:
+            before = found
+            found, which = find_checkpoint(path)
+            if found == before:
+                raise
+
+
 def _find_checkpoint(path: Path) -> tuple[Path, str]:
     if not path.exists():
         raise ArtifactError(f"{path}: there is no such run or checkpoint: check the path")
     if not (path / CHECKPOINTS).is_dir():
         if (path / "model.safetensors").is_file():
             return path, f"checkpoint {path.name}"
+        if path.suffix.lower() in _OTHERS and path.is_file():
+            raise ArtifactError(
+                f"{path}: is another program's file: make a checkpoint of it first: `alexnet import {path} --from "
+                f"{_OTHERS[path.suffix.lower()]} -o NET`"
+            )
         raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: check the order of the arguments")
     run = RunFolder(path)
     best = run.best()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from alexnet_cli.errors import ArtifactError
 
 KIND = "scores"
 SCHEMA = 2
+CHECKPOINT_PATH = "checkpoint_path"
+"""In the details: where the net that was scored lies, as a path from the folder of the scores."""
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
 _EXPLAINING = ("words", "ids")
 _SUM_TOLERANCE = 1e-3
@@ -47,6 +50,12 @@ class Scores:
         if not self.labelled:
             return None
         return top_k_error(self.centre_probabilities if centre else self.probabilities, self.labels, k)
+
+    def loss(self, *, centre: bool = False) -> float | None:
+        """The mean cross-entropy; None without labels."""
+        if not self.labelled:
+            return None
+        return mean_loss(self.centre_probabilities if centre else self.probabilities, self.labels)
 
     def first_not_finite(self) -> str | None:
         """The name of the first picture that has a probability which is not finite."""
@@ -88,6 +97,20 @@ def top_k_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k
     return float(((above.sum(axis=1) >= k) | ~finite).mean())
 
 
+def mean_loss(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The mean over the pictures of −ln(probability of the label), in float64.
+
+    A probability below float32's smallest normal number, such as 0, counts as that: so the loss stays finite.
+    """
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
+
+
+def path_from(folder: Path, path: Path) -> str:
+    """A path as seen from a folder, so that both can move together; links are followed first."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+
+
 def write_scores(
     path: Path,
     scores: Scores,
@@ -96,8 +119,13 @@ def write_scores(
     options: Mapping[str, Any],
     overwrite: bool,
     views_averaged: int | None = None,
+    checkpoint: Path | None = None,
+    locked: bool = False,
 ) -> Manifest:
     """Publish scores. `parents` names the checkpoint (or members) and the crop store by digest.
+
+    checkpoint: where the net lies; it is recorded relative to the scores.
+    locked: the caller holds `only_writer` on them.
 
     ArtifactError where a probability is not finite.
     """
@@ -120,6 +148,7 @@ def write_scores(
             "pictures": len(scores.names),
             "classes": len(scores.classes),
             **({} if views_averaged is None else {"views_averaged": views_averaged}),
+            **({} if checkpoint is None else {CHECKPOINT_PATH: path_from(path.parent, checkpoint)}),
             **scores.errors(),
         },
     )
@@ -129,7 +158,7 @@ def write_scores(
         explaining["words"] = np.array(classes.words, dtype=object)
     if classes.ids:
         explaining["ids"] = np.array(classes.ids, np.int64)
-    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining)
+    return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining, locked=locked)
 
 
 def read_scores_manifest(path: Path) -> Manifest:

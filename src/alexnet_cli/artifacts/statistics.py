@@ -39,7 +39,7 @@ class Statistics:
     """float64 throughout. Build it from sums with `from_sums`."""
 
     mean_image: Array
-    """(256, 256, 3): mean over the pictures at each pixel and channel."""
+    """(side, side, 3): mean over the pictures at each pixel and channel."""
     channel_mean: Array
     """(3,): mean over all pixels of all pictures."""
     channel_std: Array
@@ -56,6 +56,11 @@ class Statistics:
     """How many pictures were summed."""
 
     @property
+    def side(self) -> int:
+        """Side of the crops."""
+        return len(self.mean_image)
+
+    @property
     def pixels(self) -> int:
         """How many pixels were summed."""
         return self.pictures * (self.mean_image.size // 3)
@@ -64,7 +69,7 @@ class Statistics:
     def from_sums(cls, sums: NDArray[np.int64], products: NDArray[np.int64], pictures: int) -> Statistics:
         """From exact integer sums.
 
-        sums: int64 (256, 256, 3), over the pictures. products: int64 (3, 3), Σ x_i·x_j over all pixels.
+        sums: int64 (side, side, 3), over the pictures. products: int64 (3, 3), Σ x_i·x_j over all pixels.
         The covariance is formed in Python's integers, so that nothing cancels.
         """
         pixels = pictures * sums.shape[0] * sums.shape[1]
@@ -91,9 +96,9 @@ class Statistics:
 
 
 def write_statistics(
-    path: Path, statistics: Statistics, *, crops: Manifest, classes: ClassList, overwrite: bool
+    path: Path, statistics: Statistics, *, crops: Manifest, classes: ClassList, overwrite: bool, locked: bool = False
 ) -> Manifest:
-    """Publish statistics; their parent is the crop store that they were summed over."""
+    """Publish statistics; their parent is the crop store that they were summed over. locked: as `write_scores`."""
     arrays = {item.name: np.asarray(getattr(statistics, item.name)) for item in fields(statistics)}
     manifest = Manifest(
         kind=KIND,
@@ -102,7 +107,7 @@ def write_statistics(
         parents={"crops": crops.digest},
         details={"pictures": statistics.pictures, "class_digest": classes.digest},
     )
-    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite)
+    return hdf5.write_arrays(path, arrays, manifest, STATISTICS, overwrite=overwrite, locked=locked)
 
 
 def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
@@ -113,6 +118,9 @@ def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
         hdf5.require_form(path, arrays, name, "i8" if name == "pictures" else "f8", _SHAPES[name])
         if not np.isfinite(arrays[name]).all():
             raise ArtifactError(f"{path}: its {name} is not finite: make it again")
+    rows, columns, _ = arrays["mean_image"].shape
+    if rows != columns:
+        raise ArtifactError(f"{path}: its mean image is {rows}×{columns}, and crops are square: make it again")
     if int(arrays["pictures"]) < 1:
         raise ArtifactError(f"{path}: is over {int(arrays['pictures'])} pictures: make it again")
     arrays_without_count = {name: array for name, array in arrays.items() if name != "pictures"}

@@ -1,7 +1,8 @@
 """From crops to the net's input: training patches with flips and colour noise (paper, 4.1), and the ten test views.
 
-Legend: N crops; crops are uint8 (N, 256, 256, 3); patches float32 (N, 3, 224, 224) in channels_last memory, which is
-the crops' own order, so that nothing is transposed.
+Legend: N crops of side S, 256 in the paper; patches of side P, 224 in the paper. Crops are uint8 (N, S, S, 3); patches
+float32 (N, 3, P, P) in channels_last memory, which is the crops' own order, so that nothing is transposed. Where P
+is S, nothing is cut: a patch is the whole crop.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.compiled import serves, triton_serves
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
 
-VIEWS = tuple(
-    (row, column, flip) for flip in (False, True) for row, column in ((16, 16), (0, 0), (0, 32), (32, 0), (32, 32))
-)
-"""(row, column, mirrored) of the ten test views: centre, corners, and their mirror images. The first is the centre."""
+View = tuple[int, int, bool]
+"""Row and column of a patch in its crop, and whether it is mirrored."""
+
+_SMALL = 96
+"""Patches up to this side are cut together on a CPU too: so small ones take longer to ask for than to cut."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,26 +48,42 @@ class InputTransform:
     """What turns 0–255 into the net's input: (value + noise − mean) · scale. Travels with every checkpoint."""
 
     mean: Tensor
-    """float32 (256, 256, 3), 0–255."""
+    """float32 (S, S, 3), 0–255."""
     scale: Tensor
     """float32 (3,)."""
     noise: Tensor
     """float32 (3, 3): P·diag(s); α times its transpose is the colour noise, 0–255 (columns of P are eigenvectors)."""
 
     mean_at: str = "patch"
-    """Which 224×224 of the mean is subtracted: that at the patch's place, or always the centre (`input.mean_at`)."""
+    """Which part of the mean is subtracted: that at the patch's place, or always the centre (`input.mean_at`)."""
+    patch: int = PATCH
+    """Side of the patches (`input.patch`)."""
+
+    @property
+    def side(self) -> int:
+        """Side of the crops that it fits."""
+        return len(self.mean)
+
+    @property
+    def positions(self) -> int:
+        """Of a patch in each direction of a crop: 33 for 224 in 256, 1 where nothing is cut."""
+        return self.side - self.patch + 1
 
     def to(self, device: torch.device | str) -> InputTransform:
         """The same on a device."""
-        return InputTransform(self.mean.to(device), self.scale.to(device), self.noise.to(device), self.mean_at)
+        return replace(self, mean=self.mean.to(device), scale=self.scale.to(device), noise=self.noise.to(device))
+
+    def views(self, count: int, *, mirrored: bool) -> tuple[View, ...]:
+        """The first `count` of the ten test views of its crops; see `views_of`."""
+        return views_of(count, side=self.side, patch=self.patch, mirrored=mirrored)
 
     def mean_of(self, row: int, column: int, flip: bool) -> Tensor:
-        """The mean that is subtracted from a patch before it is mirrored, (224, 224, 3). The centre of the mean image
+        """The mean that is subtracted from a patch before it is mirrored, (P, P, 3). The centre of the mean image
         meets the mirrored patch unmirrored: so it is mirrored here, and once more with the patch."""
         if self.mean_at == "patch":
-            return self.mean[row : row + PATCH, column : column + PATCH]
-        edge = (len(self.mean) - PATCH) // 2
-        centre = self.mean[edge : edge + PATCH, edge : edge + PATCH]
+            return self.mean[row : row + self.patch, column : column + self.patch]
+        edge = (self.side - self.patch) // 2
+        centre = self.mean[edge : edge + self.patch, edge : edge + self.patch]
         return centre.flip(1) if flip else centre
 
     def tensors(self) -> dict[str, Tensor]:
@@ -83,50 +102,89 @@ def input_transform(statistics: Statistics, recipe: Input) -> InputTransform:
     size = statistics.eigenvalues if eigenvalue else statistics.standard_deviations
     noise = statistics.eigenvectors * size
     tensors = [torch.from_numpy(np.array(array, np.float32)) for array in (mean, scale, noise)]
-    return InputTransform(tensors[0], tensors[1], tensors[2], recipe.mean_at)
+    return InputTransform(tensors[0], tensors[1], tensors[2], recipe.mean_at, recipe.patch)
 
 
 def training_patches(
-    crops: Tensor, draws: Draws, transform: InputTransform, *, colour_noise: float, noise_divides: bool = False
+    crops: Tensor,
+    draws: Draws,
+    transform: InputTransform,
+    *,
+    colour_noise: float,
+    noise_divides: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Cut, mirror, subtract the mean (`mean_at` says which part of it), add colour noise, scale.
+    """Cut, mirror, subtract the mean (`mean_at` says which part of it), add colour noise, scale; in float32.
 
-    crops: uint8 (N, 256, 256, 3) on the transform's device. draws: of these N pictures. colour_noise: the standard
-    deviation of α. noise_divides: divide by 1 + colour_noise while there is noise (2012 source).
+    crops: uint8 (N, S, S, 3) on the transform's device. draws: of these N pictures. colour_noise: the standard
+    deviation of α. noise_divides: divide by 1 + colour_noise while there is noise (2012 source). dtype: what the
+    float32 numbers are rounded to.
     """
     shift = torch.from_numpy(draws.noise).to(crops.device) * colour_noise @ transform.noise.T
     scale = transform.scale
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
-    cut = _cut_each if crops.device.type == "cpu" else _cut_together
-    return cut(crops, draws, transform, shift, scale).permute(0, 3, 1, 2)
+    if serves(transform.mean) or triton_serves(transform.mean):
+        patches = _cut_in_one_pass(crops, draws, transform, shift, scale, dtype)
+    elif crops.device.type == "cpu" and transform.patch > _SMALL:
+        patches = _cut_each(crops, draws, transform, shift, scale)
+    else:
+        patches = _cut_together(crops, draws, transform, shift, scale)
+    return patches.to(dtype).permute(0, 3, 1, 2)
 
 
-def views_of(count: int, *, mirrored: bool) -> tuple[tuple[int, int, bool], ...]:
-    """The first `count` of VIEWS; without the mirror images for a net that was trained without any (`input.flip`)."""
-    return tuple(which for which in VIEWS[:count] if mirrored or not which[2])
+def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View, ...]:
+    """The first `count` of the ten test views (4.1): centre, corners, and their mirror images; the centre comes first.
+
+    mirrored: whether there are mirror images; not for a net that was trained without any (`input.flip`). A view that
+    is another one again is left out: where patches are whole crops, the ten are two.
+    """
+    far = side - patch
+    places = ((far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far))
+    ten = [(row, column, flip) for flip in (False, True) for row, column in places]
+    return tuple(dict.fromkeys(which for which in ten[:count] if mirrored or not which[2]))
 
 
-def view(crops: Tensor, which: tuple[int, int, bool], transform: InputTransform) -> Tensor:
-    """One test view of every crop, (N, 3, 224, 224); `which` is an entry of VIEWS."""
+def view(crops: Tensor, which: View, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
+    """One test view of every crop, (N, 3, P, P); dtype as in `training_patches`."""
     row, column, flip = which
     count = len(crops)
     same = Draws(np.tile((row, column), (count, 1)), np.full(count, flip), np.zeros((count, 3), np.float32))
-    return training_patches(crops, same, transform, colour_noise=0)
+    return training_patches(crops, same, transform, colour_noise=0, dtype=dtype)
+
+
+def _cut_in_one_pass(
+    crops: Tensor,
+    draws: Draws,
+    transform: InputTransform,
+    shift: Tensor,
+    scale: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """All steps in one kernel: compiled loops on a CPU, Triton's on a GPU."""
+    dtype = dtype if dtype.itemsize <= 4 else torch.float32
+    if crops.device.type == "cpu":
+        from alexnet_cli.input.kernels.cutting import cut
+    else:
+        from alexnet_cli.input.kernels.cutting_triton import cut
+    where, constants = (draws.offsets, draws.flips), (transform.mean, scale, shift * scale)
+    centre = transform.mean_at == "centre"
+    return cut(crops, *where, *constants, side=transform.patch, centre=centre, dtype=dtype)
 
 
 def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
     """One picture after the other: on a CPU each stays in the cache from cut to scale."""
-    out = torch.empty(len(crops), PATCH, PATCH, 3, device=crops.device)
-    wide_shift = (shift * scale).repeat(1, PATCH)
-    wide_scale = scale.repeat(PATCH)
+    side = transform.patch
+    out = torch.empty(len(crops), side, side, 3, device=crops.device)
+    wide_shift = (shift * scale).repeat(1, side)
+    wide_scale = scale.repeat(side)
     scaled = replace(transform, mean=transform.mean * scale)
     for index, ((row, column), flip) in enumerate(zip(draws.offsets.tolist(), draws.flips.tolist(), strict=True)):
-        rows, columns = slice(row, row + PATCH), slice(column, column + PATCH)
-        # Rows of 224·3 numbers: an innermost dimension of 3 would be too short to vectorise.
-        target = out[index].view(PATCH, PATCH * 3)
-        torch.mul(crops[index, rows, columns].reshape(PATCH, PATCH * 3), wide_scale, out=target)
-        target.sub_(scaled.mean_of(row, column, flip).reshape(PATCH, PATCH * 3)).add_(wide_shift[index])
+        rows, columns = slice(row, row + side), slice(column, column + side)
+        # Rows of P·3 numbers: an innermost dimension of 3 would be too short to vectorise.
+        target = out[index].view(side, side * 3)
+        torch.mul(crops[index, rows, columns].reshape(side, side * 3), wide_scale, out=target)
+        target.sub_(scaled.mean_of(row, column, flip).reshape(side, side * 3)).add_(wide_shift[index])
         if flip:
             out[index] = out[index].flip(1)
     return out
@@ -137,9 +195,10 @@ def _cut_together(crops: Tensor, draws: Draws, transform: InputTransform, shift:
     device = crops.device
     places = torch.from_numpy(draws.offsets).to(device)
     mirrored = torch.from_numpy(draws.flips).to(device)
-    along = torch.arange(PATCH, device=device)
+    side = transform.patch
+    along = torch.arange(side, device=device)
     rows = (places[:, :1] + along)[:, :, None]
-    columns = (places[:, 1:] + torch.where(mirrored[:, None], PATCH - 1 - along, along))[:, None, :]
+    columns = (places[:, 1:] + torch.where(mirrored[:, None], side - 1 - along, along))[:, None, :]
     picture = torch.arange(len(crops), device=device)[:, None, None]
     patches = crops[picture, rows, columns].float()
     own_place = transform.mean_at == "patch"

@@ -1,6 +1,6 @@
 """Convolution (paper, 3.5): out[n, k, y, x] = bias[k] + Σ weight[k, c, i, j] · in[n, c, y·stride + i, x·stride + j].
 
-The sum goes over the channels c that kernel k sees: all that come in, or those of its own column.
+The sum goes over the channels c that kernel k sees: all that come in, or those of its own column or group.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Convolution(Weights):
         super().__init__(layer, rows)
         assert isinstance(layer.spec, Spec)
         self.spec = layer.spec
-        self.groups = columns if layer.sees == "column" else 1
+        self.groups = layer.spec.groups * (columns if layer.sees == "column" else 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) → (N, kernels, H', W')."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from alexnet_cli.net.kernels.products import linear
 from alexnet_cli.net.weights import Weights, column_rows
 
 
@@ -15,7 +15,7 @@ class Linear(Weights):
     def forward(self, numbers: Tensor) -> Tensor:
         """(N, numbers) → (N, neurons)."""
         if numbers.shape[1] == self.layer.inputs:
-            return functional.linear(numbers, self.weight, self.bias)
+            return linear(numbers, self.weight, self.bias)
         return self._by_column(numbers)
 
     def _by_column(self, numbers: Tensor) -> Tensor:
@@ -26,5 +26,5 @@ class Linear(Weights):
             first = max(rows.start, self.rows.start) - self.rows.start
             last = min(rows.stop, self.rows.stop) - self.rows.start
             if first < last:
-                found.append(functional.linear(own, self.weight[first:last], self.bias[first:last]))
+                found.append(linear(own, self.weight[first:last], self.bias[first:last]))
         return torch.cat(found, 1)

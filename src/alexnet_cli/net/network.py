@@ -17,6 +17,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.net.activation import Relu, Tanh
 from alexnet_cli.net.convolution import Convolution
 from alexnet_cli.net.dropout import Dropout
+from alexnet_cli.net.kernels.passes import run_together
 from alexnet_cli.net.linear import Linear
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
@@ -25,7 +26,7 @@ from alexnet_cli.recipes import layers as specs
 from alexnet_cli.recipes.net import Layer, Net, shapes
 
 FLATTEN = "flatten"
-"""The step that makes numbers (N, C·H·W) of maps, before the first fully-connected layer."""
+"""The step that makes numbers (N, C·H·W) of maps: before the first fully-connected layer, or dropout below that."""
 LOGITS = "logits"
 """The name under which `exchanges` are asked after the last layer."""
 
@@ -59,38 +60,54 @@ class Network(nn.Module):
         self.steps: list[str] = []
         """The names of all layers, and FLATTEN, in order."""
         for layer in shapes(net):
-            if layer.kind == "linear" and FLATTEN not in self.steps:
+            if layer.kind in ("linear", "dropout") and FLATTEN not in self.steps:
                 self._add(FLATTEN, nn.Flatten())
             self._add(layer.name, self._module(layer))
 
     def forward(self, patches: Tensor, masks: Masks | None = None, pictures: int | None = None) -> Tensor:
         """Logits of all classes, (N, K).
 
-        patches: (N, 3, 224, 224), mean subtracted. masks: in training, one for each dropout layer, (N, neurons held
-        here); None at test time. pictures: how many the mini-batch has, where the patches are a share of it.
+        patches: (N, 3, P, P), P = 224 in the paper, mean subtracted. masks: in training, one for each dropout layer,
+        (N, neurons held here); None at test time. pictures: how many the mini-batch has, where the patches are a share
+        of it.
         """
         return self.run(patches, masks, self.steps, pictures)
 
     def run(self, numbers: Tensor, masks: Masks | None, steps: list[str], pictures: int | None = None) -> Tensor:
         """Some layers in a row; after the last of the net, its logits are those of all classes."""
         pictures = len(numbers) if pictures is None else pictures
-        for name in steps:
-            if name in self.exchanges:
-                numbers = self.exchanges[name](numbers, pictures)
-            layer = self.get_submodule(name)
-            if isinstance(layer, Dropout):
-                numbers = layer(numbers, masks[name] if masks is not None else None)
-            else:
-                numbers = layer(numbers)
-        if steps and steps[-1] == self.steps[-1] and LOGITS in self.exchanges:
-            numbers = self.exchanges[LOGITS](numbers, pictures)
+        done = 0
+        while done < len(steps):
+            numbers, together = self.advance(numbers, masks, steps[done:], pictures)
+            done += together
         return numbers
+
+    def advance(self, numbers: Tensor, masks: Masks | None, steps: list[str], pictures: int) -> tuple[Tensor, int]:
+        """The first of some layers, or the first few where one pass makes them; and how many they were."""
+        name, together = steps[0], 1
+        if name in self.exchanges:
+            numbers = self.exchanges[name](numbers, pictures)
+        layer = self.get_submodule(name)
+        if isinstance(layer, Dropout):
+            numbers = layer(numbers, masks[name] if masks is not None else None)
+        else:
+            numbers, together = run_together(self._until_exchange(steps), numbers)
+            if not together:
+                numbers, together = layer(numbers), 1
+        if steps[together - 1] == self.steps[-1] and LOGITS in self.exchanges:
+            numbers = self.exchanges[LOGITS](numbers, pictures)
+        return numbers, together
 
     def weights(self, name: str) -> Weights:
         """The weights of a layer by its name."""
         module = self.get_submodule(name)
         assert isinstance(module, Weights)
         return module
+
+    def _until_exchange(self, steps: list[str]) -> list[nn.Module]:
+        """The modules of some layers, up to the next that sees more than lives here."""
+        others = (at for at, name in enumerate(steps) if at and name in self.exchanges)
+        return [self.get_submodule(name) for name in steps[: next(others, len(steps))]]
 
     def _add(self, name: str, module: nn.Module) -> None:
         self.add_module(name, module)

@@ -9,6 +9,7 @@ v = −ε·m, as long as ε stays; when a rate changes, m is multiplied by ε_ol
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,17 +21,25 @@ _BUFFER = "momentum_buffer"
 class UpdateRule:
     """Momentum with weight decay over named parameters, each with a rate of its own.
 
-    decay: weight decay of `….weight` parameters; biases have none. A rate of 0 freezes a parameter: it keeps its value,
-    and its velocity is dropped.
+    decay: weight decay of `….weight` parameters; biases have none. decays: by layer, in place of it. A rate of 0
+    freezes a parameter: it keeps its value, and its velocity is dropped.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], *, momentum: float, decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        momentum: float,
+        decay: float,
+        decays: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self.parameters = dict(parameters)
         self.momentum = momentum
         fused = all(parameter.device.type in ("cpu", "cuda") for parameter in self.parameters.values())
+        named = [(name.rpartition("."), parameter) for name, parameter in self.parameters.items()]
         groups: list[dict[str, Any]] = [
-            {"params": [parameter], "weight_decay": decay if name.endswith("weight") else 0.0}
-            for name, parameter in self.parameters.items()
+            {"params": [parameter], "weight_decay": decays.get(layer, decay) if kind == "weight" else 0.0}
+            for (layer, _, kind), parameter in named
         ]
         self._optimizer = torch.optim.SGD(groups, lr=1.0, momentum=momentum, fused=fused)
         self.rates: dict[str, float] = {}

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alexnet_cli.artifacts.crops.store import RECORD_BYTES
+from alexnet_cli.artifacts.crops.store import SIDE, raw_bytes
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.layout import Layout, Shares
-from alexnet_cli.recipes.net import Layer, Net, layers
+from alexnet_cli.recipes.net import PATCH, Layer, Net, layers
 
 _FLOAT = 4
 _STATES = 3
@@ -44,9 +44,13 @@ def account(net: Net, layout: Layout, batch_size: int) -> list[LayerAccount]:
     return found
 
 
-def crop_bytes(layout: Layout) -> int:
-    """Bytes of each picture's crop that devices send one another: each loads a share of what its columns all see."""
-    return (layout.column_size - 1) * RECORD_BYTES
+def crop_bytes(net: Net, layout: Layout) -> int:
+    """Bytes of each picture's crop that devices send one another: each loads a share of what its columns all see.
+
+    Of the usual crops; of those as large as a patch for a net of another patch, which sees them whole.
+    """
+    side = SIDE if net.patch == PATCH else net.patch
+    return (layout.column_size - 1) * raw_bytes(side)
 
 
 def state_bytes(net: Net, layout: Layout) -> int:

@@ -94,18 +94,11 @@ def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
         watch.fail(str(error), error.exit_code, by_peer=False, error=type(error).__name__)
         raise
     except Exception as error:
-        by_peer = _broken_collective(error)
+        # A peer that is gone breaks a collective with a RuntimeError: gloo has no type of its own. So the watch looks
+        # for a lost peer first, whatever the RuntimeError is.
+        by_peer = isinstance(error, RuntimeError)
         watch.fail(f"failed at {watch.phase}: {type(error).__name__}: {_line(error)}", 6, by_peer=by_peer)
         raise TrainingError(f"rank {rank} ({device}) failed at {watch.phase}: {_line(error)}") from error
-
-
-def _broken_collective(error: BaseException) -> bool:
-    """Whether a peer may be the cause: it did not come, or went away in the middle."""
-    if isinstance(error, torch.distributed.DistError):
-        return True
-    text = str(error).lower()
-    words = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "timeout", "tcpstore", "recvvalue")
-    return isinstance(error, RuntimeError) and any(word in text for word in words)
 
 
 def _line(error: BaseException) -> str:
@@ -198,6 +191,8 @@ class _Guard:
         """Rank → exit code and when it was seen."""
         self._others = set(multiprocessing.active_children())
         """Children that are none of ours, where a notebook or another program calls."""
+        self.ended: set[int] = set()
+        """Ranks that were killed because they did not leave."""
         self._processes: list[Any] = []
         self._quit = False
 
@@ -229,8 +224,9 @@ class _Guard:
                     os.kill(process.pid, signal.SIGTERM)
 
     def _end_all(self) -> None:
-        for process in self._processes:
+        for rank, process in enumerate(self._processes):
             if process.exitcode is None:
+                self.ended.add(rank)
                 process.kill()
 
 
@@ -274,16 +270,18 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
     if (own := _own_error(folder)) is not None:
         return own
     by_kind = _records(folder)
-    killed = {rank: signal.Signals(-code).name for rank, (code, _) in guard.exits.items() if code < 0}
+    killed = {
+        rank: signal.Signals(-code) for rank, (code, _) in guard.exits.items() if code < 0 and rank not in guard.ended
+    }
     for record in by_kind["error"] + by_kind["lost"]:
         rank, cause = record["rank"], record["cause"]
-        if cause.startswith("died"):  # the peers' records of its phase lag behind its own
-            how = f" ({killed[rank]})" if rank in killed else ""
+        if record["kind"] == "died":  # the peers' records of its phase lag behind its own
+            how = f" ({killed[rank].name})" if rank in killed else ""
             cause = f"died at {_phase(folder, rank)}{how}"
         return _lost(rank, team, cause)
-    for rank, how in killed.items():
-        if how != "SIGTERM":  # with which the launcher ends the others
-            return _lost(rank, team, f"died at {_phase(folder, rank)} ({how})")
+    for rank, number in killed.items():
+        if number != signal.SIGTERM:  # with which the launcher ends the others
+            return _lost(rank, team, f"died at {_phase(folder, rank)} ({number.name})")
     for record in by_kind["collateral"]:
         return _lost(record["rank"], team, record["cause"])
     for rank, (code, _) in sorted(guard.exits.items(), key=lambda entry: entry[1][1]):
@@ -293,12 +291,11 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
 
 
 def _records(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the ranks said of one another, by kind, the earliest first."""
+    """What the ranks said of one another, by kind, the earliest first. A rank that died is lost too."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
-    return {
-        kind: sorted((record for record in records if record["kind"] == kind), key=lambda record: record["time"])
-        for kind in ("error", "lost", "collateral")
-    }
+    records.sort(key=lambda record: float(record["time"]))
+    kinds = {"error": ("error",), "lost": ("lost", "died"), "collateral": ("collateral",)}
+    return {name: [record for record in records if record["kind"] in some] for name, some in kinds.items()}
 
 
 def _own_error(folder: Path) -> AlexNetError | None:

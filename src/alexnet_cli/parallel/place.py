@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet_cli.net.network import FLATTEN, LOGITS, Here, Network
+from alexnet_cli.net.network import LOGITS, Here, Network
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.collectives import Group, put_together, put_together_same_loss, summing_hook
 from alexnet_cli.parallel.layout import lengths_of_shares
@@ -35,7 +35,7 @@ def place(net: Net, ranks: Ranks) -> Network:
         return Network(net)
     part, parts = layout.part(ranks.rank)
     network = Network(net, Here(held=None if hybrid else layout.held(ranks.rank), part=part, parts=parts))
-    first_linear = network.steps[network.steps.index(FLATTEN) + 1]
+    first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
     for layer in network.layers[1:]:
         if hybrid and layer.name == first_linear:
             network.exchanges[layer.name] = partial(_pictures, group=group, what=layer.name)

@@ -81,7 +81,7 @@ class Ranks:
         return numbers
 
     def share_crops(self, own: Tensor, pictures: int) -> Tensor:
-        """A mini-batch of crops, of which each rank of this column group loaded a part: uint8 (N, 256, 256, 3)."""
+        """A mini-batch of crops, of which each rank of this column group loaded a part: uint8 (N, side, side, 3)."""
         group = self.column
         if group is None or group.size == 1 or pictures == 0:
             return own

@@ -136,7 +136,7 @@ class Watch:
         elif not self._alive(rank):
             time.sleep(_EVERY)  # a rank that fails with a reason leaves it in the store as it goes
             if not self._store.check(["abort"]) and not self._store.check([f"done/{rank}"]):
-                self._accuse(rank, f"died at {seen.text}")
+                self._accuse(rank, f"died at {seen.text}", died=True)
 
     def _look_for_standstill(self, peers: dict[int, _Seen]) -> None:
         """Everyone breathes and nobody moves: the one that stopped earliest holds up the others."""
@@ -167,10 +167,10 @@ class Watch:
             return Path(f"/proc/{who[1]}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
         return True
 
-    def _accuse(self, rank: int, cause: str) -> None:
+    def _accuse(self, rank: int, cause: str, *, died: bool = False) -> None:
         """Name the rank that is lost, for everyone, and end it where it only sleeps."""
         who = self._who(rank)
-        self._record(rank, cause, 6, kind="lost", device=who[2] if who else "")
+        self._record(rank, cause, 6, kind="died" if died else "lost", device=who[2] if who else "")
         first = self._store.compare_set("abort", "", json.dumps([rank, cause]))
         if who and who[0] == socket.gethostname():
             with suppress(OSError):

@@ -44,14 +44,21 @@ class Convolution(Spec):
     """More zeros at the right and bottom edge only: conv1's last kernels hang over by 3, 1 + ceil((224 − 11)/4) = 55
     of them in a row."""
     sees: Sees = "column"
+    groups: int = 1
+    """Into how many groups the kernels and the maps below fall, each kernel seeing those of its own group: Caffe's
+    `group`, where two columns stand in one and nothing else keeps them apart."""
 
     def __post_init__(self) -> None:
-        for field in ("kernels", "size", "stride"):
+        for field in ("kernels", "size", "stride", "groups"):
             require(field, getattr(self, field) > 0, f"is {getattr(self, field)}: it must be positive")
         for field in ("padding", "overhang"):
             require(field, getattr(self, field) >= 0, f"is {getattr(self, field)}: it must not be negative")
 
     def shape(self, below: Shape, columns: int, classes: int) -> Shape:
+        if self.groups > 1:
+            require("groups", columns == 1, f"is {self.groups}, and the net has {columns} columns: give it one")
+            for what, count in (("kernels", self.kernels), ("maps below", below[0])):
+                require("groups", count % self.groups == 0, f"is {self.groups}: it does not divide the {count} {what}")
         side = below[1] + 2 * self.padding + self.overhang
         if side < self.size:
             raise FieldError("size", f"size {self.size} is larger than its maps of {side}×{side}")

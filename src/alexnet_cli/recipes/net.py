@@ -1,6 +1,7 @@
 """The net as data: its layers in order, and the shapes, parameters and work that follow. Knows no device.
 
-Shapes: a picture is 3×224×224; maps are channels × side × side. Column a's channels come first, then b's (paper, 3.2).
+Shapes: a picture is 3×patch×patch, 3×224×224 in the paper; maps are channels × side × side. Column a's channels come
+first, then b's (paper, 3.2).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from alexnet_cli.recipes.fields import FieldError, nearest, require, section
-from alexnet_cli.recipes.layers import KINDS, Convolution, Dropout, Linear, Spec
+from alexnet_cli.recipes.layers import KINDS, Convolution, Dropout, Linear, Norm, Pool, Spec
 
 PATCH = 224
-"""Side of the net's input."""
+"""Side of the patches that a net sees, unless a recipe says otherwise (`input.patch`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Net:
     classes: int = 1000
     """Outputs of the softmax."""
     layers: tuple[Spec, ...] = ()
+    patch: int = PATCH
+    """Side of the picture that the net sees: a recipe's `input.patch`, and no field of [net]."""
 
     def __post_init__(self) -> None:
         require("columns", self.columns > 0, f"is {self.columns}: it must be positive")
@@ -44,8 +47,8 @@ class Net:
         return {"columns": self.columns, "classes": self.classes, "order": list(tables), **tables}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Net:
-        """From `to_dict`'s values; FieldError for what can't be meant."""
+    def from_dict(cls, values: Mapping[str, Any], patch: int = PATCH) -> Net:
+        """From `to_dict`'s values, for patches of a side; FieldError for what can't be meant."""
         names = [name for name, value in values.items() if isinstance(value, Mapping)]
         order = values.get("order", names)
         plain = {name: value for name, value in values.items() if name != "order" and name not in {*names, *order}}
@@ -53,7 +56,7 @@ class Net:
             raise FieldError("order", f"order leaves out '{min(set(names) - set(order))}'").under("net")
         layers = tuple(_spec(name, values.get(name)) for name in order)
         try:
-            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers)
+            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers, patch=patch)
         except FieldError as error:
             raise error if error.path.startswith("net") else error.under("net") from None
 
@@ -142,7 +145,8 @@ class Layer:
     @property
     def groups(self) -> int:
         """Into how many parts inputs and kernels fall: 1 where every kernel sees all."""
-        return self.columns if self.sees == "column" else 1
+        own = self.spec.groups if isinstance(self.spec, Convolution) else 1
+        return own * (self.columns if self.sees == "column" else 1)
 
     @property
     def inputs(self) -> int:
@@ -172,15 +176,16 @@ class Layer:
 
 
 @lru_cache
-def shapes(net: Net, side: int = PATCH) -> tuple[Layer, ...]:
+def shapes(net: Net) -> tuple[Layer, ...]:
     """Every layer in order with its shapes; FieldError names a layer that does not fit the one below."""
     found: list[Layer] = []
-    shape = (3, side)
+    shape = (3, net.patch)
     last = ""
     for number, spec in enumerate(net.layers):
         try:
             out = spec.shape(shape, net.columns, net.classes)
             _check_sight(spec, first=not any(layer.weighted for layer in found))
+            _check_dropout(spec, net.layers[number + 1 :])
         except FieldError as error:
             raise error.under(f"net.{spec.name}") from None
         after: list[str] = []
@@ -213,6 +218,12 @@ def _check_sight(spec: Spec, *, first: bool) -> None:
             raise FieldError("sees", 'sees "column", and nothing stands below it: a first layer sees "picture"')
         if not first and spec.sees == "picture":
             raise FieldError("sees", 'sees "picture", and other layers stand below it: use "column" or "all"')
+
+
+def _check_dropout(spec: Spec, above: tuple[Spec, ...]) -> None:
+    """Dropout stands among the fully-connected layers, or right below the first of them (4.2)."""
+    if isinstance(spec, Dropout) and any(isinstance(layer, (Convolution, Pool, Norm)) for layer in above):
+        raise FieldError("", "is dropout below a convolution, pool or norm: it stands above them all")
 
 
 def layers(net: Net) -> tuple[Layer, ...]:

@@ -9,22 +9,27 @@ from typing import Any
 
 from alexnet_cli.recipes import old
 from alexnet_cli.recipes.fields import FieldError, nearest, one_of, require, section
-from alexnet_cli.recipes.net import Net, layers
+from alexnet_cli.recipes.net import PATCH, Net, layers
 
 CACHED_VIEWS = (1, 2, 5, 10)
 """Numbers of views that can be cached."""
+SCHEMES = ("paper", "source-2012", "he", "lecun", "gaussian")
+"""Of initial values: net/initial.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """How a crop becomes the net's input, in training and at test time."""
 
+    patch: int = PATCH
+    """Side of the patches that are cut from the crops; a crop's own side: the whole crop, and nothing is cut."""
     normalisation: str = "mean-image"
     """mean-image: subtract the mean image, keep 0–255 (paper, 2); channel: subtract (.485 .456 .406)·255 and divide
     by (.229 .224 .225)·255, which needs initial values `he`."""
     mean_at: str = "patch"
-    """Which 224×224 of the mean image is subtracted. patch: that at the patch's place, before the patch is mirrored;
-    centre: always the central one, from the patch as it is, mirrored or not (2012 source, convdata_jpeg.py:95,210)."""
+    """Which part of the mean image, as large as a patch, is subtracted. patch: that at the patch's place, before the
+    patch is mirrored; centre: always the central one, from the patch as it is, mirrored or not (2012 source,
+    convdata_jpeg.py:95,210)."""
     divisor: float = 1.0
     """The input is divided by it, after the normalisation."""
     flip: bool = True
@@ -39,6 +44,7 @@ class Input:
     """Divide picture plus noise by 1 + colour_noise while there is noise, as the source does."""
 
     def __post_init__(self) -> None:
+        require("patch", self.patch > 0, f"is {self.patch}: it must be positive")
         one_of("normalisation", self.normalisation, ("mean-image", "channel"))
         one_of("mean_at", self.mean_at, ("patch", "centre"))
         one_of("noise_scale", self.noise_scale, ("standard-deviation", "eigenvalue"))
@@ -66,7 +72,9 @@ class Training:
     """Mini-batches, update rule and schedule (paper, 5)."""
 
     initial_values: str = "paper"
-    """paper, source-2012 or he."""
+    """paper, source-2012, he, lecun or gaussian: the table in net/initial.py says what each is."""
+    initial_deviations: Mapping[str, float] = field(default_factory=dict)
+    """Standard deviation of the initial weights by layer, in place of the scheme's."""
     batch_size: int = 128
     partial_batch: bool = False
     """Whether the pictures that no whole mini-batch takes make one of their own at the end of an epoch, its gradient
@@ -79,11 +87,19 @@ class Training:
     """ε by layer from the first step on, in place of `rate`; 0 freezes the layer, biases too."""
     bias_rate: float | None = None
     """ε of the biases; None: the weights' rate, drops included."""
+    bias_rate_factor: float = 1.0
+    """ε of the biases over that of the weights, where `bias_rate` and `layer_bias_rates` give none; the CIFAR-10 nets
+    of the source have 2."""
     layer_bias_rates: Mapping[str, float] = field(default_factory=dict)
     """ε of the biases by layer, in place of `bias_rate`; a layer that is frozen has none."""
     momentum: float = 0.9
     weight_decay: float = 0.0005
     """Of the weights; biases have none."""
+    layer_decays: Mapping[str, float] = field(default_factory=dict)
+    """Weight decay by layer, in place of `weight_decay`."""
+    class_weights: str = "none"
+    """balanced: a picture counts in the loss by pictures / (classes · pictures of its class), and a mini-batch's loss
+    is divided by the sum of these weights; none: all count the same."""
     schedule: str = "plateau"
     """plateau: divide the rate when the validation error stops improving; steps: as `changes` say."""
     patience: int = 5
@@ -109,7 +125,8 @@ class Training:
     """After so many steps the mean loss is compared with ln(classes), and one that has not begun to learn told."""
 
     def __post_init__(self) -> None:
-        one_of("initial_values", self.initial_values, ("paper", "source-2012", "he"))
+        one_of("initial_values", self.initial_values, SCHEMES)
+        one_of("class_weights", self.class_weights, ("none", "balanced"))
         one_of("schedule", self.schedule, ("plateau", "steps"))
         for field_name in ("batch_size", "epochs", "patience", "stuck_after", "rate"):
             value = getattr(self, field_name)
@@ -119,7 +136,8 @@ class Training:
         require("drop_factor", self.drop_factor > 1, f"is {self.drop_factor}: it must be above 1")
         views = ", ".join(map(str, CACHED_VIEWS))
         require("cached_views", self.cached_views in CACHED_VIEWS, f"is {self.cached_views}: use one of {views}")
-        for field_name in ("layer_rates", "layer_bias_rates"):
+        require("bias_rate_factor", self.bias_rate_factor > 0, f"is {self.bias_rate_factor}: it must be positive")
+        for field_name in ("layer_rates", "layer_bias_rates", "layer_decays", "initial_deviations"):
             for layer, rate in getattr(self, field_name).items():
                 require(f"{field_name}.{layer}", rate >= 0, f"is {rate}: it must not be negative")
 
@@ -135,9 +153,10 @@ class Recipe:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        assert self.net.patch == self.input.patch, "a recipe's net sees the patches that its input cuts"
         known = [layer.name for layer in layers(self.net)]
         training = self.training
-        fields = ("layer_rates", "layer_bias_rates", "trained", "take", "fresh")
+        fields = ("layer_rates", "layer_bias_rates", "layer_decays", "initial_deviations", "trained", "take", "fresh")
         named: list[tuple[str, Any]] = [(name, getattr(training, name)) for name in fields]
         named += [("changes", change.layers) for change in training.changes]
         for name, mentioned in named:
@@ -182,11 +201,12 @@ class Recipe:
         net = values.get("net", {})
         if not isinstance(net, Mapping):
             raise FieldError("", f"is a table of fields, not {net!r}").under("net")
+        input_ = section(Input, "input", values.get("input", {}))
         return cls(
             name=values.get("name", "unnamed"),
             about=values.get("about", ""),
-            net=Net.from_dict(net),
-            input=section(Input, "input", values.get("input", {})),
+            net=Net.from_dict(net, input_.patch),
+            input=input_,
             training=section(Training, "training", values.get("training", {})),
         )
 

@@ -21,7 +21,7 @@ def untrained_net(recipe: Recipe, store: CropStore, device: torch.device, precis
     network = Network(recipe.net)
     initialise(network, recipe.training.initial_values, 0)
     network.to(device, float_type(precision))
-    transform = made_up_transform(recipe).to(device)
+    transform = made_up_transform(recipe, store.side).to(device)
     return Net(network, transform, store.classes, device, precision, recipe.input.flip)
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.artifacts.crops.store import SHAPE, CropStore
+from alexnet_cli.artifacts.crops.store import SIDE, CropStore, shape_of
 from alexnet_cli.devices import cores, float_type, prepare
 from alexnet_cli.input.patches import InputTransform, input_transform
 from alexnet_cli.loader import Batch, CropLoader
@@ -23,6 +23,7 @@ from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.place import place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import Draws, draws_of, numpy_generator, order_of
+from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.timing.clock import Clock
 from alexnet_cli.training_step import TrainingStep, descend, starting_rates
@@ -45,10 +46,10 @@ class _Figures:
     standard_deviations: NDArray[np.float64]
 
 
-def made_up_transform(recipe: Recipe, shape: tuple[int, int, int] = SHAPE) -> InputTransform:
-    """The input transform of a recipe over crops of a shape, with about ImageNet's statistics."""
+def made_up_transform(recipe: Recipe, side: int) -> InputTransform:
+    """The input transform of a recipe over crops of a side, with about ImageNet's statistics."""
     deviations = np.array([121.8, 37.1, 19.7])
-    figures = _Figures(np.full(shape, 120.0), deviations**2, np.eye(3), deviations)
+    figures = _Figures(np.full(shape_of(side), 120.0), deviations**2, np.eye(3), deviations)
     return input_transform(figures, recipe.input)
 
 
@@ -76,7 +77,9 @@ class TimedStep:
         self.network.to(dtype=float_type(precision))
         initialise(self.network, recipe.training.initial_values, 0)
         self.network.to(ranks.device)
-        transform = made_up_transform(recipe).to(ranks.device)
+        patch = recipe.input.patch
+        self.side = store.side if store is not None else SIDE if patch == PATCH else patch
+        transform = made_up_transform(recipe, self.side).to(ranks.device)
         self.step = TrainingStep(
             recipe=recipe, network=self.network, transform=transform, ranks=ranks, precision=precision, seed=0
         )
@@ -114,12 +117,14 @@ class TimedStep:
         return self.step.patches(batch.crops, draws, self.recipe.input.colour_noise), labels
 
     def _made_up(self) -> Generator[tuple[Batch, Draws, Tensor], None, None]:
-        """The same random crops again and again: (N, 256, 256, 3)."""
+        """The same random crops again and again: (N, side, side, 3)."""
         everyone = np.arange(self.pictures)
         own = everyone[self.ranks.shares.seen(self.pictures)]
         generator = numpy_generator(0)
-        crops = torch.from_numpy(generator.integers(0, 256, (len(own), *SHAPE), dtype=np.uint8)).to(self.ranks.device)
-        draws = draws_of(0, 1, everyone, flip=self.recipe.input.flip, run=self.recipe.input.patch_run)
+        crops = torch.from_numpy(generator.integers(0, 256, (len(own), *shape_of(self.side)), dtype=np.uint8)).to(
+            self.ranks.device
+        )
+        draws = self._draws(1, everyone)
         labels = generator.integers(0, self.recipe.net.classes, self.pictures)
         rows = self._labels(torch.from_numpy(labels), everyone)
         while True:
@@ -127,20 +132,24 @@ class TimedStep:
 
     def _read(self, store: CropStore) -> Generator[tuple[Batch, Draws, Tensor], None, None]:
         """The store's pictures, in whole mini-batches, several epochs of a small store by one loader."""
-        labels, recipe, epoch = torch.from_numpy(store.labels), self.recipe, 0
+        labels, epoch = torch.from_numpy(store.labels), 0
         count = len(store) // self.pictures
         while True:
             drawn, wholes = [], []
             for _ in range(-(-_BATCHES // count)):
                 epoch += 1
                 order = order_of(0, epoch, len(store))
-                draws = draws_of(0, epoch, order, flip=recipe.input.flip, run=recipe.input.patch_run)
+                draws = self._draws(epoch, order)
                 wholes += [order[at * self.pictures : (at + 1) * self.pictures] for at in range(count)]
                 drawn += [draws] * count
             own = [whole[self.ranks.shares.seen(self.pictures)] for whole in wholes]
             with CropLoader(store, own, device=self.ranks.device, threads=self._threads, ranks=self.ranks) as loader:
                 for batch, whole, draws in zip(loader, wholes, drawn, strict=True):
                     yield batch, draws.of(batch.indices), self._labels(labels, whole)
+
+    def _draws(self, epoch: int, order: NDArray[np.int64]) -> Draws:
+        input_, positions = self.recipe.input, self.step.transform.positions
+        return draws_of(0, epoch, order, positions=positions, flip=input_.flip, run=input_.patch_run)
 
     def _labels(self, labels: Tensor, whole: NDArray[np.int64]) -> Tensor:
         rows = self.ranks.shares.results(len(whole))

@@ -17,9 +17,18 @@ class CheckConfig:
 
     data: Annotated[
         Path | None,
-        Option("--data", help="Pictures: it must hold train/ and val/ or validation/.", show_default=False),
+        Option(
+            "--data",
+            help="Pictures: it holds train/ and val/ or validation/, or it is one source, of which --holdout is held "
+            "out.",
+            show_default=False,
+        ),
     ] = None
     """None: the sample."""
+    holdout: Annotated[
+        float, Option("--holdout", help="Of `alexnet preprocess`, where --data is one source.", metavar="F")
+    ] = 0.1
+    """The fraction of each class that is held out for validation."""
     recipe: Annotated[list[str], Option("--recipe", help="Of `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
     """Recipes that must exist."""
     epochs: Annotated[

@@ -17,6 +17,7 @@ def run(config: CheckConfig) -> None:
     """Raise UsageError or ResourceError for the first thing that can't be meant, or isn't there."""
     if config.data is not None:
         require_pictures(config.data)
+    require_holdout(config.holdout)
     require_codec("--codec", config.codec)
     for recipe in config.recipe:
         load_recipe(recipe)
@@ -24,9 +25,25 @@ def run(config: CheckConfig) -> None:
 
 
 def require_pictures(data: Path) -> None:
-    """UsageError unless a folder holds train/ and val/ (or validation/)."""
-    if not (data / "train").is_dir() or not any((data / name).is_dir() for name in ("val", "validation")):
-        raise UsageError(f"{data}: must hold the folders train/<class>/ and val/<class>/ (or validation/<class>/)")
+    """UsageError unless this is a folder of train/ and val/ (or validation/), or holds neither and is one source."""
+    if not data.exists():
+        raise UsageError(f"{data}: there is no such folder or archive: check the path")
+    parts = [name for name in ("train", "val", "validation") if (data / name).is_dir()]
+    if parts == ["train"]:
+        raise UsageError(
+            f"{data}: holds train/ and no val/ or validation/: add it, or give {data / 'train'}, of which a part is "
+            "held out"
+        )
+    if parts and "train" not in parts:
+        raise UsageError(f"{data}: holds {parts[0]}/ and no train/: add it, or give the folder with both")
+    if not parts and data.is_dir() and not any(not entry.name.startswith(".") for entry in data.iterdir()):
+        raise UsageError(f"{data}: is empty: it must hold train/<class>/ and val/<class>/, or <class>/ alone")
+
+
+def require_holdout(holdout: float) -> None:
+    """UsageError unless this is a fraction."""
+    if not 0 < holdout < 1:
+        raise UsageError(f"--holdout {holdout:g}: must lie between 0 and 1, such as 0.1")
 
 
 def require_codec(option: str, codec: str) -> None:

@@ -20,10 +20,13 @@ from typing import Any
 from alexnet_cli import __version__
 from alexnet_cli.console import size
 from alexnet_cli.errors import UsageError
+from alexnet_cli.machine import cores, memory
 from alexnet_commands.doctor.config import DoctorConfig
 
 PACKAGES = ("torch", "torchvision", "numpy", "lmdb", "h5py", "typer")
 COMPILERS = ("c++", "g++", "clang++")
+
+_PUT_BACK = "`scripts/pillow_simd.sh .venv/bin/python` puts that back, which reads pictures faster"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Result:
     """Installed versions by package name."""
     pillow: str
     """Which Pillow is active: 'pillow-simd 12.1.1' or 'Pillow 13.0.0'."""
+    replaced: str | None
+    """The pillow-simd over which another package's installation has laid plain Pillow; None where that is not so."""
     readers: dict[str, str | None]
     """Picture format -> who reads it; None where nobody does."""
     cores: int
@@ -73,7 +78,7 @@ class Result:
             "python": self.python,
             "platform": self.platform,
             **{name: found or "not installed" for name, found in self.packages.items()},
-            "pillow": self.pillow,
+            "pillow": self.pillow + (f", laid over {self.replaced}: {_PUT_BACK}" if self.replaced else ""),
             **{f"reads {kind}": name or _how_to_read(kind) for kind, name in self.readers.items()},
             "cores": str(self.cores),
             "memory": "unknown" if self.memory is None else size(self.memory),
@@ -91,7 +96,7 @@ def _how_to_read(kind: str) -> str:
 
 def run(config: DoctorConfig) -> Result:
     """Look around. UsageError where `config.path` doesn't exist."""
-    from alexnet_cli.decoders import active_pillow, readers
+    from alexnet_cli.decoders import active_pillow, readers, replaced_simd
 
     if not config.path.exists():
         raise UsageError(f"{config.path}: there is no such folder: check --path")
@@ -101,9 +106,10 @@ def run(config: DoctorConfig) -> Result:
         platform=platform.platform(),
         packages={name: _version(name) for name in PACKAGES},
         pillow=active_pillow(),
+        replaced=replaced_simd(),
         readers=readers(),
-        cores=_cores(),
-        memory=_memory(),
+        cores=cores(),
+        memory=memory(),
         cuda=_cuda_of_torch(),
         devices=_cuda_devices(),
         compiler=_compiler(),
@@ -117,24 +123,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _memory() -> int | None:
-    """Bytes of main memory; a container's limit where that is smaller."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        memory = min(memory, int(text))
-    return memory
 
 
 def _cuda_of_torch() -> str | None:

@@ -12,7 +12,7 @@ def command(config: SampleConfig) -> None:
 
     1,437 training and 360 validation pictures in ten classes, from
     scikit-learn's digits (no download): JPEGs of varied sizes and shapes,
-    some greyscale, one CMYK, one PNG named .JPEG. Every call writes the same bytes.
+    some greyscale, one CMYK, one PNG named .JPEG. Every call writes the same pictures, byte for byte.
 
     Example: alexnet sample pictures
     """

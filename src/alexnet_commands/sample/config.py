@@ -16,4 +16,4 @@ class SampleConfig(CommonOptions):
     """Where the sample goes. The pictures themselves are fixed."""
 
     out: Annotated[Path, Argument(metavar="OUT", help="The folder to make: OUT/train and OUT/val.", show_default=False)]
-    """The folder to make; it holds train/<class>/*.JPEG, val/<class>/*.JPEG and sample.json."""
+    """The folder to make; it holds train/<class>/*.JPEG, val/<class>/*.JPEG and manifest.json."""

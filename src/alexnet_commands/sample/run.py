@@ -7,7 +7,6 @@ Every picture is a function of its position in the set, so the tree has the same
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -19,18 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of, read_folder_manifest
 from alexnet_cli.artifacts.common.ownership import SAMPLE, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer, sweep
+from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
 from alexnet_cli.console import Talk
-from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
+from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_commands.sample.config import SampleConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ABOUT_FILE = "sample.json"
-SOURCE = "scikit-learn load_digits"
+SCHEMA = 2
+"""Of the manifest; the first samples had a sample.json in its place."""
+MADE_FROM = {"source": "scikit-learn load_digits", "drawing": 1}
+"""`drawing` counts up when this file draws or divides the digits in another way."""
 VAL_EVERY = 5
 QUALITY = 92
 GREY_EVERY = 50
@@ -83,10 +86,10 @@ def run(config: SampleConfig) -> Result:
     """
     require_output(config.out, SAMPLE, overwrite=config.replaces)
     talk = Talk(quiet=config.quiet)
-    if config.update and (earlier := _up_to_date(config.out)):
-        sweep(config.out)
-        talk.say(f"{config.out}: up to date")
-        return earlier
+    if config.update:
+        asked = Request(kind=SAMPLE.name, schema=SCHEMA, options=MADE_FROM)
+        if earlier := is_current(config.out, asked, talk, verify=read_sample):
+            return Result(out=config.out, up_to_date=True, **earlier.details)
     images, digits = load_digits()
     pictures = split(digits.tolist())
     with only_writer(config.out):
@@ -95,8 +98,14 @@ def run(config: SampleConfig) -> Result:
             _write_tree(work, images, pictures, talk)
             train = sum(picture.split == "train" for picture in pictures)
             result = Result(config.out, train, len(pictures) - train, len(set(digits.tolist())))
-            about = {"source": SOURCE, "train": result.train, "val": result.val, "classes": result.classes}
-            (work / ABOUT_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
+            manifest = Manifest(
+                kind=SAMPLE.name,
+                schema=SCHEMA,
+                digest=_digest(work),
+                options=MADE_FROM,
+                details={"train": result.train, "val": result.val, "classes": result.classes},
+            )
+            write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
             os.sync()  # at once: 1,797 files synced one by one take ten times as long
             publish_folder(work, config.out, SAMPLE, synced=True)
         except OSError as error:
@@ -105,15 +114,21 @@ def run(config: SampleConfig) -> Result:
     return result
 
 
-def _up_to_date(out: Path) -> Result | None:
-    """The sample that is there, where no picture of it is missing; else None. It is made from nothing but this file."""
+def read_sample(folder: Path) -> Manifest:
+    """A sample's manifest; ArtifactError where it is unfinished, or a picture is missing, damaged or one too many."""
+    manifest = read_folder_manifest(folder, kind=SAMPLE.name, schema=SCHEMA, unfinished="make it again")
+    if _digest(folder) != manifest.digest:
+        raise ArtifactError(f"{folder}: its pictures do not fit its digest: make it again")
+    return manifest
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all pictures."""
     try:
-        about = json.loads((out / ABOUT_FILE).read_text(encoding="utf-8"))
-        result = Result(out, about["train"], about["val"], about["classes"], up_to_date=True)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    there = [len(list((out / part).glob("*/*.JPEG"))) for part in ("train", "val")]
-    return result if there == [result.train, result.val] and about["source"] == SOURCE else None
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*/*.JPEG"))
+        return digest_of(part for name in names for part in (name, (folder / name).read_bytes()))
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, folder)) from error
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

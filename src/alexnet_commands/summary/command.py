@@ -14,9 +14,10 @@ def command(config: SummaryConfig) -> None:
     """Show a net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP and bytes.
 
     Example: alexnet summary --recipe source-2012
+             alexnet summary --compare lenet,paper
     """
     from alexnet_cli.recipes.read import load_recipe, recipe_files
-    from alexnet_commands.summary.run import run
+    from alexnet_commands.summary.run import compare, run
 
     if config.list:
         recipes = {name: load_recipe(name).about for name in recipe_files()}
@@ -24,6 +25,13 @@ def command(config: SummaryConfig) -> None:
             print_json({"recipes": recipes})
         else:
             print_table("Recipes", ("name", "what it is"), list(recipes.items()), left=2)
+        return
+    if config.compare is not None:
+        compared = compare(config)
+        if config.json:
+            print_json(compared)
+        else:
+            _print_compared(compared)
         return
     summary = run(config)
     if config.json:
@@ -65,6 +73,31 @@ def command(config: SummaryConfig) -> None:
     print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
     if config.device_count > 1:
         _print_shares(summary)
+
+
+def _print_compared(compared: dict[str, Any]) -> None:
+    """The nets beside one another, layer by layer."""
+    nets = compared["compared"]
+    heads = [head for net in nets for head in (net["recipe"], "output", "kernels", "then", "parameters")]
+    rows = [[cell for net in nets for cell in ("input", _times(net["input"]), "", "", "")]]
+    for places in compared["rows"]:
+        pairs = zip(nets, places, strict=True)
+        rows.append([cell for net, at in pairs for cell in _cells(None if at is None else net["layers"][at])])
+    totals = (("parameters", "parameters"), ("neurons", "neurons"), ("multiply-adds", "multiply_adds"))
+    for title, key in totals:
+        rows.append([cell for net in nets for cell in (title, "", "", "", f"{net[key]:,}")])
+    print_table(" beside ".join(net["recipe"] for net in nets), heads, rows, left=len(heads) - 1)
+
+
+def _cells(layer: dict[str, Any] | None) -> tuple[str, ...]:
+    if layer is None:
+        return ("",) * 5
+    then = " → ".join(layer["then"])
+    return layer["name"], _times(layer["output"]), layer["kernels"], then, f"{layer['parameters']:,}"
+
+
+def _times(numbers: list[int]) -> str:
+    return "×".join(str(number) for number in numbers)
 
 
 def _print_shares(summary: dict[str, Any]) -> None:

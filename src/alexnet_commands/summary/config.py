@@ -18,6 +18,16 @@ class SummaryConfig:
 
     recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown, or a file: FILE.toml.")] = "paper"
     """Name of the recipe."""
+    compare: Annotated[
+        str | None,
+        Option(
+            "--compare",
+            help="Show the nets of these recipes side by side: lenet,paper.",
+            metavar="RECIPE,RECIPE…",
+            show_default=False,
+        ),
+    ] = None
+    """Names of two or more recipes, with commas between them."""
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
@@ -41,8 +51,15 @@ class SummaryConfig:
     def __post_init__(self) -> None:
         if self.device_count < 1:
             raise UsageError(f"--devices {self.devices}: one device at least")
+        if self.compare is not None and len(self.compared) < 2:
+            raise UsageError(f"--compare {self.compare}: name two recipes or more, such as lenet,paper")
 
     @property
     def device_count(self) -> int:
         """How many devices share the net."""
         return int(self.devices) if self.devices.isdecimal() else len(parse_devices(self.devices).numbers)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The recipes of --compare."""
+        return tuple(name.strip() for name in (self.compare or "").split(",") if name.strip())

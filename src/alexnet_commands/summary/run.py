@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from alexnet_cli.recipes.net import Layer, Net, layers
@@ -24,6 +25,7 @@ def run(config: SummaryConfig) -> dict[str, Any]:
         "recipe": recipe.name,
         "about": recipe.about,
         "columns": net.columns,
+        "input": [3, net.patch, net.patch],
         **{
             total: sum(layer[total] for layer in described)
             for total in ("parameters", "neurons", "multiply_adds", "flop")
@@ -31,6 +33,28 @@ def run(config: SummaryConfig) -> dict[str, Any]:
         "layers": described,
         **shared,
     }
+
+
+def compare(config: SummaryConfig) -> dict[str, Any]:
+    """The nets of several recipes: `compared`, a `run` of each, and `rows`, which of their layers stand side by side.
+
+    A row holds for each net the index of a layer with weights, or None: convolutions from the first on, then
+    fully-connected layers up to the last.
+    """
+    found = [run(replace(config, recipe=name, compare=None)) for name in config.compared]
+    maps, numbers = ([_indices(net, convolution=which) for net in found] for which in (True, False))
+    return {"compared": found, "rows": [*_side_by_side(maps), *_side_by_side(numbers, at_the_end=True)]}
+
+
+def _indices(net: dict[str, Any], *, convolution: bool) -> list[int]:
+    return [at for at, layer in enumerate(net["layers"]) if (layer["kind"] == "convolution") == convolution]
+
+
+def _side_by_side(columns: list[list[int]], *, at_the_end: bool = False) -> list[list[int | None]]:
+    longest = max(map(len, columns))
+    fill: list[list[int | None]] = [[None] * (longest - len(column)) for column in columns]
+    whole = [[*gap, *column] if at_the_end else [*column, *gap] for gap, column in zip(fill, columns, strict=True)]
+    return [list(row) for row in zip(*whole, strict=True)]
 
 
 def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
@@ -48,8 +72,8 @@ def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> 
         "layout": what,
         "batch_size": config.batch_size,
         "held_parameters": sum(layer["held_parameters"] for layer in described),
-        "crop_bytes_per_picture": crop_bytes(layout),
-        "sent_bytes_per_picture": sum(layer["sent_bytes_per_picture"] for layer in described) + crop_bytes(layout),
+        "crop_bytes_per_picture": crop_bytes(net, layout),
+        "sent_bytes_per_picture": sum(layer["sent_bytes_per_picture"] for layer in described) + crop_bytes(net, layout),
         "state_bytes": state_bytes(net, layout),
         "map_bytes": map_bytes(net, layout, config.batch_size),
     }

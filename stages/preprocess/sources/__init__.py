@@ -12,7 +12,8 @@ checks.py      what was expected and what was found
 find.py        all of it together
 """
 
+from alexnet_cli.sources.located import Located, read_located
 from alexnet_stages.preprocess.sources.find import find_sources
-from alexnet_stages.preprocess.sources.listing import Located, Sources, read_located
+from alexnet_stages.preprocess.sources.listing import Sources
 
 __all__ = ["Located", "Sources", "find_sources", "read_located"]

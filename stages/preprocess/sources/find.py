@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from array import array
 from collections import Counter
@@ -9,17 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_cli.artifacts.crops.store import UNLABELLED
+from alexnet_cli.class_files import read_class_list
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, plain_names
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
+from alexnet_cli.sources.tars import Archive, inner_archives
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
+from alexnet_stages.preprocess.sources.beside import PLAIN_FOLDERS, labels_beside
 from alexnet_stages.preprocess.sources.folders import index_folder
-from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_class_list, read_words
-from alexnet_stages.preprocess.sources.listing import Found, Sources, require_unique
+from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words
+from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
 from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
-from alexnet_stages.preprocess.sources.tars import Archive, index_class_tars, index_tar, inner_archives
+from alexnet_stages.preprocess.sources.tables import NoLabelsError
+from alexnet_stages.preprocess.sources.tars import index_class_tars, index_tar
 from alexnet_stages.preprocess.sources.webdataset import index_shards, named_by
 
 
@@ -35,6 +40,8 @@ class _Labelling:
     """All classes, where the labels' source tells."""
     known_by: Path | str = ""
     from_folders: bool = False
+    found_beside: bool = False
+    """Whether the labels come from a table that nobody named."""
 
 
 def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
@@ -61,9 +68,9 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     names = labelling.names
     labels = array("q", (index[name] for name in names) if names is not None else ())
     labels = labels or array("q", [UNLABELLED]) * len(found.listing)
-    guessed = layout.labels is not None or (names is None and not config.unlabelled)
+    guessed = layout.labels is not None or labelling.found_beside or (names is None and not config.unlabelled)
     plain = layout.kind is Kind.FOLDER and not guessed and not classes.words
-    notes = [] if plain else [_summary(layout, found, labelling, labels, classes)]
+    notes = [*found.notes] if plain else [_summary(layout, found, labelling, labels, classes), *found.notes]
     if names is not None:
         notes += checks.describe_classes(labels, classes, given_by=config.classes if given else None)
     notes += [devkit.checks] if devkit and classes.ids == devkit.ids else []
@@ -71,13 +78,15 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
         compared = checks.compare_with_devkit(devkit, labels)
         notes += [compared] if compared else []
     notes += _checked(config, layout, found, labels, classes)
+    archives = found.archive_states()
     return Sources(
         root=found.root,
         names=found.listing.names,
         labels=labels,
         classes=classes,
         ignored=dict(found.ignored),
-        fingerprint=found.fingerprint(labels),
+        fingerprint=fingerprint(found.listing, labels, archives),
+        archives=archives,
         pictures=found.listing,
         notes=tuple(notes),
     )
@@ -120,10 +129,21 @@ def _label(
         return _Labelling(names=labels_of(config.labels, found.root, names, given), how=f"labels from {config.labels}")
     if found.labels is not None:
         return _Labelling(names=named_by(found, given) if given else found.labels, how="labels from the samples")
-    grouped = bool(len(names)) and any("/" in name for name in names)
+    split = layout.split or (checks.split_by_names(names) if len(names) else None)
+    if layout.kind in (Kind.FOLDER, Kind.TAR) and layout.labels is None and config.labels is None:
+        try:
+            beside = labels_beside(found)
+        except NoLabelsError:
+            if split != "test":
+                raise
+            beside = None
+        if beside is not None:
+            return _Labelling(names=beside[0], how=f"labels from {beside[1]}", found_beside=True)
+    # Tiny-ImageNet's test pictures lie in test/images.
+    plain = split == "test" and {name.partition("/")[0] for name in names} <= set(PLAIN_FOLDERS)
+    grouped = bool(len(names)) and any("/" in name for name in names) and not plain
     if grouped or layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS):
         return _grouped(config, layout, found, devkit)
-    split = layout.split or (checks.split_by_names(names) if len(names) else None)
     if split == "test" and config.labels is None:
         return _Labelling(names=None, how="the test split: without labels", known=devkit.classes if devkit else None)
     if layout.labels is not None:
@@ -136,6 +156,11 @@ def _label(
             how=f"labels from {devkit.path.name}",
             known=devkit.classes,
             known_by=devkit.path,
+        )
+    if layout.kaggle and split == "val":
+        raise PictureError(
+            f"{found.root}: its labels are in LOC_val_solution.csv, expected in a folder above it, found none: put it "
+            "there, or give --labels FILE or --unlabelled"
         )
     if split == "val" and layout.kind is Kind.TAR:
         raise PictureError(
@@ -153,8 +178,8 @@ def _grouped(config: PreprocessConfig, layout: Layout, found: Found, devkit: Dev
         folder, slash, rest = name.partition("/")
         if not slash:
             raise PictureError(
-                f"{found.root / name}: lies in no class folder: make one folder for each class, "
-                "or give --labels FILE or --unlabelled"
+                f"{found.place / name}: lies in no class folder: make one folder for each class, "
+                f"or give --labels {_table_beside(found.root)} or --unlabelled"
             )
         classes.append(sys.intern(folder))  # else a million copies
         deep = deep and "/" in rest
@@ -177,6 +202,16 @@ def _grouped(config: PreprocessConfig, layout: Layout, found: Found, devkit: Dev
         known_by=devkit.path if devkit else "",
         from_folders=True,
     )
+
+
+def _table_beside(folder: Path) -> str:
+    """A file that may hold the labels of a flat folder; FILE where there is none, or more than one."""
+    with contextlib.suppress(OSError):
+        for place in (folder, folder.parent):
+            tables = [entry for entry in place.iterdir() if entry.suffix.lower() in (".csv", ".tsv", ".jsonl")]
+            if len(tables) == 1:
+                return str(tables[0])
+    return "FILE"
 
 
 def _spelt(found: Found, labelling: _Labelling, given: ClassList | None) -> _Labelling:

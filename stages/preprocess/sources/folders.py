@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
-from alexnet_cli.pictures import PICTURE_EXTENSIONS
-from alexnet_stages.preprocess.sources.ignored import is_hidden
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
+from alexnet_cli.sources.ignored import is_hidden
+from alexnet_cli.sources.located import Located
+from alexnet_stages.preprocess.sources.beside import TEXTS, find_above
 from alexnet_stages.preprocess.sources.listing import Found
 
 
@@ -15,6 +17,7 @@ def index_folder(root: Path) -> Found:
     """Every picture below a folder, hidden ones excepted, sorted by the parts of their paths; links are followed."""
     found = Found(root=root)
     _walk(str(root), "", found, found.listing.file(str(root)), ())
+    find_above(found, root)
     return found
 
 
@@ -47,6 +50,8 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
                 )
             else:
                 found.ignored[extension or "no extension"] += 1
+                if entry.name in TEXTS:
+                    found.texts[prefix + entry.name] = Located(entry.name, entry.path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE
 from alexnet_cli.artifacts.crops.shards import is_sharded
-from alexnet_stages.preprocess.sources.tars import is_picture
+from alexnet_cli.sources.tars import is_picture
 
 _TFRECORD = re.compile(r".*tfrecords?\b.*|.*-\d{5}-of-\d{5}", re.IGNORECASE)
 _UNPACK = "unpack it and give the folder"

@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.class_list import ClassList, plain_names
+from alexnet_cli.class_files import read_lines
+from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, find_devkit, is_devkit, parse_ids, read_devkit
-from alexnet_cli.reading import read_regular
+from alexnet_stages.preprocess.sources.tables import Names, complete, read_table
 
 WORDS_FILES = ("LOC_synset_mapping.txt", "words.txt", "synset_words.txt")
-_NAME_COLUMNS = ("imageid", "image_id", "image", "filename", "file_name", "file", "name", "path", "id")
-_LABEL_COLUMNS = ("predictionstring", "label", "class", "wnid", "synset", "category", "target", "class_name")
-
-
-def read_class_list(path: Path) -> ClassList:
-    """The class list of a crop store, of a devkit, or of a text file with one name a line, in its order."""
-    if is_devkit(path):
-        return read_devkit(path).classes
-    if path.is_dir():
-        return open_crops(path).classes
-    return _listed_classes(path)
-
-
-def _listed_classes(path: Path) -> ClassList:
-    """A text file's classes: one a line, in its order, perhaps with the index in front or words behind."""
-    lines = [(number, line.strip()) for number, line in read_lines(path) if line.strip()]
-    if not lines:
-        raise PictureError(f"{path}: holds no class names: give a crop store, or a file with one name a line")
-    texts = [line for _, line in lines]
-    split = [re.fullmatch(r"(\S+)\s+(.+)", text) for text in texts]
-    words: list[str] = []
-    if len(texts) > 1 and all(part and part[1].isdecimal() for part in split):
-        indices = [int(part[1]) for part in split if part]
-        if indices == list(range(indices[0], indices[0] + len(indices))) and indices[0] in (0, 1):
-            texts = [part[2] for part in split if part]
-            split = [re.fullmatch(r"(\S+)\s+(.+)", text) for text in texts]
-    if all(part and re.fullmatch(r"n\d{8}", part[1]) for part in split):
-        texts, words = [part[1] for part in split if part], [part[2] for part in split if part]
-    first: dict[str, int] = {}
-    for (number, _), name in zip(lines, texts, strict=True):
-        if name in first:
-            raise PictureError(f"{path}, line {number}: the class '{name}' stands in line {first[name]} already")
-        first[name] = number
-    spelt = plain_names(texts)
-    return ClassList(tuple(spelt[name] for name in texts), words=tuple(words))
 
 
 def labels_of(path: Path, root: Path, names: Sequence[str], given: ClassList | None) -> list[str]:
@@ -59,8 +22,8 @@ def labels_of(path: Path, root: Path, names: Sequence[str], given: ClassList | N
     lines = [(number, line) for number, line in read_lines(path) if line.strip()]
     if lines and all(line.strip().isdecimal() for _, line in lines):
         return _from_ids(path, [line for _, line in lines], root, names, given)
-    table = _read_csv(path, lines) if path.suffix.lower() == ".csv" else _read_pairs(path, lines)
-    return _match(path, root, names, table)
+    known = Names(root, names)
+    return complete(path, read_table(path, lines, known), known)
 
 
 def from_devkit(devkit: Devkit, root: Path, names: Sequence[str]) -> list[str]:
@@ -97,87 +60,6 @@ def explained(classes: ClassList, words: Mapping[str, str]) -> ClassList:
     return ClassList(classes.names, words=tuple(words[name] for name in classes.names), ids=classes.ids)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a UTF-8 text file."""
-    try:
-        content = read_regular(path, PictureError)
-    except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file: check the path") from None
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        try:
-            yield number, line.decode()
-        except UnicodeDecodeError:
-            raise PictureError(f"{path}, line {number}: is no UTF-8 text: save the file as UTF-8") from None
-
-
-Table = dict[str, tuple[str, int]]
-"""Name -> label, line number."""
-
-
-def _read_pairs(path: Path, lines: Sequence[tuple[int, str]]) -> Table:
-    """`name label` lines: tab or comma separated, else split at the last blank."""
-    table: Table = {}
-    for number, line in lines:
-        separator = next((mark for mark in ("\t", ",") if mark in line), " ")
-        name, _, label = (part.strip() for part in line.strip(" \r\n").rpartition(separator))
-        if not name or not label:
-            raise PictureError(f"{path}, line {number}: is no 'name label': {line.strip()[:60]!r}")
-        _enter(table, path, name, label, number)
-    return table
-
-
-def _read_csv(path: Path, lines: Sequence[tuple[int, str]]) -> Table:
-    """A CSV table, with or without a header; of `n03995372 85 1 499 272`, a class and its box, the class counts."""
-    table: Table = {}
-    try:
-        rows = list(zip((number for number, _ in lines), csv.reader(line for _, line in lines), strict=False))
-    except csv.Error as error:
-        raise PictureError(f"{path}: is no CSV table ({error}): save it again") from None
-    name_at, label_at, boxed = 0, 1, False
-    if rows:
-        header = [cell.strip().lower() for cell in rows[0][1]]
-        names = [header.index(column) for column in _NAME_COLUMNS if column in header]
-        labels = [header.index(column) for column in _LABEL_COLUMNS if column in header]
-        if names and labels:
-            name_at, label_at = names[0], labels[0]
-            boxed = header[label_at] == "predictionstring"
-            rows = rows[1:]
-    for number, row in rows:
-        if len(row) <= max(name_at, label_at) or not row[name_at].strip() or not row[label_at].strip():
-            raise PictureError(f"{path}, line {number}: is no 'name,label': {','.join(row)[:60]!r}")
-        label = row[label_at].strip()
-        _enter(table, path, row[name_at].strip(), label.split()[0] if boxed else label, number)
-    return table
-
-
-def _enter(table: Table, path: Path, name: str, label: str, number: int) -> None:
-    name = name.removeprefix("./")
-    if name in table:
-        raise PictureError(f"{path}, line {number}: {name} has a label in line {table[name][1]} already")
-    table[name] = (label, number)
-
-
-def _match(path: Path, root: Path, names: Sequence[str], table: Table) -> list[str]:
-    """Each picture's label; names in the table may lack the extension. PictureError unless they fit one another."""
-    used: set[str] = set()
-    labels: list[str] = []
-    bare: list[str] = []
-    for name in names:
-        stem = re.sub(r"\.[^./]*$", "", name)
-        key = name if name in table else stem
-        if key in table and key not in used:
-            used.add(key)
-            labels.append(table[key][0])
-        else:
-            bare.append(name)
-    lost = [(name, number) for name, (_, number) in table.items() if name not in used]
-    if lost:
-        raise PictureError(f"{path}, line {lost[0][1]}: {root} has no picture {lost[0][0]}{_and_more(len(lost))}")
-    if bare:
-        raise PictureError(f"{root / bare[0]}: has no label in {path}{_and_more(len(bare))}: add or remove it")
-    return labels
-
-
 def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str], given: ClassList | None) -> list[str]:
     """A ground truth: one devkit ID for each picture in the order of their names."""
     classes = given if given is not None and given.ids else _devkit_beside(path)
@@ -202,7 +84,3 @@ def _devkit_beside(path: Path) -> ClassList | None:
 def _require_length(path: Path, expected: int, root: Path, found: int) -> None:
     if expected != found:
         raise PictureError(f"{root}: expected {expected:,} pictures, as many as {path} has labels, found {found:,}")
-
-
-def _and_more(count: int) -> str:
-    return f" (and {count - 1:,} more such)" if count > 1 else ""

@@ -9,49 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
 from alexnet_cli.artifacts.common.manifest import digest_of
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import THE_MACHINES, PictureError, ResourceError, describe_os_error
-from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError, read_picture
+from alexnet_cli.errors import PictureError
+from alexnet_cli.sources.located import WHOLE_FILE, Located
 from alexnet_stages.preprocess.names import NameList
-
-WHOLE_FILE = -1
-
-
-class Located(NamedTuple):
-    """One picture: what it is called, and where its bytes lie."""
-
-    name: str
-    """Its path below the source, '/' between the parts."""
-    path: str
-    """The file to open."""
-    offset: int = WHOLE_FILE
-    """Where in the file it begins; WHOLE_FILE where the file is the picture."""
-    size: int = 0
-    """Its bytes, where it is a part of the file."""
-
-
-def read_located(picture: Located) -> bytes:
-    """A picture's bytes; BadPictureError where they can't be had, ResourceError where the disk fails."""
-    if picture.offset == WHOLE_FILE:
-        return read_picture(picture.path)
-    if picture.size > MAX_FILE_BYTES:
-        raise BadPictureError(f"has {picture.size:,} bytes, more than {MAX_FILE_BYTES:,}")
-    try:
-        descriptor = os.open(picture.path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            data = os.pread(descriptor, picture.size, picture.offset)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno in THE_MACHINES:
-            raise ResourceError(describe_os_error(error, picture.path)) from None
-        raise BadPictureError(f"can't be read: {error.strerror or error}") from None
-    if len(data) != picture.size:
-        raise BadPictureError(f"lies beyond the end of {picture.path}")
-    return data
 
 
 class Listing(Sequence[Located]):
@@ -67,7 +31,7 @@ class Listing(Sequence[Located]):
         self._offsets = array("q")
         self._sizes = array("q")
         self._changed = array("q")
-        self._range = range(0)
+        self._range: Sequence[int] = range(0)
 
     def file(self, path: str) -> int:
         """Make a file known that holds pictures; its number for `add`."""
@@ -101,14 +65,21 @@ class Listing(Sequence[Located]):
     def __getitem__(self, index: slice) -> Listing: ...
     def __getitem__(self, index: int | slice) -> Located | Listing:
         if isinstance(index, slice):
-            part = Listing()
-            part.names = self.names[index]
-            part._files, part._file, part._offsets = self._files, self._file, self._offsets
-            part._sizes, part._changed, part._range = self._sizes, self._changed, self._range[index]
-            return part
+            return self._part(self.names[index], self._range[index])
         name, at = self.names[index], self._range[index]
         path, offset = self._files[self._file[at]], self._offsets[at]
         return Located(name, os.path.join(path, name) if offset == WHOLE_FILE else path, offset, self._sizes[at])  # noqa: PTH118
+
+    def picked(self, indices: Sequence[int]) -> Listing:
+        """The pictures at some positions. Shares the memory."""
+        return self._part(self.names.picked(indices), array("q", (self._range[index] for index in indices)))
+
+    def _part(self, names: NameList, which: Sequence[int]) -> Listing:
+        part = Listing()
+        part.names = names
+        part._files, part._file, part._offsets = self._files, self._file, self._offsets
+        part._sizes, part._changed, part._range = self._sizes, self._changed, which
+        return part
 
     def sorted(self) -> Listing:
         """The same pictures, sorted by the parts of their names."""
@@ -153,14 +124,28 @@ class Sources:
     """How many other files there are, by extension."""
     fingerprint: str = ""
     """Changes when a picture comes, goes, changes, or gets another label."""
-    pictures: Sequence[Located] = ()
+    pictures: Listing = field(default_factory=lambda: Listing())
     """Where each picture's bytes lie."""
     notes: tuple[str, ...] = ()
     """What the source was taken for and what was checked, one line each, for people."""
+    archives: tuple[str, ...] = ()
+    """Of each of the source's archives what changes when it does."""
 
     def part(self, which: slice) -> Sources:
         """Some of the pictures: a shard."""
         return replace(self, names=self.names[which], labels=self.labels[which], pictures=self.pictures[which])
+
+    def picked(self, indices: Sequence[int], *, notes: tuple[str, ...] = ()) -> Sources:
+        """The pictures at some positions, with a fingerprint of their own and more notes."""
+        pictures, labels = self.pictures.picked(indices), array("q", (self.labels[index] for index in indices))
+        return replace(
+            self,
+            names=pictures.names,
+            labels=labels,
+            pictures=pictures,
+            fingerprint=fingerprint(pictures, labels, self.archives),
+            notes=(*self.notes, *notes),
+        )
 
 
 @dataclass(kw_only=True)
@@ -178,12 +163,28 @@ class Found:
     """Class archives that hold files outside of a folder of their name."""
     labels: list[str] | None = None
     """The class of each picture, where the source itself tells; in the listing's order."""
+    below: str = ""
+    """Of an archive: the folder in it that the pictures' names start from, such as `imagenet/train/`."""
+    texts: dict[str, Located | bytes] = field(default_factory=dict)
+    """Files that may hold labels: name below the source, or `../` and a name, -> where it lies, or its content."""
+    notes: list[str] = field(default_factory=list)
+    """What to tell people about how the source was read."""
 
-    def fingerprint(self, labels: Sequence[int]) -> str:
-        """Changes when a picture or an archive changes, or a picture gets another label."""
-        stamps = (f"{stamp}\0{label}" for stamp, label in zip(self.listing.stamps(), labels, strict=True))
+    @property
+    def place(self) -> Path:
+        """Where the pictures' names start from."""
+        return self.root / self.below if self.below else self.root
+
+    def archive_states(self) -> tuple[str, ...]:
+        """Of each archive what changes when it does."""
         states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in self.archives]
-        return digest_of([digest_of(stamps), *(f"{size}\0{changed}" for size, changed in states)])
+        return tuple(f"{size}\0{changed}" for size, changed in states)
+
+
+def fingerprint(listing: Listing, labels: Sequence[int], archives: Sequence[str]) -> str:
+    """Changes when a picture or an archive changes, or a picture gets another label."""
+    stamps = (f"{stamp}\0{label}" for stamp, label in zip(listing.stamps(), labels, strict=True))
+    return digest_of([digest_of(stamps), *archives])
 
 
 def require_unique(root: Path, listing: Listing) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit
-from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
-from alexnet_stages.preprocess.sources.ignored import is_hidden, is_hidden_path
-from alexnet_stages.preprocess.sources.labels import find_words
-from alexnet_stages.preprocess.sources.tars import (
+from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
+from alexnet_cli.sources.tars import (
     Archive,
     NotATarError,
     extension_of,
@@ -20,6 +18,8 @@ from alexnet_stages.preprocess.sources.tars import (
     is_picture,
     members,
 )
+from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
+from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.webdataset import (
     LISTS,
     are_numbered,
@@ -71,6 +71,8 @@ class Layout:
     """Kaggle's table of validation labels."""
     words: Path | None = None
     """A file of the classes' words."""
+    kaggle: bool = False
+    """Whether it is Kaggle's layout of ILSVRC."""
 
 
 def recognise(source: Path, split: str | None) -> Layout:
@@ -80,7 +82,7 @@ def recognise(source: Path, split: str | None) -> Layout:
             return _shards(source, [Path(name) for name in expand_braces(str(source))], split)
         archive = next((place for place in source.parents if place.is_file()), None)
         if archive is not None:
-            return _inside_tar(archive, source.relative_to(archive).as_posix())
+            return _inside_tar(archive, source.relative_to(archive).as_posix(), split)
         raise PictureError(f"{source}: there is no such folder: check the path")
     try:
         return _folder(source, split) if source.is_dir() else _file(source, split)
@@ -88,13 +90,19 @@ def recognise(source: Path, split: str | None) -> Layout:
         raise ResourceError(describe_os_error(error, source)) from None
 
 
-def _inside_tar(archive: Path, folder: str) -> Layout:
+def _inside_tar(archive: Path, folder: str, split: str | None) -> Layout:
     """A folder in a tar, given as if the tar were a folder: `x.tar/imagenet/train`."""
+    called = split_called(PurePosixPath(folder).name)
     prefix = f"{folder}/"
-    if not any(member.name.startswith(prefix) for member in members(Archive(archive))):
-        raise PictureError(f"{archive}: holds no folder {folder}: check the path")
-    layout = Layout(kind=Kind.TAR, root=archive, split=split_called(Path(folder).name), prefix=prefix)
-    return _with_beside(layout, archive.parent)
+    if called is None or split not in (None, called):
+        prefix, called = _split_prefix(archive, split, prefix)
+    elif not any(member.name.startswith(prefix) for member in members(Archive(archive))):
+        raise _no_folder(archive, folder)
+    return _with_beside(Layout(kind=Kind.TAR, root=archive, split=called, prefix=prefix), archive.parent)
+
+
+def _no_folder(archive: Path, folder: str) -> PictureError:
+    return PictureError(f"{archive}: holds no folder {folder}: check the path")
 
 
 def _folder(root: Path, split: str | None) -> Layout:
@@ -236,23 +244,27 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
         split=named,
         labels=table if named == "val" else None,
         words=find_words(folder, _KAGGLE_LEVELS),
+        kaggle=True,
     )
 
 
-def _split_prefix(path: Path, split: str | None) -> tuple[str, str | None]:
-    """In a tar of folders `train/`, `val/`, …: the folder to take, with a slash, and its split."""
+def _split_prefix(path: Path, split: str | None, prefix: str = "") -> tuple[str, str | None]:
+    """In a tar of folders `train/`, `val/`, …, or below one of its folders: the folder to take, and its split."""
     names = (member.name for member in members(Archive(path)) if not is_hidden_path(member.name))
-    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
+    inside = (name[len(prefix) :] for name in names if name.startswith(prefix))
+    tops = {name.partition("/")[0] if "/" in name else "" for name in inside}
+    if not tops and prefix:
+        raise _no_folder(path, prefix.rstrip("/"))
     found = {called: top for top in sorted(tops) if (called := split_called(top))}
     if not found:
-        return "", split
+        return prefix, split
     if split is None and len(found) == 1 and len(tops) == 1:
         split = next(iter(found))
     if split is None:
         raise PictureError(f"{path}: holds {', '.join(found.values())}: give --split {'|'.join(found)}")
     if split not in found:
         raise PictureError(f"{path}: expected the {split} split (--split), found {', '.join(found.values())}")
-    return f"{found[split]}/", split
+    return f"{prefix}{found[split]}/", split
 
 
 def _with_beside(layout: Layout, folder: Path, levels: int = 0) -> Layout:

@@ -2,6 +2,9 @@
 
     n01440764_10026.jpg   n01440764_10026.cls   n01440764_10026.json
 
+`a.image.jpg` belongs to `a.cls`, unless there is an `a.image.cls`: then the name has a dot. Where a sample has several
+pictures, `a.jpg` is the one, else the one called image; `a.seg.png` beside it is none.
+
 The class is in .cls (a number or a name), else in .json. Where each sample's key begins with a WNID that belongs to its
 number, the WNIDs are the names. Where no sample has either and every key begins with a WNID (`n01440764_10026` or
 `n01440764/10026`), the WNIDs are the classes.
@@ -14,17 +17,17 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.class_list import ClassList, are_numbers, number_of
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
-from alexnet_cli.pictures import PICTURE_EXTENSIONS
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
-from alexnet_stages.preprocess.sources.ignored import is_hidden_path
+from alexnet_cli.sources.ignored import is_hidden_path
+from alexnet_cli.sources.tars import Archive, Member, extension_of, members
 from alexnet_stages.preprocess.sources.listing import Found, Listing
-from alexnet_stages.preprocess.sources.tars import Archive, Member, members
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 1_000_000
@@ -35,13 +38,16 @@ _MOST_DIGITS = 40
 """Of both numbers in braces."""
 _JSON_KEYS = ("wnid", "synset", "cls", "label", "class", "class_name")
 _WNID = re.compile(r"(n\d{8})[_/]")
+_CALLED = ("image", "img", "picture", "photo", "rgb", "input")
+"""Of several pictures in a sample the one."""
+_NO_PICTURES = ("seg", "mask", "segmentation", "depth", "label", "target", "edge", "edges", "normal", "cond", "control")
 LISTS = (".txt", ".list", ".lst")
 
 
 @dataclass
 class _Sample:
-    picture: Member | None = None
-    labels: dict[str, Member] = field(default_factory=dict)
+    picture: Member
+    labels: dict[str, Member]
     """`.cls` and `.json`."""
 
 
@@ -114,9 +120,7 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
             number = listing.file(str(path))
             for key, sample in _samples(path, found):
                 picture = sample.picture
-                if picture is None:
-                    continue
-                name = key + picture.name[len(picture.name) - len(_extension(picture.name)) :]
+                name = picture.name
                 if name in classes:
                     raise PictureError(f"{path}: expected each picture once, found {name} twice, in one or two shards")
                 label = _label(path, sample) if labelled else ""
@@ -174,22 +178,47 @@ def named_by(found: Found, given: ClassList) -> list[str]:
 
 def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
     """Key and content of each sample of a shard."""
-    samples: dict[str, _Sample] = {}
+    pictures: dict[str, list[Member]] = {}
+    labels: dict[str, dict[str, Member]] = {}
     for member in members(Archive(path)):
-        extension = _extension(member.name)
-        key = member.name.removesuffix(extension)
+        last = extension_of(member.name)
         if is_hidden_path(member.name):
             found.ignored["hidden"] += 1
-        elif extension.lower() in PICTURE_EXTENSIONS:
-            sample = samples.setdefault(key, _Sample())
-            if sample.picture is not None:
-                raise PictureError(f"{path}: expected one picture in each sample, found two of {key}")
-            sample.picture = member
-        elif extension in (".cls", ".json"):
-            samples.setdefault(key, _Sample()).labels[extension] = member
+        elif last in PICTURE_EXTENSIONS:
+            pictures.setdefault(member.name.removesuffix(_extension(member.name)), []).append(member)
+        elif last in (".cls", ".json"):
+            labels.setdefault(member.name[: -len(last)], {})[last] = member
         else:
-            found.ignored[extension.lower() or "no extension"] += 1
-    yield from samples.items()
+            found.ignored[_extension(member.name).lower() or "no extension"] += 1
+    for key, together in pictures.items():
+        chosen = _pictures_of(path, key, together, labels)
+        yield from ((own, _Sample(member, labels.get(own, {}))) for own, member in chosen)
+        for member in set(together) - {member for _, member in chosen}:
+            found.ignored[_extension(member.name).lower()] += 1
+
+
+def _pictures_of(
+    path: Path, key: str, together: Sequence[Member], labels: Mapping[str, object]
+) -> list[tuple[str, Member]]:
+    """Of the pictures whose names are the same before the first dot: the samples' own, each with its key."""
+    stems = {member: member.name[: -len(extension_of(member.name))] for member in together}
+    plain = [member for member in together if stems[member] == key]
+    if len(plain) > 1 or len(stems) < len(together):
+        raise PictureError(f"{path}: expected one picture in each sample, found two of {key}")
+    part = {member: stems[member][len(key) + 1 :].lower() for member in together if member not in plain}
+    labelled = [(stems[member], member) for member in part if stems[member] in labels]
+    rest = [member for member in part if stems[member] not in labels and part[member] not in _NO_PICTURES]
+    if plain:
+        return [(key, plain[0]), *labelled]
+    if labelled:
+        return [*labelled, *((stems[member], member) for member in rest)]
+    called = [member for member in rest if part[member] in _CALLED] if len(rest) > 1 else rest
+    if len(called) == 1:
+        return [(key, called[0])]
+    if key not in labels and all(part[member].isdecimal() for member in rest):
+        return [(stems[member], member) for member in rest]
+    names = " and ".join(member.name for member in rest[:2])
+    raise PictureError(f"{path}: expected one picture in each sample, found {names}: call one {key}.image.jpg")
 
 
 def _extension(name: str) -> str:

@@ -31,13 +31,14 @@ def write_arrays(
     *,
     overwrite: bool,
     explaining: Mapping[str, NDArray[Any]] | None = None,
+    locked: bool = False,
 ) -> Manifest:
     """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8.
 
-    explaining: arrays outside the digest, which only say for people what the others mean.
+    explaining: arrays outside the digest, which only say for people what the others mean. locked: as `publish_file`.
     """
     manifest = replace(manifest, digest=_digest(arrays))
-    publish_file(path, _image({**arrays, **(explaining or {})}, manifest), kind, overwrite=overwrite)
+    publish_file(path, _image({**arrays, **(explaining or {})}, manifest), kind, overwrite=overwrite, locked=locked)
     return manifest
 
 

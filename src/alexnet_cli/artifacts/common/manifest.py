@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import mmap
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +14,9 @@ from typing import Any
 
 from alexnet_cli import __version__
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reading import parse_json
+
+Buffer = bytes | mmap.mmap
 
 MANIFEST_FILE = "manifest.json"
 ATTRIBUTE = "manifest"
@@ -26,7 +31,7 @@ class Manifest:
     """Kind, versions, the options and parents that made an artifact, and the digest of its content."""
 
     kind: str
-    """crops, statistics, checkpoint, run, scores or ensemble."""
+    """crops, statistics, checkpoint, run, scores, ensemble or sample."""
     schema: int
     """Version of the format; a reader refuses a newer one."""
     digest: str
@@ -70,13 +75,24 @@ class Manifest:
 
 
 def kind_of_manifest(text: str | bytes) -> str | None:
-    """The kind of artifact that a manifest of ours describes, damaged in details or not; None for anything else."""
+    """The kind of artifact that a manifest of ours describes, damaged or not; None for anything else."""
     try:
         values = _parse(text, Path())
     except ArtifactError:
-        return None
+        return kind_of_damaged(text.encode(errors="replace") if isinstance(text, str) else text)
     tool = values.get("tool")
     return values["kind"] if isinstance(tool, str) and tool.startswith("alexnet ") else None
+
+
+def kind_of_damaged(data: Buffer) -> str | None:
+    """The kind that a manifest of ours names somewhere in `data`, which need not be JSON any more; None without one.
+
+    Its beginning must be there, and after that the tool's name or the checksum.
+    """
+    begin = _BEGINNING.search(data)
+    if begin is None or _END.search(data, begin.end(), begin.end() + _MOST_MANIFEST_BYTES) is None:
+        return None
+    return bytes(begin[1]).decode()
 
 
 def _is_text(value: Any) -> bool:
@@ -95,6 +111,10 @@ def _is_parents(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values())
 
 
+_BEGINNING = re.compile(rb'\{\s*"kind": "([a-z]{1,20})",\s*"schema": \d')
+_END = re.compile(rb'"tool": "alexnet |"checksum": "[0-9a-f]{64}"')
+_MOST_MANIFEST_BYTES = 1 << 26
+
 _FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "kind": _is_text,
     "schema": _is_schema,
@@ -109,10 +129,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
 
 def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
     """The manifest's values, of which kind and schema are as they should be."""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, " ".join(str(error).split())) from None
+    values = parse_json(text, path=path, what="its manifest")
     if not isinstance(values, dict):
         raise _damaged(path, "it is no JSON object")
     for name in ("kind", "schema"):

@@ -9,6 +9,7 @@ a folder that also holds somebody's notes is never replaced.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import stat
@@ -16,9 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_manifest
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_damaged, kind_of_manifest
 from alexnet_cli.artifacts.common.working import MARK, WORK, manifest_kind, marked_kind, target_of
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""Of an HDF5 file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +111,10 @@ def _require_own(path: Path, kind: Kind, *, overwrite: bool, goes_on: bool) -> N
     if not (overwrite or goes_on):
         raise UsageError(f"{path}: exists already: give --overwrite to replace it, or another --out")
     if not kind.owns(target):
-        raise UsageError(f"{path}: is no {kind.title}, so it is not replaced: choose another --out")
+        may_be = target.is_file() or (target / MANIFEST_FILE).exists()
+        damaged = ", or too damaged to be known as one" if may_be else ""
+        advice = ", or remove it yourself" if may_be else ""
+        raise UsageError(f"{path}: is no {kind.title}{damaged}, so it is not replaced: choose another --out{advice}")
     if overwrite and kind.files is not None and (file := kind.foreign(target)) is not None:
         raise UsageError(
             f"{file}: does not belong to the {kind.title} {path}, which is therefore not replaced: "
@@ -134,14 +141,23 @@ def require_apart(path: Path, inputs: Mapping[str, Path | None]) -> None:
 
 
 def _hdf5_kind(path: Path) -> str | None:
-    """The kind of artifact that an HDF5 file is by its manifest; None for anything else, and where it can't be read."""
+    """The kind of artifact that an HDF5 file is by its manifest; None for anything else.
+
+    Of one that HDF5 can't read any more, its bytes are searched for the manifest.
+    """
     import h5py  # slow to load, and only an existing file needs it
 
     try:
         with h5py.File(path, "r") as file:
             text = file.attrs.get(ATTRIBUTE)
-            return kind_of_manifest(text) if isinstance(text, (str, bytes)) else None
+            if isinstance(text, (str, bytes)):
+                return kind_of_manifest(text)
     except (OSError, RuntimeError, KeyError, ValueError):
+        pass
+    try:
+        with path.open("rb") as plain, mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return kind_of_damaged(data) if data[: len(_SIGNATURE)] == _SIGNATURE else None
+    except (OSError, ValueError):  # it can't be read, or is empty
         return None
 
 
@@ -157,6 +173,7 @@ def _is_submission(path: Path) -> bool:
 
 
 def _is_sample(folder: Path) -> bool:
+    """Whether a folder is a sample from before samples had manifests."""
     values = _json_of(folder / "sample.json")
     return values is not None and values.get("source") == "scikit-learn load_digits"
 
@@ -177,6 +194,28 @@ def _json_of(file: Path) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
+def _starts(path: Path, *starts: bytes) -> bool:
+    """Whether a file begins with one of these."""
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, starts))).startswith(starts)
+    except OSError:
+        return False
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of HTML that says it is ours."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 10)
+    except OSError:
+        return False
+    return start.startswith(b"<!DOCTYPE html>") and b'<meta name="generator" content="alexnet' in start
+
+
+PREDICTIONS_START = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
+"""How our files of predictions begin: CSV, JSON lines, JSON."""
+
 _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
 
 CROPS = Kind(
@@ -190,7 +229,8 @@ RUN = Kind(
     name="run",
     title="run folder",
     files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
-    r"|tensorboard/events\.out\.tfevents\.[^/]*|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)",
+    r"|tensorboard/events\.out\.tfevents\.[^/]*|logs/[^/]+/.+|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)"
+    r"|filters/first-epoch\.safetensors",
     tell=_is_early_run,
 )
 SCORES = Kind(name="scores", title="scores file", tell=lambda path: _hdf5_kind(path) == "scores")
@@ -206,3 +246,11 @@ SAMPLE = Kind(
     tell=_is_sample,
 )
 SUBMISSION = Kind(name="submission", title="submission", tell=_is_submission)
+PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: _starts(path, *PREDICTIONS_START))
+REPORT = Kind(
+    name="report",
+    title="report",
+    files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",
+)
+FEATURES = Kind(name="features", title="features file", tell=lambda path: _hdf5_kind(path) == "features")
+PAGE = Kind(name="page", title="page of a report", tell=_is_page)

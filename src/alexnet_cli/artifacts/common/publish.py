@@ -59,12 +59,21 @@ def write_verified(path: Path, content: bytes | memoryview) -> str:
 
 
 def publish_file(
-    path: Path, content: bytes, kind: Kind, *, overwrite: bool, inputs: Mapping[str, Path | None] | None = None
+    path: Path,
+    content: bytes,
+    kind: Kind,
+    *,
+    overwrite: bool,
+    inputs: Mapping[str, Path | None] | None = None,
+    locked: bool = False,
 ) -> None:
-    """Give a file its content and name, whole or not at all. UsageError where something lies there that may not go."""
+    """Give a file its content and name, whole or not at all. UsageError where something lies there that may not go.
+
+    locked: the caller holds `only_writer` on it.
+    """
     require_output(path, kind, overwrite=overwrite, inputs=inputs)
     try:
-        with only_writer(path, patience=_PATIENCE):
+        with contextlib.nullcontext() if locked else only_writer(path, patience=_PATIENCE):
             try:
                 work = begin_work(path, kind.name)
                 write_verified(work / "content", content)

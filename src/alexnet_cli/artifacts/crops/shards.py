@@ -29,6 +29,7 @@ from alexnet_cli.artifacts.common.working import WORK
 from alexnet_cli.artifacts.crops.store import KIND, SCHEMA, Crop, CropStore, open_manifest, open_piece
 from alexnet_cli.artifacts.crops.ways import SLOW, Ways
 from alexnet_cli.errors import AlexNetError, ArtifactError
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_json_object
 
 _FOLDER = re.compile(rf"\.?shard-(\d{{5}})-of-(\d{{5}})({re.escape(WORK)})?")
@@ -36,7 +37,6 @@ SHARDED = re.compile(
     rf"{_FOLDER.pattern}|report\.(json|txt)|\.(shard-\d{{5}}-of-\d{{5}}|report\.(json|txt))\.alexnet-[a-z]+"
 )
 """What the folder that holds shards may hold."""
-_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2", ".avif", ".heic")
 REPORT_FILE = "report.json"
 """Of the pictures; beside the shards it is about all of them together."""
 
@@ -56,7 +56,7 @@ def _refuse_pictures(path: Path) -> None:
         if path.is_dir() and not (path / MANIFEST_FILE).exists():
             entries = list(itertools.islice(path.iterdir(), 100))
             inside = (file for folder in entries if folder.is_dir() for file in itertools.islice(folder.iterdir(), 10))
-            pictures = any(file.suffix.lower() in _PICTURES for file in itertools.chain(entries, inside))
+            pictures = any(file.suffix.lower() in PICTURE_EXTENSIONS for file in itertools.chain(entries, inside))
     if pictures:
         raise ArtifactError(
             f"{path}: is made of pictures: make a crop store of it first: alexnet preprocess {path} --out NAME.lmdb"
@@ -133,6 +133,7 @@ class ShardedCropStore(CropStore):
         self.path = path
         self.manifest = manifest
         self.codec = shards[0].codec
+        self.side = shards[0].side
         self.classes = shards[0].classes
         self.names = [name for shard in shards for name in shard.names]
         self.labels = np.concatenate([shard.labels for shard in shards])
@@ -203,7 +204,7 @@ def _manifest(path: Path, shards: Sequence[CropStore]) -> Manifest:
     details: dict[str, Any] = {}
     for shard in shards:
         for key, value in shard.manifest.details.items():
-            if isinstance(value, int) and not isinstance(value, bool) and key != "classes":
+            if isinstance(value, int) and not isinstance(value, bool) and key not in ("classes", "side"):
                 details[key] = details.get(key, 0) + value
             else:
                 details.setdefault(key, value)

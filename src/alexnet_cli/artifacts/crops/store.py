@@ -1,7 +1,7 @@
-"""The crop store: 256×256×3 uint8 crops in LMDB, with labels, names and checksums as whole arrays.
+"""The crop store: square uint8 crops, 256×256×3 by default, in LMDB, with labels, names and checksums as whole arrays.
 
     store = open_piece(Path("train.lmdb"))
-    store.read_into(0, buffer)          # buffer: uint8 (256, 256, 3)
+    store.read_into(0, buffer)          # buffer: uint8 (side, side, 3)
 
 The format is in artifacts/README.md. Writing is in writer.py.
 """
@@ -31,8 +31,8 @@ KIND = "crops"
 DATA_FILE = "data.mdb"
 SCHEMA = 2
 SIDE = 256
-SHAPE = (SIDE, SIDE, 3)
-RECORD_BYTES = SIDE * SIDE * 3
+"""Of a crop, unless `alexnet preprocess --side` said otherwise."""
+LEAST_SIDE = 8
 UNLABELLED = -1
 
 KEY_LABELS = b"meta/labels"
@@ -51,6 +51,16 @@ Crop = NDArray[np.uint8]
 _ENVIRONMENTS: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
 """What is open in this process, by device and inode of the data file."""
 _OPENING = threading.Lock()
+
+
+def shape_of(side: int) -> tuple[int, int, int]:
+    """Of a crop as an array: rows, columns, RGB."""
+    return side, side, 3
+
+
+def raw_bytes(side: int) -> int:
+    """Of a crop as pixels."""
+    return side * side * 3
 
 
 def key_of(index: int) -> bytes:
@@ -80,6 +90,8 @@ class CropStore:
         self.path = path
         self.manifest = manifest
         self.codec = str(manifest.details.get("codec"))
+        self.side = _side(path, manifest)
+        """Of the crops, in pixels."""
         self._threads = threading.local()
         self._environment: Any = _open_environment(path)
         classes, names, labels, crcs = self._read_arrays()
@@ -110,6 +122,11 @@ class CropStore:
         return self.manifest.digest
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a crop: rows, columns, RGB."""
+        return shape_of(self.side)
+
+    @property
     def labelled(self) -> bool:
         """Whether the pictures have labels."""
         return len(self) > 0 and bool((self.labels != UNLABELLED).all())
@@ -122,7 +139,7 @@ class CropStore:
         return value
 
     def read_into(self, index: int, out: Crop, ways: Ways = SLOW) -> None:
-        """Copy one crop into `out`, uint8 (256, 256, 3) RGB, contiguous. ArtifactError where the record is damaged.
+        """Copy one crop into `out`, uint8 (side, side, 3) RGB, contiguous. ArtifactError where the record is damaged.
 
         ways: faster ones to do it, which who reads many has prepared.
         """
@@ -144,8 +161,8 @@ class CropStore:
             ) from None
 
     def read(self, index: int) -> Crop:
-        """One crop, uint8 (256, 256, 3) RGB."""
-        out = np.empty(SHAPE, np.uint8)
+        """One crop, uint8 (side, side, 3) RGB."""
+        out = np.empty(self.shape, np.uint8)
         self.read_into(index, out)
         return out
 
@@ -219,6 +236,14 @@ class CropStore:
             return ClassList(tuple(names), words=tuple(explained), ids=tuple(numbers))
         except (ValueError, TypeError, AssertionError) as error:
             raise _damaged(self.path, error) from None
+
+
+def _side(path: Path, manifest: Manifest) -> int:
+    """Of a store's crops; stores of older versions don't say it."""
+    side = manifest.details.get("side", SIDE)
+    if type(side) is not int or side < LEAST_SIDE:
+        raise ArtifactError(f"{path}: its crops' side is {side!r}, it is damaged: preprocess it again")
+    return side
 
 
 def _damaged(path: Path, error: Exception) -> ArtifactError:

@@ -36,6 +36,7 @@ from alexnet_cli.artifacts.crops.store import (
     KEY_WORDS,
     KIND,
     SCHEMA,
+    SIDE,
     CropStore,
     key_of,
 )
@@ -46,7 +47,10 @@ PLAN_FILE = "plan.json"
 _KEY_STEP = b"work/%08d"
 _MAP_STEP = 1 << 30
 _VERIFIED = 1000
-"""Records that are read back before a store gets its name."""
+"""Records that are read back before a large store gets its name. To read all of ILSVRC's would take as long as to
+write them: their checksums find a damaged one when it is used."""
+_ALL_VERIFIED_BYTES = 2 << 30
+"""A store of at most so many bytes is read back whole, which takes a second or two."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,7 @@ class CropWriter:
         classes: ClassList,
         *,
         codec: str,
+        side: int = SIDE,
         options: Mapping[str, Any],
         details: Mapping[str, Any],
         parents: Mapping[str, str] | None = None,
@@ -240,6 +245,7 @@ class CropWriter:
                 "pictures": self.records,
                 "classes": len(classes),
                 "codec": codec,
+                "side": side,
                 **source_arrays,
                 **details,
             },
@@ -254,11 +260,13 @@ class CropWriter:
         return manifest
 
     def _verify(self, manifest: Manifest) -> None:
-        """Read back what was written, all arrays and a spread of the records; ResourceError where it is not that."""
+        """Read back what was written, all arrays, and all records or a spread; ResourceError where it is not that."""
         try:
             store = CropStore(self.work, manifest)
             with contextlib.closing(store):
-                for index in np.unique(np.linspace(0, len(store) - 1, _VERIFIED).astype(int)) if len(store) else ():
+                every = (self.work / DATA_FILE).stat().st_size <= _ALL_VERIFIED_BYTES
+                count = len(store) if every else min(len(store), _VERIFIED)
+                for index in np.linspace(0, max(len(store) - 1, 0), count).astype(int):
                     store.stored(int(index))
         except ArtifactError as error:
             end_work(self.path)

@@ -1,0 +1,70 @@
+"""A picture's own colours to sRGB, by the ICC profile in its file.
+
+    image = to_srgb(image, image.info.get("icc_profile"))     # as it was without a profile that can be used
+
+Cameras write Adobe RGB, telephones Display P3, printers CMYK. Without this the numbers are taken for sRGB as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any
+
+from alexnet_cli.decoders import Decoder, active, colour_manager
+
+_MODES = {"L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}
+"""A picture's mode -> that of its colours."""
+
+
+def to_srgb(image: Any, profile: object) -> Any:
+    """A loaded picture in sRGB: RGB, or RGBA where it has transparency; by the profile's own rendering intent.
+
+    profile: what its `info["icc_profile"]` was. Pictures of more than 8 bits stay as they are.
+    """
+    manager = colour_manager()
+    plain = _plain(image)
+    if not isinstance(profile, bytes) or manager is None or plain.mode not in _MODES:
+        return image
+    mode = _MODES[plain.mode]
+    transform = _transform(manager, profile, mode)
+    if transform is None:
+        return image
+    plain = _of(manager, plain)
+    colours = manager.module("ImageCms").applyTransform(plain.convert(mode), transform)
+    if mode != plain.mode:
+        colours.putalpha(plain.getchannel("A"))
+    return _of(active(), colours)
+
+
+def _plain(image: Any) -> Any:
+    """A palette's colours; a transparent value as alpha."""
+    if image.mode == "P":
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode in ("L", "RGB") and "transparency" in image.info:
+        return image.convert("LA" if image.mode == "L" else "RGBA")
+    return image
+
+
+def _of(decoder: Decoder, image: Any) -> Any:
+    """The same picture, of one of the Pillows."""
+    if type(image).__module__.split(".")[0] == decoder.package:
+        return image
+    return decoder.image.frombytes(image.mode, image.size, image.tobytes())
+
+
+@lru_cache(64)
+def _transform(manager: Decoder, profile: bytes, mode: str) -> Any:
+    """From a profile to sRGB for pixels of a mode; None where the profile is damaged, or of other pixels."""
+    cms = manager.module("ImageCms")
+    try:
+        source = cms.ImageCmsProfile(io.BytesIO(profile))
+        intent = cms.getDefaultIntent(source)
+        return cms.buildTransform(source, _srgb(manager), mode, "RGB", renderingIntent=intent)
+    except (cms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+@lru_cache(2)
+def _srgb(manager: Decoder) -> Any:
+    return manager.module("ImageCms").createProfile("sRGB")

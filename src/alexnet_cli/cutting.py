@@ -1,0 +1,38 @@
+"""How pictures were cut into crops, of the options of `alexnet preprocess`: recorded with a net, and used by `predict`.
+
+cutting_of(store)                                 # {"filter": "bilinear", "exif_rotation": True}
+crop_of(data, name="cat.jpg", **cutting_for(checkpoint.manifest))
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from alexnet_cli.artifacts.common.manifest import Manifest
+
+if TYPE_CHECKING:
+    from alexnet_cli.artifacts.crops.store import CropStore
+
+DETAIL = "cutting"
+"""Under this name in a checkpoint's details."""
+
+
+def cutting_of(store: CropStore) -> dict[str, Any]:
+    """The options that shaped a store's crops. Not how they are stored, nor which pictures were taken."""
+    return _known(store.manifest.options)
+
+
+def cutting_for(checkpoint: Manifest) -> dict[str, Any]:
+    """How a net's training crops were cut, as arguments of `crop_of`. Empty, the defaults, in older checkpoints."""
+    recorded = checkpoint.details.get(DETAIL)
+    return _known(recorded) if isinstance(recorded, Mapping) else {}
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of some options, those that are arguments of the function that cuts."""
+    from alexnet_cli.pictures import crop_image
+
+    arguments = set(inspect.signature(crop_image).parameters) - {"data", "name"}
+    return {name: value for name, value in options.items() if name in arguments}

@@ -1,0 +1,19 @@
+"""torchvision's alexnet (torchvision/models/alexnet.py): its parameters' names, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RECIPE = "torchvision"
+"""The recipe of this net."""
+NAMES: Mapping[str, str] = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "fc8": "classifier.6",
+}
+"""Our layer → the module in its state_dict, which has a `.weight` and a `.bias`."""

@@ -1,0 +1,50 @@
+"""Cut, mirror, subtract the mean, add the colour noise, scale: one pass from the crops' bytes to the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.compiled import array, over
+
+
+def cut(
+    crops: Tensor,
+    offsets: NDArray[np.int64],
+    flips: NDArray[np.bool_],
+    mean: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    *,
+    side: int,
+    centre: bool,
+    dtype: torch.dtype,
+) -> Tensor:
+    """(value − mean) · scale + shift of a patch of each crop: (N, P, P, 3) of float32 or bfloat16.
+
+    crops: uint8 (N, S, S, 3) on the CPU. offsets: (N, 2), row and column of each patch; flips: (N,). mean: (S, S, 3).
+    scale: (3,); shift: (N, 3). centre: the mean's centre is subtracted from the patch as it comes out; else the part at
+    the patch's place, mirrored with it.
+    """
+    from alexnet_cli.input.kernels.loops import cut_patches
+
+    count, width = len(crops), crops.shape[1]
+    out = torch.empty(count, side, side, 3, dtype=dtype)
+    lines: Any = crops.contiguous().view(count, width, width * 3)
+    over(
+        cut_patches,
+        count,
+        array(lines),
+        np.ascontiguousarray(offsets, np.int64),
+        np.ascontiguousarray(flips, np.bool_),
+        array(mean.contiguous().view(width, width * 3)),
+        array(scale.repeat(side)),
+        array(shift.contiguous()),
+        centre,
+        array(out.view(count, side, side * 3)),
+    )
+    return out

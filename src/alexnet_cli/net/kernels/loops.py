@@ -1,0 +1,114 @@
+"""Kernels over whole maps, picture by picture: the norm, and what stands between two convolutions in one pass.
+
+    normalised:  [ReLU] → norm                              normalised_backward
+    pooled:      [ReLU] → [norm] → max pool → [ReLU]        pooled_backward
+
+`pooled` reads the convolution's maps once and writes the pooled ones; its gradient reads them again. What lies between
+stays in the cache, a few lines of one picture. Function and gradient are those of the modules one after the other; of
+equal numbers in a window the first gets the gradient, as torch has it.
+
+Legend: maps are (N, H, W, C), C those of all G columns; pooled ones (N, H', W', C). first … last − 1 are the pictures.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import numpy as np
+
+from alexnet_cli.compiled import inner, kernel
+from alexnet_cli.net.kernels.lines import (
+    neighbours,
+    norm_line,
+    norm_line_backward,
+    pool_line,
+    relu_line,
+    relu_line_backward,
+    spread_line,
+)
+from alexnet_cli.net.kernels.numbers import narrow
+
+NOWHERE = 255
+"""In `which`: the ReLU after the pool gave 0, so that no number in the window has a gradient."""
+
+
+@inner
+def flat(line):
+    """(W, C) → (W·C,)."""
+    return line.reshape(line.size)
+
+
+@inner
+def prepared(groups, maps, half):
+    """`inside` and `scratch` for lines of so many maps: some positions at once, about a thousand numbers."""
+    positions = max(1, 1024 // maps)
+    inside = neighbours(groups, maps // groups, half, positions)
+    return inside, np.zeros((3, inside.shape[1] + 2 * half), np.float32)
+
+
+@kernel
+def normalised(a, out, relu, groups, k, alpha, half, first, last):
+    """[ReLU] → norm."""
+    _, height, _, maps = a.shape
+    inside, scratch = prepared(groups, maps, half)
+    for n in range(first, last):
+        for y in range(height):
+            norm_line(flat(a[n, y]), flat(out[n, y]), relu, k, alpha, half, inside, scratch)
+
+
+@kernel
+def normalised_backward(a, g, out, relu, groups, k, alpha, half, first, last):
+    """∂a from g, the gradient of what came out."""
+    _, height, _, maps = a.shape
+    inside, scratch = prepared(groups, maps, half)
+    for n in range(first, last):
+        for y in range(height):
+            norm_line_backward(flat(a[n, y]), flat(g[n, y]), flat(out[n, y]), relu, k, alpha, half, inside, scratch)
+
+
+@kernel
+def pooled(a, out, which, size, stride, relu, norm, relu_after, groups, k, alpha, half, first, last):
+    """out, and for each number its place in its window, row by row (uint8)."""
+    _, height, width, maps = a.shape
+    inside, scratch = prepared(groups, maps, half)
+    lines = np.empty((size, width, maps), np.float32)  # the last `size` lines, normalised
+    best = np.empty(out.shape[2:], np.float32)
+    place = np.empty(out.shape[2:], np.int32)
+    zero = np.float32(0)
+    for n in range(first, last):
+        ready = 0
+        for row in range(out.shape[1]):
+            top = row * stride
+            bottom = min(top + size, height)
+            for y in range(max(ready, top), bottom):
+                if norm:
+                    norm_line(flat(a[n, y]), flat(lines[y % size]), relu, k, alpha, half, inside, scratch)
+                else:
+                    relu_line(flat(a[n, y]), flat(lines[y % size]), relu)
+            ready = bottom
+            for y in range(top, bottom):
+                pool_line(lines[y % size], best, place, y - top, size, stride)
+            result, places = out[n, row], which[n, row]
+            for column in range(len(result)):
+                for c in range(maps):
+                    value = best[column, c]
+                    below = relu_after and value <= zero
+                    result[column, c] = narrow(zero if below else value, result)
+                    places[column, c] = np.uint8(NOWHERE if below else place[column, c])
+
+
+@kernel
+def pooled_backward(a, g, which, out, size, stride, relu, norm, groups, k, alpha, half, first, last):
+    """∂a from g, the gradient of what came out, and `which`."""
+    _, height, width, maps = a.shape
+    inside, scratch = prepared(groups, maps, half)
+    line = np.empty((width, maps), np.float32)  # ∂ of one line after the norm
+    for n in range(first, last):
+        for y in range(height):
+            line[:] = np.float32(0)
+            for row in range(max(0, (y - size + stride) // stride), min(g.shape[1], y // stride + 1)):
+                spread_line(g[n, row], which[n, row], line, y - row * stride, size, stride)
+            if norm:
+                norm_line_backward(flat(a[n, y]), flat(line), flat(out[n, y]), relu, k, alpha, half, inside, scratch)
+            else:
+                relu_line_backward(flat(a[n, y]), flat(line), flat(out[n, y]), relu)

@@ -1,0 +1,166 @@
+"""Norm, ReLU and max pool as passes of compiled loops over the maps, with their gradients for torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from alexnet_cli.compiled import array, over, serves, triton_serves
+from alexnet_cli.net.activation import Relu
+from alexnet_cli.net.norm import Norm
+from alexnet_cli.net.pool import Pool
+from alexnet_cli.recipes.layers import MapNorm
+
+_LARGEST_WINDOW = 15
+"""Side: a place in it is one byte, and 255 means nowhere."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """[ReLU] → [norm] → [max pool → [ReLU]]: what one pass over the maps does."""
+
+    relu: bool = False
+    norm: bool = False
+    size: int = 0
+    """Of the pool; 0: none."""
+    stride: int = 1
+    overhang: bool = False
+    relu_after: bool = False
+    groups: int = 1
+    k: float = 1.0
+    alpha: float = 0.0
+    """Divided by the window already."""
+    half: int = 2
+    """Neighbours on each side."""
+
+    @property
+    def constants(self) -> tuple[Any, ...]:
+        """What all kernels want of the norm."""
+        return self.groups, np.float32(self.k), np.float32(self.alpha), self.half
+
+    def side(self, below: int) -> int:
+        """H' or W' of the pooled maps."""
+        steps = below - self.size
+        last = -(-steps // self.stride) if self.overhang else steps // self.stride
+        return last + 1 - (last * self.stride >= below)
+
+
+def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
+    """The longest pass that the first of some modules make, and how many they are; 0 where there is no gain."""
+    found, taken = Pass(), 0
+    for count, module in enumerate(modules, 1):
+        if module._forward_hooks or module._forward_pre_hooks:  # somebody wants to see what comes out here
+            break
+        if isinstance(module, Relu) and not (found.relu or found.norm or found.size):
+            found = replace(found, relu=True)
+        elif isinstance(module, Norm) and not (found.norm or found.size) and _serves_norm(module):
+            spec = module.spec
+            found = replace(
+                found, norm=True, groups=module.columns, k=spec.k, alpha=spec.alpha / spec.window, half=spec.window // 2
+            )
+        elif isinstance(module, Pool) and not found.size and _serves_pool(module):
+            spec_ = module.spec
+            found = replace(found, size=spec_.size, stride=spec_.stride, overhang=spec_.overhang)
+        elif isinstance(module, Relu) and found.size and not found.relu_after:
+            found = replace(found, relu_after=True)
+        else:
+            break
+        if found.norm or (found.size and count > 1):
+            taken = count
+    return found, taken
+
+
+def _serves_norm(module: Norm) -> bool:
+    spec = module.spec
+    return not isinstance(spec, MapNorm) and spec.beta == 0.75 and spec.k > 0
+
+
+def _serves_pool(module: Pool) -> bool:
+    return module.spec.mode == "max" and module.spec.size <= _LARGEST_WINDOW
+
+
+def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
+    """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
+    first = modules[0]
+    if isinstance(first, Norm) and not isinstance(first.spec, MapNorm) and triton_serves(numbers):
+        return _on_gpu(numbers, first), 1
+    if numbers.dim() != 4 or not serves(numbers):
+        return numbers, 0
+    work, count = pass_of(modules)
+    return (apply(numbers, work), count) if count else (numbers, 0)
+
+
+def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
+    from alexnet_cli.net.kernels.norm_triton import normalise
+
+    spec = module.spec
+    return normalise(maps, groups=module.columns, k=spec.k, alpha=spec.alpha, beta=spec.beta, window=spec.window)
+
+
+def apply(maps: Tensor, work: Pass) -> Tensor:
+    """One pass. maps: (N, G·C, H, W) of float32 or bfloat16 on the CPU; what comes out is channels_last."""
+    function = _Pooled if work.size else _Normalised
+    return function.apply(maps, work)  # type: ignore[no-any-return]
+
+
+class _Normalised(torch.autograd.Function):
+    """[ReLU] → norm. Saves only its input."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, work: Pass) -> Tensor:
+        from alexnet_cli.net.kernels.loops import normalised
+
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(maps)
+        ctx.work = work
+        result = torch.empty_like(maps)
+        over(normalised, len(maps), array(maps), array(result), work.relu, *work.constants)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        from alexnet_cli.net.kernels.loops import normalised_backward
+
+        (maps,) = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        result = torch.empty_like(maps)
+        arrays = array(maps), array(gradient), array(result)
+        over(normalised_backward, len(maps), *arrays, ctx.work.relu, *ctx.work.constants)
+        return result, None
+
+
+class _Pooled(torch.autograd.Function):
+    """[ReLU] → [norm] → max pool → [ReLU]. Saves its input, and of each pooled number a byte: where it came from."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, work: Pass) -> Tensor:
+        from alexnet_cli.net.kernels.loops import pooled
+
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        shape = (*maps.shape[:2], work.side(maps.shape[2]), work.side(maps.shape[3]))
+        result = torch.empty(shape, dtype=maps.dtype, memory_format=torch.channels_last)
+        which = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+        ctx.save_for_backward(maps, which)
+        ctx.work = work
+        arrays, flags = (array(maps), array(result), array(which)), (work.relu, work.norm, work.relu_after)
+        over(pooled, len(maps), *arrays, work.size, work.stride, *flags, *work.constants)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        from alexnet_cli.net.kernels.loops import pooled_backward
+
+        (maps, which), work = ctx.saved_tensors, ctx.work
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        result = torch.empty_like(maps)
+        arrays = array(maps), array(gradient), array(which), array(result)
+        over(pooled_backward, len(maps), *arrays, work.size, work.stride, work.relu, work.norm, *work.constants)
+        return result, None

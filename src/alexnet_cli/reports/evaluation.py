@@ -1,0 +1,314 @@
+"""The report on scores: what a net, or an ensemble, gets wrong on a labelled crop store, and how sure it is.
+
+    publish_report(Path("report"), manifest, scores, store, title="out/runs/1", overwrite=False)
+
+A folder: report.html, and the tables behind it as CSV. artifacts/README.md lists their columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.common.freshness import Request
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
+from alexnet_cli.artifacts.common.ownership import REPORT, require_output
+from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer, prepare_parent
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.scores import Scores
+from alexnet_cli.console import percent
+from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.reports import charts, html
+from alexnet_cli.reports.judging import (
+    ByClass,
+    Calibration,
+    by_class,
+    calibration,
+    confusion,
+    ranks_of_labels,
+    wilson_interval,
+)
+
+KIND = "report"
+SCHEMA = 1
+PAGE = "report.html"
+_SHOWN_PICTURES = 50
+_SHOWN_SIDE = 128
+_SHOWN_PAIRS = 50
+_FEW_CLASSES = 40
+"""So many have their names beside the confusion matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Scores, and what follows from them."""
+
+    scores: Scores
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+    classes: ByClass
+    confusion: NDArray[np.int64]
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, scores: Scores) -> Judged:
+        """Judge labelled scores."""
+        said, labels = scores.probabilities, scores.labels
+        predicted = said.argmax(axis=1).astype(np.int64)
+        return cls(
+            scores=scores,
+            predicted=predicted,
+            confidence=said.max(axis=1).astype(np.float64),
+            ranks=ranks_of_labels(said, labels),
+            classes=by_class(said, labels),
+            confusion=confusion(labels, predicted, len(scores.classes)),
+            calibration=calibration(said, labels),
+        )
+
+    def most_confident_mistakes(self) -> NDArray[np.int64]:
+        """Indices of wrong pictures, the surest first."""
+        return self._picked(self.predicted != self.scores.labels, -self.confidence)
+
+    def most_doubtful_right(self) -> NDArray[np.int64]:
+        """Indices of right pictures, the least sure first."""
+        return self._picked(self.predicted == self.scores.labels, self.confidence)
+
+    def _picked(self, which: NDArray[np.bool_], key: NDArray[np.float64]) -> NDArray[np.int64]:
+        found = np.flatnonzero(which)
+        return found[np.argsort(key[found], kind="stable")][:_SHOWN_PICTURES]
+
+
+def intervals(scores: Scores) -> dict[str, list[float] | None]:
+    """For `--json`: the 95% intervals of the errors of the averaged views; None without labels."""
+    if not scores.labelled:
+        return {"top1_interval": None, "top5_interval": None}
+    ranks = ranks_of_labels(scores.probabilities, scores.labels)
+    found = {f"top{k}_interval": wilson_interval(int((ranks > k).sum()), len(ranks)) for k in (1, 5)}
+    return {name: list(interval) for name, interval in found.items()}
+
+
+def request_for(scores: Manifest, store: CropStore) -> Request:
+    """What `--update` compares a report with."""
+    return Request(kind=KIND, schema=SCHEMA, parents=_parents(scores, store))
+
+
+def require_reportable(scores: Scores, manifest: Manifest, store: CropStore, path: Path) -> None:
+    """ArtifactError unless the scores are of this store, and it has labels."""
+    if not scores.labelled:
+        raise ArtifactError(f"{store.path}: has no labels, and a report is about errors: give a labelled store")
+    if manifest.parents.get("crops") != store.digest:
+        raise ArtifactError(f"{path}: are scores of other pictures than {store.path}: give the store they are of")
+
+
+def publish_report(
+    path: Path, manifest: Manifest, scores: Scores, store: CropStore, *, title: str, overwrite: bool
+) -> None:
+    """Write the report folder, whole or not at all. `title` says which net this is about.
+
+    UsageError where something lies there that may not be replaced, ResourceError where the disk will not have it.
+    """
+    require_output(path, REPORT, overwrite=overwrite)
+    judged = Judged.of(scores)
+    files = {
+        PAGE: _page(judged, manifest, store, title),
+        "errors.csv": _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
+        "classes.csv": _csv(_CLASS_HEAD, _class_rows(judged)),
+        "confusion.csv": _csv(("class", "predicted", "pictures"), _pairs(judged)),
+        "calibration.csv": _csv(("above", "up_to", "pictures", "confidence", "accuracy"), _bins(judged.calibration)),
+        "pictures.csv": _csv(_PICTURE_HEAD, _picture_rows(judged)),
+    }
+    prepare_parent(path)
+    try:
+        with only_writer(path):
+            try:
+                work = begin_work(path, KIND)
+                digests = [write_verified(work / name, content.encode()) for name, content in files.items()]
+                about = Manifest(
+                    kind=KIND,
+                    schema=SCHEMA,
+                    digest=digest_of(digests),
+                    parents=_parents(manifest, store),
+                    details={"title": title, "pictures": len(scores.names)},
+                )
+                write_verified(work / MANIFEST_FILE, about.to_json().encode())
+                publish_folder(work, path, REPORT)
+            finally:
+                end_work(path)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+
+
+def _parents(scores: Manifest, store: CropStore) -> dict[str, str]:
+    return {"scores": scores.digest, "crops": store.digest}
+
+
+# ---------------------------------------------------------------------------------------------------------- the tables
+
+_CLASS_HEAD = (
+    "class",
+    "words",
+    "pictures",
+    "top1_error",
+    "low",
+    "high",
+    "top5_error",
+    "precision",
+    "recall",
+    "predicted",
+)
+_PICTURE_HEAD = ("name", "class", "predicted", "confidence", "probability_of_class", "rank_of_class")
+
+
+def _error_rows(judged: Judged) -> list[tuple[object, ...]]:
+    scores = judged.scores
+    centre = ranks_of_labels(scores.centre_probabilities, scores.labels)
+    rows: list[tuple[object, ...]] = []
+    for views, ranks in (("averaged", judged.ranks), ("centre", centre)):
+        for k in (1, 5):
+            wrong = int((ranks > k).sum())
+            rows.append((views, f"top-{k}", wrong / len(ranks), *wilson_interval(wrong, len(ranks)), wrong, len(ranks)))
+    return rows
+
+
+def _class_rows(judged: Judged) -> list[tuple[object, ...]]:
+    classes, found = judged.scores.classes, judged.classes
+    rows: list[tuple[object, ...]] = []
+    for index, name in enumerate(classes.names):
+        pictures, right = int(found.pictures[index]), int(found.right[index])
+        low, high = wilson_interval(pictures - right, pictures)
+        error = 1 - right / pictures if pictures else math.nan
+        error5 = 1 - int(found.in_five[index]) / pictures if pictures else math.nan
+        shares = (error, low, high, error5, float(found.precision[index]), float(found.recall[index]))
+        words = classes.words[index] if classes.words else ""
+        rows.append((name, words, pictures, *shares, int(found.predicted[index])))
+    return rows
+
+
+def _pairs(judged: Judged) -> list[tuple[object, ...]]:
+    """Every pair of classes that occurs: the label's, the predicted one, how often."""
+    names = judged.scores.classes.names
+    return [(names[a], names[b], int(judged.confusion[a, b])) for a, b in np.argwhere(judged.confusion > 0)]
+
+
+def _bins(found: Calibration) -> list[tuple[object, ...]]:
+    columns = (found.edges[:-1], found.edges[1:], found.pictures, found.confidence, found.accuracy)
+    return [tuple(value.item() for value in row) for row in zip(*columns, strict=True)]
+
+
+def _picture_rows(judged: Judged) -> Iterable[tuple[object, ...]]:
+    scores, names = judged.scores, judged.scores.classes.names
+    for at, name in enumerate(scores.names):
+        label, said = int(scores.labels[at]), int(judged.predicted[at])
+        own = float(scores.probabilities[at, label])
+        yield name, names[label], names[said], float(judged.confidence[at]), own, int(judged.ranks[at])
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(head)
+    for row in rows:
+        table.writerow(["" if isinstance(value, float) and math.isnan(value) else value for value in row])
+    return file.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+def _page(judged: Judged, manifest: Manifest, store: CropStore, title: str) -> str:
+    scores = judged.scores
+    sections = {
+        "Errors": _errors(judged, manifest),
+        "Calibration": _calibrated(judged.calibration),
+        "Classes": _classes(judged),
+        "Confusions": _confusions(judged),
+        "The most confident mistakes": _pictures(judged, judged.most_confident_mistakes(), store),
+        "The most doubtful right ones": _pictures(judged, judged.most_doubtful_right(), store),
+    }
+    about = (
+        f"{len(scores.names):,} pictures of {len(scores.classes):,} classes, {store.path.name} "
+        f"({store.digest[:12]}); scored {manifest.created}"
+    )
+    return html.page(f"What {title} gets wrong", sections, about=about)
+
+
+def _errors(judged: Judged, manifest: Manifest) -> str:
+    count = manifest.details.get("views_averaged")
+    averaged = "all views" if count is None else "1 view" if count == 1 else f"{count} views"
+    rows = []
+    for views, measure, error, low, high, wrong, pictures in _error_rows(judged):
+        name = f"{measure}, {'centre view' if views == 'centre' else averaged}"
+        interval = f"{percent(float(str(low)))} to {percent(float(str(high)))}"
+        rows.append((name, percent(float(str(error))), interval, f"{wrong:,} of {pictures:,}"))
+    loss = judged.scores.loss()
+    words = f"Loss (mean cross-entropy, {averaged}): {loss:.4f}." if loss is not None else ""
+    return html.table(("error", "", "95% interval (Wilson)", "wrong"), rows) + html.paragraph(words)
+
+
+def _calibrated(found: Calibration) -> str:
+    words = (
+        f"Expected calibration error, {len(found.pictures)} bins: {percent(found.expected_error)}. Bars below the "
+        "diagonal: the net is surer than it should be."
+    )
+    return charts.reliability_diagram(found) + html.paragraph(words)
+
+
+def _classes(judged: Judged) -> str:
+    titles = judged.scores.classes.title
+    rows = [
+        (titles(place), f"{row[2]:,}", *(_share(value) for value in row[3:9]), f"{row[9]:,}")
+        for place, row in enumerate(_class_rows(judged))
+    ]
+    rows.sort(key=lambda row: -_number(row[2]))
+    heads = ("class", "pictures", "top-1 error", "from", "to", "top-5 error", "precision", "recall", "predicted")
+    return html.paragraph("The largest error first; from and to: its 95% interval.") + html.table(heads, rows)
+
+
+def _share(value: object) -> str:
+    return "–" if not isinstance(value, float) or math.isnan(value) else percent(value)
+
+
+def _number(shown: str) -> float:
+    return -1.0 if shown == "–" else float(shown.removesuffix("%"))
+
+
+def _confusions(judged: Judged) -> str:
+    classes, counts = judged.scores.classes, judged.confusion
+    names = [classes.title(index) for index in range(len(classes))]
+    if len(classes) <= _FEW_CLASSES:
+        picture = charts.confusion_chart(counts, names)
+    else:
+        scale = max(1, 640 // len(classes))
+        picture = html.pixel_image(charts.confusion_pixels(counts), scale=scale, name="confusion matrix")
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_SHOWN_PAIRS]
+    pairs = [(int(at) // len(classes), int(at) % len(classes)) for at in order if wrong.flat[at] > 0]
+    rows = [(names[a], names[b], f"{wrong[a, b]:,} of {counts[a].sum():,}") for a, b in pairs]
+    words = html.paragraph("A row for each class, a column for what it is taken for.")
+    return words + picture + (html.table(("class", "taken for", "pictures"), rows, left=2) if rows else "")
+
+
+def _pictures(judged: Judged, indices: NDArray[np.int64], store: CropStore) -> str:
+    if not len(indices):
+        return html.paragraph("There are none.")
+    scores, title = judged.scores, judged.scores.classes.title
+    found = []
+    for at in indices.tolist():
+        label, said = int(scores.labels[at]), int(judged.predicted[at])
+        lines = [f"{title(said)} {100 * judged.confidence[at]:.1f}%"]
+        if label != said:
+            lines.append(f"is {title(label)} {100 * float(scores.probabilities[at, label]):.1f}%")
+        lines.append(scores.names[at])
+        picture = html.photograph(store.read(at), side=_SHOWN_SIDE, name=scores.names[at])
+        found.append(html.figure(picture, lines))
+    return html.cards(found)

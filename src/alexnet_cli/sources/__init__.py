@@ -1,0 +1,1 @@
+"""What lies among people's pictures, and in their archives: shared by all that read pictures."""

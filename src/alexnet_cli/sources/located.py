@@ -1,0 +1,45 @@
+"""Where a picture's bytes lie: a file, or a part of an archive, which is read in place."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from alexnet_cli.errors import THE_MACHINES, ResourceError, describe_os_error
+from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError, read_picture
+
+WHOLE_FILE = -1
+
+
+class Located(NamedTuple):
+    """One picture: what it is called, and where its bytes lie."""
+
+    name: str
+    """Its path below the source, '/' between the parts."""
+    path: str
+    """The file to open."""
+    offset: int = WHOLE_FILE
+    """Where in the file it begins; WHOLE_FILE where the file is the picture."""
+    size: int = 0
+    """Its bytes, where it is a part of the file."""
+
+
+def read_located(picture: Located) -> bytes:
+    """A picture's bytes; BadPictureError where they can't be had, ResourceError where the disk fails."""
+    if picture.offset == WHOLE_FILE:
+        return read_picture(picture.path)
+    if picture.size > MAX_FILE_BYTES:
+        raise BadPictureError(f"has {picture.size:,} bytes, more than {MAX_FILE_BYTES:,}")
+    try:
+        descriptor = os.open(picture.path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            data = os.pread(descriptor, picture.size, picture.offset)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in THE_MACHINES:
+            raise ResourceError(describe_os_error(error, picture.path)) from None
+        raise BadPictureError(f"can't be read: {error.strerror or error}") from None
+    if len(data) != picture.size:
+        raise BadPictureError(f"lies beyond the end of {picture.path}")
+    return data

@@ -1,0 +1,89 @@
+"""Tables of text that fit a width: long text is wrapped, and what still does not fit goes into a further table below.
+
+lines_of(("layer", "parameters"), [("conv1", "34,944")], left=1, width=80)
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from alexnet_cli.console import printable
+
+_GAP = 2
+_LEAST = 12
+"""Columns of text are not made narrower than this, unless they are."""
+
+
+def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, width: int) -> list[str]:
+    """The lines of a table: heads, a rule, rows, without blanks at their ends.
+
+    The first `left` columns are text, left-aligned, and may be wrapped; the others are numbers, right-aligned. Where
+    all columns don't fit, several tables follow one another, each with the first column in front.
+    """
+    cells = [[printable(cell) for cell in row] for row in (heads, *rows)]
+    natural = [max(_cells(row[column]) for row in cells) for column in range(len(heads))]
+    least = [min(natural[column], max(_LEAST, _longest_word(cells, column))) for column in range(left)]
+    lines: list[str] = []
+    for block in _blocks(natural, least, width):
+        widths = _shrunk([natural[column] for column in block], [*least, *natural[left:]], block, width)
+        part = [[row[column] for column in block] for row in cells]
+        lines += ([""] if lines else []) + _drawn(part, widths, [column < left for column in block])
+    return lines
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _longest_word(cells: Sequence[Sequence[str]], column: int) -> int:
+    return max((_cells(word) for row in cells for word in row[column].split()), default=0)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * len(widths) + 1
+
+
+def _blocks(natural: Sequence[int], least: Sequence[int], width: int) -> list[list[int]]:
+    """Which columns stand together; the first stands in front of each block."""
+    smallest = [*least, *natural[len(least) :]]
+    blocks: list[list[int]] = [[0]]
+    for column in range(1, len(natural)):
+        if len(blocks[-1]) > 1 and _total([smallest[at] for at in [*blocks[-1], column]]) > width:
+            blocks.append([0])
+        blocks[-1].append(column)
+    return blocks
+
+
+def _shrunk(widths: list[int], smallest: Sequence[int], block: Sequence[int], width: int) -> list[int]:
+    """The widths of a block's columns: natural ones, the widest text made narrower until all fit."""
+    while _total(widths) > width:
+        room = [found - smallest[column] for found, column in zip(widths, block, strict=True)]
+        at = max(range(len(widths)), key=lambda place: (room[place] > 0, widths[place]))
+        if room[at] <= 0:
+            break
+        widths[at] -= 1
+    return widths
+
+
+def _drawn(rows: Sequence[Sequence[str]], widths: Sequence[int], texts: Sequence[bool]) -> list[str]:
+    lines: list[str] = []
+    for number, row in enumerate(rows):
+        wrapped = [
+            textwrap.wrap(cell, width, break_on_hyphens=False) or [""] if text and _cells(cell) > width else [cell]
+            for cell, width, text in zip(row, widths, texts, strict=True)
+        ]
+        for line in range(max(map(len, wrapped))):
+            parts = [cell[line] if line < len(cell) else "" for cell in wrapped]
+            padded = [_padded(part, width, text) for part, width, text in zip(parts, widths, texts, strict=True)]
+            lines.append(("  " + (" " * _GAP).join(padded)).rstrip())
+        if number == 0:
+            lines.append(" " + "─" * (_total(widths) - 1))
+    return lines
+
+
+def _padded(text: str, width: int, left: bool) -> str:
+    blanks = " " * max(0, width - _cells(text))
+    return text + blanks if left else blanks + text

@@ -1,0 +1,1 @@
+"""`alexnet ablate`: recipes compared over seeds."""

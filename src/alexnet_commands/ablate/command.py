@@ -1,0 +1,33 @@
+"""`alexnet ablate`: command line → config → run."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.console import print_json, print_table
+from alexnet_commands.ablate.config import AblateConfig
+
+
+@command_from(AblateConfig)
+def command(config: AblateConfig) -> None:
+    """Compare recipes over seeds: train each with every seed, and show the errors and their differences.
+
+    Nets of one seed see the same pictures in the same order, for as many epochs,
+    in mini-batches of the same size: differences are taken seed by seed. Each net
+    is trained by `alexnet train` and evaluated by `alexnet eval` (ten views), on as
+    many devices at once as there are. --update goes on where it was stopped.
+
+    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and .svg.
+    Where the paper tells a difference to its net, it stands beside ours.
+
+    Example: alexnet ablate train.lmdb --val val.lmdb --stats stats.h5 --recipes source-2012,no-norm --out ablation
+    """
+    from alexnet_commands.ablate.run import run
+    from alexnet_commands.ablate.table import HEADS, as_cells
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+        return
+    title = f"{config.out}: {len(config.seed_numbers)} seeds, ten views, errors and differences in points"
+    print_table(title, HEADS, as_cells(result.rows))
+    print(f"plot  {config.out / 'plot.png'}")

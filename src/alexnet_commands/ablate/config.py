@@ -1,0 +1,86 @@
+"""Options of `alexnet ablate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import CommonOptions, Devices, Out, Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateConfig(CommonOptions):
+    """Which recipes, over which seeds, on which pictures."""
+
+    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
+    """Crop store to train on."""
+    val: Annotated[Path, Option("--val", help="The pictures that errors are measured on.", show_default=False)]
+    """Crop store of validation pictures."""
+    stats: Annotated[
+        Path, Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False)
+    ]
+    """Statistics of the training store."""
+    recipes: Annotated[
+        str,
+        Option(
+            "--recipes",
+            help="Recipes or FILE.toml, with commas between them; the others are compared with the first.",
+            metavar="RECIPE,RECIPE…",
+            show_default=False,
+        ),
+    ]
+    """Two or more, with commas between them."""
+    out: Out
+    """The folder of runs, scores, tables and plot."""
+    seeds: Annotated[str, Option("--seeds", help="Every recipe is trained once with each.", metavar="N,N…")] = "1,2,3"
+    """Whole numbers with commas between them."""
+    epochs: Annotated[
+        int | None, Option("--epochs", help="For every net.", min=1, show_default="those of the first recipe")
+    ] = None
+    """Replaces all recipes'."""
+    set: Annotated[
+        list[str],
+        Option(
+            "--set",
+            help="Replace a field in every recipe, such as training.patience=3. Repeatable.",
+            metavar="FIELD=VALUE",
+            show_default="none",
+        ),
+    ] = ()  # type: ignore[assignment]
+    """FIELD=VALUE, in TOML's notation."""
+    devices: Devices = "auto"
+    """Each net is trained on one of them: as many at once as there are."""
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set_of(self.recipe_names)) < 2 or len(set_of(self.recipe_names)) < len(self.recipe_names):
+            raise UsageError(f"--recipes {self.recipes}: name two or more, each once, such as source-2012,no-norm")
+        if not self.seed_numbers or len(set_of(self.seed_numbers)) < len(self.seed_numbers):
+            raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
+
+    @property
+    def recipe_names(self) -> tuple[str, ...]:
+        """The recipes, in order."""
+        return _parts(self.recipes)
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds, in order; UsageError for what is none."""
+        parts = _parts(self.seeds)
+        if not all(part.isdecimal() for part in parts):
+            raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
+        return tuple(int(part) for part in parts)
+
+
+def set_of(values: tuple[object, ...]) -> frozenset[object]:
+    """The different ones. (In the class the name `set` is the option's.)"""
+    return frozenset(values)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,158 @@
+"""The work of `alexnet ablate`: a list of `alexnet train` and `alexnet eval`, run where there is room, and a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_cli.artifacts.common.ownership import is_free, require_apart
+from alexnet_cli.artifacts.common.publish import write_text
+from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import AlexNetError, ResourceError, UsageError, describe_os_error
+from alexnet_cli.reading import read_json_object
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Recipe, differing
+from alexnet_commands.ablate.config import AblateConfig
+from alexnet_commands.ablate.plot import draw
+from alexnet_commands.ablate.processes import Job, run_jobs
+from alexnet_commands.ablate.table import Row, Score, rows_of, scores_csv, table_csv
+
+RECORD = "ablation.json"
+"""Tells that a folder is an ablation's, and holds what was asked and what came out."""
+KIND = "ablation"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out."""
+
+    out: Path
+    rows: list[Row]
+    scores: list[Score]
+    differs: dict[str, list[str]]
+    """For each recipe but the first, the fields outside its layers in which it differs from the first."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and ablation.json."""
+        return {
+            "kind": KIND,
+            "out": str(self.out),
+            "recipes": [row.as_json() for row in self.rows],
+            "runs": [asdict(score) for score in self.scores],
+            "differs_beside_its_layers": self.differs,
+        }
+
+
+def run(config: AblateConfig) -> Result:
+    """Train and evaluate every recipe with every seed, and write tables and plot.
+
+    Raises UsageError and ResourceError before any work; SystemExit with the code of a command that failed.
+    """
+    talk = Talk(quiet=config.quiet)
+    recipes = _recipes(config)
+    _require_output(config)
+    devices = devices_of(config.devices)
+    differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in _named(config, recipes)[1:]}
+    for name, fields in differs.items():
+        if fields:
+            talk.warn(f"{name} differs from {config.recipe_names[0]} beside its layers: {', '.join(fields)}")
+    try:
+        for folder in ("runs", "scores", "logs"):
+            (config.out / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, config.out)) from error
+    with only_writer(config.out / RECORD):
+        if not (config.out / RECORD).exists():
+            _write_json(config.out / RECORD, {"kind": KIND})
+        found = run_jobs(jobs_of(config, recipes[0]), devices, logs=config.out / "logs", talk=talk)
+        runs = [(name, seed) for name in config.recipe_names for seed in config.seed_numbers]
+        scores = [_score(name, seed, *results) for (name, seed), results in zip(runs, found, strict=True)]
+        result = Result(config.out, rows_of(scores), scores, differs)
+        _write_json(config.out / RECORD, result.as_json())
+        write_text(config.out / "table.csv", _csv(table_csv(result.rows)))
+        write_text(config.out / "runs.csv", _csv(scores_csv(scores)))
+        draw(config.out, result.rows, scores)
+    return result
+
+
+def jobs_of(config: AblateConfig, first: Recipe) -> list[Job]:
+    """A training and an evaluation for each recipe and seed, all with the first recipe's epochs and mini-batches."""
+    again = "--overwrite" if config.overwrite else "--update"
+    common = ("--precision", config.precision, again, *(("--quiet",) if config.quiet else ()))
+    epochs = config.epochs or first.training.epochs
+    budget = ("--epochs", str(epochs), "--batch-size", str(first.training.batch_size))
+    sets = tuple(word for text in config.set for word in ("--set", text))
+    data = (str(config.crops), "--val", str(config.val), "--stats", str(config.stats))
+    jobs = []
+    for recipe in config.recipe_names:
+        for seed in config.seed_numbers:
+            name = f"{recipe.removesuffix('.toml').rpartition('/')[2]}-{seed}"
+            net, scores = str(config.out / "runs" / name), str(config.out / "scores" / f"{name}.h5")
+            chosen = ("--recipe", recipe, "--seed", str(seed), "--out", net)
+            train = ("train", *data, *chosen, *budget, *sets, *common)
+            jobs.append(Job(name=name, commands=(train, ("eval", net, str(config.val), "--out", scores, *common))))
+    return jobs
+
+
+def devices_of(text: str) -> list[str]:
+    """One for each net that is trained at a time, as `--devices` of `alexnet train` takes it."""
+    import torch
+
+    from alexnet_cli.devices import choose_devices
+
+    if text == "auto" and torch.cuda.device_count() > 1:
+        text = f"cuda:{torch.cuda.device_count()}"
+    found = choose_devices(text)
+    return ["cpu" if device.type == "cpu" else f"cuda:{device.index or 0}," for device in found]
+
+
+def _recipes(config: AblateConfig) -> list[Recipe]:
+    recipes = [load_recipe(name, config.set) for name in config.recipe_names]
+    if len({recipe.name for recipe in recipes}) < len(recipes):
+        raise UsageError(f"--recipes {config.recipes}: two of them have the same name: rename a file")
+    return recipes
+
+
+def _named(config: AblateConfig, recipes: Sequence[Recipe]) -> list[tuple[str, Recipe]]:
+    return list(zip(config.recipe_names, recipes, strict=True))
+
+
+def _beside_layers(first: Recipe, other: Recipe) -> list[str]:
+    paths = [path for path, _, _ in differing(first.to_dict(), other.to_dict())]
+    same = ("training.epochs", "training.batch_size")
+    return [path for path in paths if path.startswith(("input.", "training.")) and path not in same]
+
+
+def _require_output(config: AblateConfig) -> None:
+    require_apart(config.out, {"CROPS": config.crops, "--val": config.val, "--stats": config.stats})
+    if is_free(config.out):
+        return
+    try:
+        ours = read_json_object(config.out / RECORD).get("kind") == KIND
+    except (OSError, AlexNetError):
+        ours = False
+    if not ours:
+        raise UsageError(f"{config.out}: is no folder of `alexnet ablate`: choose another --out")
+    if not config.replaces:
+        raise UsageError(f"{config.out}: exists already: give --update to go on, or --overwrite to train all anew")
+
+
+def _score(recipe: str, seed: int, trained: dict[str, Any], evaluated: dict[str, Any]) -> Score:
+    errors = {name: evaluated[name] for name in ("top1_error", "top5_error", "centre_top1_error")}
+    return Score(recipe=recipe, seed=seed, seconds=trained["seconds"], **errors)
+
+
+def _csv(lines: list[list[str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(lines)
+    return file.getvalue()
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,153 @@
+"""What an ablation came to: means, standard deviations and differences seed by seed, beside the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from alexnet_cli.console import percent
+
+PUBLISHED = {
+    "no-overlap": (0.004, 0.003),
+    "no-overlap-paper": (0.004, 0.003),
+    "no-norm": (0.014, 0.012),
+    "one-column": (0.017, 0.012),
+    "no-exchange": (0.01164, 0.0112),
+}
+"""Top-1 and top-5 error more than the paper's net has, on ImageNet: paper, 3.2 to 3.4; no-exchange: the notebook's nets
+150 and 145."""
+REFERENCES = ("paper", "source-2012")
+"""The recipes of the paper's net."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One net's errors as fractions."""
+
+    recipe: str
+    seed: int
+    top1_error: float
+    """Ten views."""
+    top5_error: float
+    centre_top1_error: float
+    seconds: float
+    """Of its training steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Mean and standard deviation (over n − 1; None for a single value)."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of some values."""
+        return cls(mean=fmean(values), deviation=stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return percent(self.mean) if self.deviation is None else f"{100 * self.mean:.2f} ± {100 * self.deviation:.2f}%"
+
+    def signed(self) -> str:
+        """As a difference in points."""
+        text = f"{100 * self.mean:+.2f}"
+        return text if self.deviation is None else f"{text} ± {100 * self.deviation:.2f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One recipe over all seeds. Differences are to the first recipe's net of the same seed; the first has none."""
+
+    recipe: str
+    seeds: int
+    top1_error: Spread
+    top5_error: Spread
+    centre_top1_error: Spread
+    top1_difference: Spread | None
+    top5_difference: Spread | None
+    published_top1_difference: float | None
+    published_top5_difference: float | None
+    minutes: float
+    """Mean of the training steps of a run."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and ablation.json."""
+        return asdict(self)
+
+
+def rows_of(scores: Sequence[Score]) -> list[Row]:
+    """A row for each recipe, in the order of the scores, which hold every seed of every recipe."""
+    by_recipe: dict[str, dict[int, Score]] = {}
+    for score in scores:
+        by_recipe.setdefault(score.recipe, {})[score.seed] = score
+    first = next(iter(by_recipe))
+    return [_row(name, own, None if name == first else by_recipe[first], first) for name, own in by_recipe.items()]
+
+
+def _row(name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None, first: str) -> Row:
+    def spread(field: str) -> Spread:
+        return Spread.of([getattr(score, field) for score in own.values()])
+
+    def difference(field: str) -> Spread | None:
+        if other is None:
+            return None
+        return Spread.of([getattr(score, field) - getattr(other[seed], field) for seed, score in own.items()])
+
+    known = PUBLISHED.get(name) if first in REFERENCES and other is not None else None
+    return Row(
+        recipe=name,
+        seeds=len(own),
+        top1_error=spread("top1_error"),
+        top5_error=spread("top5_error"),
+        centre_top1_error=spread("centre_top1_error"),
+        top1_difference=difference("top1_error"),
+        top5_difference=difference("top5_error"),
+        published_top1_difference=known[0] if known else None,
+        published_top5_difference=known[1] if known else None,
+        minutes=fmean(score.seconds for score in own.values()) / 60,
+    )
+
+
+HEADS = ("recipe", "top-1 error", "top-5 error", "centre view", "top-1 more", "paper", "top-5 more", "paper")
+
+
+def as_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The table's cells: ours and the published differences side by side."""
+    return [
+        (
+            row.recipe,
+            str(row.top1_error),
+            str(row.top5_error),
+            str(row.centre_top1_error),
+            row.top1_difference.signed() if row.top1_difference else "–",
+            _points(row.published_top1_difference),
+            row.top5_difference.signed() if row.top5_difference else "–",
+            _points(row.published_top5_difference),
+        )
+        for row in rows
+    ]
+
+
+def _points(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:+.1f}"
+
+
+def table_csv(rows: Sequence[Row]) -> list[list[str]]:
+    """The table with errors as fractions: a head, and a line for each recipe; empty where there is no value."""
+    spreads = ("top1_error", "top5_error", "centre_top1_error", "top1_difference", "top5_difference")
+    plain = ("published_top1_difference", "published_top5_difference", "minutes")
+    lines = [["recipe", "seeds", *(f"{name}{end}" for name in spreads for end in ("", "_deviation")), *plain]]
+    for row in rows:
+        found: list[Spread | None] = [getattr(row, name) for name in spreads]
+        pairs = [value for each in found for value in ((each.mean, each.deviation) if each else (None, None))]
+        numbers = [*pairs, *(getattr(row, name) for name in plain)]
+        lines.append([row.recipe, str(row.seeds), *("" if value is None else repr(value) for value in numbers)])
+    return lines
+
+
+def scores_csv(scores: Sequence[Score]) -> list[list[str]]:
+    """Every run: a head, and a line for each."""
+    return [list(asdict(scores[0])), *([str(value) for value in asdict(score).values()] for score in scores)]

@@ -1,0 +1,1 @@
+"""`alexnet export`: a trained net in other programs' formats."""

@@ -1,0 +1,100 @@
+"""What an export may replace, and how a folder of files that are no artifact of ours takes its name."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
+from alexnet_cli.artifacts.common.ownership import Kind, require_output
+from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
+from alexnet_cli.errors import ResourceError, describe_os_error
+from alexnet_commands.export.caffe_files import CLASSES, MEAN, MODEL, TEXT
+
+MADE_BY = '"made by": "alexnet export"'
+"""In the JSON of every file of ours (`Plan.about`)."""
+_HEAD = 1 << 16
+
+
+def _is_onnx(path: Path) -> bool:
+    """Whether it is a model of ours by its producer, which stands at the front."""
+    return b"\x12\x07alexnet" in _head(path)[:64]
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it is a .pt2 or .pt with our extra file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith("extra/alexnet.json")]
+            return bool(names) and MADE_BY.encode() in archive.open(names[0]).read(_HEAD)
+    except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+        return False
+
+
+def _is_weights(path: Path) -> bool:
+    """Whether it is a state_dict of ours by its metadata, which stand at the front."""
+    return json.dumps("made by")[1:-1].encode() in _head(path) and b"alexnet export" in _head(path)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""
+
+
+def _named(*names: str) -> str:
+    return "|".join(name.replace(".", r"\.") for name in (*names, MANIFEST_FILE))
+
+
+KINDS: Mapping[str, Kind] = {
+    "onnx": Kind(name="onnx", title="ONNX model of alexnet", tell=_is_onnx),
+    "torch-export": Kind(name="torch-export", title="torch.export program of alexnet", tell=_is_archive),
+    "torchscript": Kind(name="torchscript", title="TorchScript module of alexnet", tell=_is_archive),
+    "torchvision": Kind(name="torchvision", title="state_dict of alexnet", tell=_is_weights),
+    "caffe": Kind(name="caffe", title="Caffe net of alexnet", files=_named(MODEL, TEXT, CLASSES, MEAN)),
+    "hub": Kind(
+        name="checkpoint",
+        title="checkpoint",
+        files=_named("model.safetensors", "input.safetensors", "config.json", "README.md"),
+    ),
+}
+"""The kind of each format's output."""
+
+
+def publish_files(
+    path: Path,
+    files: Mapping[str, bytes],
+    kind: Kind,
+    *,
+    parent: str,
+    overwrite: bool,
+    inputs: Mapping[str, Path | None],
+) -> None:
+    """Give a folder its files and its name, whole or not at all. parent: the checkpoint's digest.
+
+    UsageError where something lies there that may not go; ResourceError where the disk won't have it.
+    """
+    require_output(path, kind, overwrite=overwrite, inputs=inputs)
+    try:
+        with only_writer(path):
+            try:
+                work = begin_work(path, kind.name)
+                digests = {name: write_verified(work / name, content) for name, content in files.items()}
+                manifest = Manifest(
+                    kind=kind.name,
+                    schema=2,
+                    digest=digest_of(digests.values()),
+                    parents={"checkpoint": parent},
+                    details={"files": digests},
+                )
+                write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
+                publish_folder(work, path, kind)
+            finally:
+                end_work(path)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error

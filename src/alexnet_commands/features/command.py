@@ -1,0 +1,29 @@
+"""`alexnet features`."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.console import print_facts, print_json, size
+from alexnet_commands.features.config import FeaturesConfig
+
+
+@command_from(FeaturesConfig)
+def command(config: FeaturesConfig) -> None:
+    """Write what a layer of a trained net gives for each picture: for scikit-learn, or to look for similar pictures.
+
+    `fc7` is the layer before its relu; `relu7` comes after it, with the names of the recipe (`alexnet recipe show`).
+    The features are those of the centre view; --views 10 averages them over the ten views (five, where the net was
+    trained without mirror images). Outputs of convolutions, pools and norms keep their shape: (N, channels, rows,
+    columns). The file is HDF5: `features` float32, `names`, `labels`, `classes`.
+
+    Example: alexnet features out/runs/1 out/val.lmdb --layer relu7 --out fc7.h5
+    """
+    from alexnet_commands.features.run import run
+
+    result = run(config)
+    if config.json:
+        print_json(result.as_json())
+        return
+    shape = " × ".join(f"{number:,}" for number in result.shape)
+    facts = {"layer": result.layer, "shape": shape, "size": size(result.bytes)}
+    print_facts(str(config.out), {**facts, "checkpoint": result.checkpoint})

@@ -1,0 +1,126 @@
+"""The work of `alexnet features`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_cli.artifacts.checkpoint import read_checkpoint_record
+from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.ownership import FEATURES, require_output
+from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features, read_features_manifest
+from alexnet_cli.console import Talk, size
+from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.machine import free_memory
+from alexnet_cli.recipes.net import Net, shapes
+from alexnet_cli.trained import find_one
+from alexnet_commands.features.config import FeaturesConfig
+
+_COPIES = 3
+"""Of the features in memory while they are written: the array, HDF5's image of it, its bytes."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was written."""
+
+    features: Path
+    checkpoint: str
+    """Which checkpoint was used, in words."""
+    layer: str
+    shape: tuple[int, ...]
+    up_to_date: bool = False
+    """Nothing was done: the features there are of this net, layer and store (--update)."""
+
+    @property
+    def bytes(self) -> int:
+        """Of the features."""
+        return 4 * math.prod(self.shape)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "features": str(self.features),
+            "checkpoint": self.checkpoint,
+            "pictures": self.shape[0],
+            "layer": self.layer,
+            "shape": list(self.shape),
+            **({"up_to_date": True} if self.up_to_date else {}),
+        }
+
+
+def run(config: FeaturesConfig) -> Result:
+    """Compute and write the features; raises ArtifactError, ResourceError or UsageError."""
+    talk = Talk(quiet=config.quiet)
+    inputs = {"NET": config.net, "CROPS": config.crops}
+    require_output(config.out, FEATURES, overwrite=config.replaces, inputs=inputs)
+    path, which = find_one(config.net)
+    record = read_checkpoint_record(path)
+    store = open_crops(config.crops)
+    result = Result(config.out, which, config.layer, (len(store), *shape_of(record.recipe.net, config.layer)))
+    asked = Request(
+        kind=KIND,
+        schema=SCHEMA,
+        options={"layer": config.layer, "views": config.views, "precision": config.precision},
+        parents={"checkpoint": record.manifest.digest, "crops": store.digest},
+    )
+    if config.update and is_current(config.out, asked, talk, verify=read_features) is not None:
+        return Result(config.out, which, config.layer, result.shape, up_to_date=True)
+    _require_memory(result)
+    prepare_parent(config.out)
+    _compute(config, path, which, store, talk)
+    shape = read_features_manifest(config.out).details["shape"]
+    return Result(config.out, which, config.layer, tuple(shape))
+
+
+def shape_of(net: Net, layer: str) -> tuple[int, ...]:
+    """One picture's shape after a layer, without torch: (channels, rows, columns), or (numbers,).
+
+    UsageError where the net has no such layer.
+    """
+    flat = False
+    for found in shapes(net):
+        flat = flat or found.kind == "linear"
+        if found.name == layer:
+            return (found.outputs,) if flat else (found.outputs, found.output_side, found.output_side)
+    names = ", ".join(found.name for found in shapes(net))
+    raise UsageError(f"--layer {layer}: the net has no such layer: use one of {names}")
+
+
+def _require_memory(result: Result) -> None:
+    """ResourceError where the features, with the copies that writing makes, don't fit into memory."""
+    free = free_memory()
+    if free is not None and _COPIES * result.bytes > free:
+        raise ResourceError(
+            f"{result.features}: {size(result.bytes)} of features need {size(_COPIES * result.bytes)} of memory, and "
+            f"{size(free)} are free: take a smaller layer, or a part of the pictures"
+        )
+
+
+def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+    # torch is loaded here, and not where there is nothing to do.
+    from alexnet_cli.parallel.launch import run_ranks
+    from alexnet_cli.parallel.team import find_team
+    from alexnet_commands.features.work import Extraction, extract_to_file
+
+    team = find_team(config.devices, timeout=config.timeout)
+    where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
+    talk.say(f"{config.layer} of {which} of {config.net}, {len(store):,} pictures, on {where}")
+    job = Extraction(
+        checkpoint=checkpoint,
+        crops=config.crops,
+        out=config.out,
+        layer=config.layer,
+        views=config.views,
+        precision=config.precision,
+        batch_size=config.batch_size,
+        threads=config.workers,
+        overwrite=config.replaces,
+        quiet=config.quiet,
+    )
+    run_ranks(extract_to_file, job, team)

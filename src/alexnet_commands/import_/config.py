@@ -1,0 +1,95 @@
+"""The options of `alexnet import`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.options import Out
+
+SOURCES = ("torchvision", "caffe", "onnx", "timm")
+CHANNELS = ("rgb", "bgr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """Which file, of which program, and what it does not say itself."""
+
+    file: Annotated[
+        Path,
+        Argument(help="The weights: .pth, .safetensors, .caffemodel or .onnx.", metavar="FILE", show_default=False),
+    ]
+    """The file of weights."""
+    source: Annotated[
+        str,
+        Option("--from", help="torchvision, caffe, onnx or timm.", metavar="PROGRAM", show_default=False),
+    ]
+    """One of SOURCES."""
+    out: Out
+    """The checkpoint: a folder."""
+    classes: Annotated[
+        Path | None,
+        Option(
+            "--classes",
+            help="Take the class list of this crop store, or text file: one name a line; synset_words.txt is "
+            "understood. Else classes have their numbers as names, and of a thousand the words that torchvision knows.",
+            show_default=False,
+        ),
+    ] = None
+    """The classes in the net's order."""
+    mean: Annotated[
+        str | None,
+        Option(
+            "--mean",
+            help="What is subtracted from 0-255: a .binaryproto, or three numbers in the order of the net's channels, "
+            "such as 104,117,123. Caffe's nets need it.",
+            metavar="FILE|A,B,C",
+            show_default=False,
+        ),
+    ] = None
+    """A file, or three numbers with commas."""
+    channels: Annotated[
+        str | None,
+        Option(
+            "--channels",
+            help="The order of the net's channels.",
+            metavar="rgb|bgr",
+            show_default="bgr for caffe, else rgb",
+        ),
+    ] = None
+    """One of CHANNELS; None: the program's habit."""
+    patch: Annotated[
+        int | None,
+        Option(
+            "--patch",
+            help="Side of the net's input.",
+            min=1,
+            show_default="what the file says, else 227 for caffe and 224",
+        ),
+    ] = None
+    """None: what the file says, else 227 for Caffe and 224 for the others."""
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
+    """Replace an output that exists already."""
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = False
+    """No messages on stderr."""
+    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
+    """Print the result as one JSON object on stdout, nothing else there."""
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise UsageError(f"--from {self.source}: unknown: use one of {', '.join(SOURCES)}")
+        if self.channels not in (None, *CHANNELS):
+            raise UsageError(f"--channels {self.channels}: unknown: use rgb or bgr")
+        if self.source in ("torchvision", "timm"):
+            for option, value in (("--mean", self.mean), ("--channels", self.channels), ("--patch", self.patch)):
+                if value is not None:
+                    raise UsageError(f"{option}: torchvision's input is known: leave it out")
+
+    @property
+    def bgr(self) -> bool:
+        """Whether the net's channels are B, G, R."""
+        return self.channels == "bgr" if self.channels else self.source == "caffe"

@@ -1,0 +1,143 @@
+"""What a file turned out to hold: layers in a row with their weights. From there to a recipe.
+
+`Row.add` names layers as recipes do: conv1 … conv5, fc6 …, and others after the last one with weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.errors import ArtifactError
+from alexnet_cli.recipes.fields import FieldError
+from alexnet_cli.recipes.layers import Convolution, Dropout, Linear, Norm, Pool, Spec
+from alexnet_cli.recipes.net import Net, layers, shapes
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Input, Recipe
+
+KNOWN = ("torchvision", "caffe-alexnet", "caffenet")
+"""Recipes whose net a file may hold."""
+_SHORT = {"convolution": "conv", "linear": "fc", "map_norm": "map_norm"}
+
+
+@dataclass(eq=False)
+class Row:
+    """Layers from the picture on, and their weights by our names."""
+
+    path: Path
+    """The file, for errors."""
+    specs: list[Spec] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    patch: int | None = None
+    """Side of the input, where the file says it."""
+    mean: NDArray[np.float32] | None = None
+    """(P, P, 3), R, G, B: where the file subtracts it from the centre patch itself."""
+    scale: NDArray[np.float32] | None = None
+    """(3,): where the file multiplies by it itself."""
+    _weighted: int = 0
+
+    def add(
+        self, make: Callable[..., Spec], weight: Tensor | None = None, bias: Tensor | None = None, **fields: Any
+    ) -> None:
+        """The next layer; with weights where it has some."""
+        kind = str(getattr(make, "kind", ""))
+        self._weighted += weight is not None
+        name = f"{_SHORT.get(kind, kind)}{self._weighted}"
+        taken = {spec.name for spec in self.specs}
+        name = next(free for free in (name, *(f"{name}_{count}" for count in range(2, 1000))) if free not in taken)
+        try:
+            self.specs.append(make(name=name, **fields))
+        except FieldError as error:
+            raise self.wrong(f"its layer {name} can't be ({error.words})") from None
+        if weight is not None:
+            outputs = weight.shape[0]
+            self.tensors[f"{name}.weight"] = weight
+            self.tensors[f"{name}.bias"] = torch.zeros(outputs) if bias is None else bias.reshape(-1)
+
+    def convolution(self, weight: Tensor, bias: Tensor | None, **fields: Any) -> None:
+        """A convolution, its numbers of kernels and pixels taken from the weights (kernels, channels, size, size)."""
+        if weight.dim() != 4 or weight.shape[2] != weight.shape[3]:
+            raise self.wrong(f"a convolution's weights are {_shape(weight)}, no square kernels")
+        sees = "all" if self._weighted else "picture"
+        self.add(Convolution, weight, bias, kernels=weight.shape[0], size=weight.shape[2], sees=sees, **fields)
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> None:
+        """A fully-connected layer of weights (neurons, numbers)."""
+        if weight.dim() != 2:
+            raise self.wrong(f"a fully-connected layer's weights are {_shape(weight)}")
+        self.add(Linear, weight, bias, neurons=weight.shape[0], sees="all")
+
+    def turn_channels(self) -> None:
+        """B, G, R of the picture → R, G, B: the first layer's channels the other way round."""
+        first = next(iter(self.tensors), None)
+        if first is not None and self.tensors[first].dim() == 4:
+            self.tensors[first] = self.tensors[first].flip(1).contiguous()
+
+    def wrong(self, why: str) -> ArtifactError:
+        """An error of this file."""
+        return ArtifactError(f"{self.path}: {why}: it is no AlexNet that can be imported")
+
+
+def recipe_of(row: Row, input_: Input) -> Recipe:
+    """The recipe of a row: one that the project has where the net is the same, else one of its own.
+
+    ArtifactError where the layers do not fit one another, or the weights not them.
+    """
+    if not row.specs or not isinstance(row.specs[-1], Linear):
+        raise row.wrong("its layers do not end with a fully-connected one")
+    classes = int(row.specs[-1].neurons)
+    specs = (*row.specs[:-1], dataclasses.replace(row.specs[-1], neurons="classes"))
+    try:
+        net = Net(columns=1, classes=classes, layers=specs, patch=input_.patch)
+    except FieldError as error:
+        raise row.wrong(f"its layers don't fit one another at patches of {input_.patch} ({error.words})") from None
+    _require_shapes(row, net)
+    for name in KNOWN:
+        known = load_recipe(name).with_options(net={"classes": classes}, input={"patch": input_.patch})
+        if _function(known.net) == _function(net):
+            return dataclasses.replace(known, input=input_)
+    about = f"{row.path.name}, imported"
+    return Recipe(name="imported", about=about, net=net, input=input_)
+
+
+def _function(net: Net) -> list[Spec]:
+    """The layers without what changes no output at test time: dropout, an overhang where nothing hangs over."""
+    plain: list[Spec] = []
+    for layer in shapes(net):
+        spec = layer.spec
+        if isinstance(spec, Dropout):
+            continue
+        if isinstance(spec, Pool) and (layer.input_side - spec.size) % spec.stride == 0:
+            spec = dataclasses.replace(spec, overhang=False)
+        if isinstance(spec, Convolution):
+            spec = dataclasses.replace(spec, sees="all" if spec.sees == "column" else spec.sees)
+        if isinstance(spec, Norm):
+            spec = dataclasses.replace(spec, k=_short(spec.k), alpha=_short(spec.alpha), beta=_short(spec.beta))
+        plain.append(spec)
+    return plain
+
+
+def _short(value: float) -> float:
+    """The shortest number that is this one in float32: files hold 0.0001 as 9.99999974e-05."""
+    return float(str(np.float32(value)))
+
+
+def _require_shapes(row: Row, net: Net) -> None:
+    for layer in layers(net):
+        for part, shape in (("weight", layer.weight_shape), ("bias", (layer.outputs,))):
+            tensor = row.tensors[f"{layer.name}.{part}"]
+            if tuple(tensor.shape) != shape:
+                wanted = "×".join(map(str, shape))
+                raise row.wrong(f"{layer.name}.{part} is {_shape(tensor)}, and {wanted} at patches of {net.patch}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape))

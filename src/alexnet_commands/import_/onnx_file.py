@@ -1,0 +1,193 @@
+"""ONNX: a chain of nodes from the graph's input to its output, each one of the layers that a recipe knows.
+
+What leads to shapes of `Reshape` (Shape, Gather, Constant …) stands beside the chain. A file of `alexnet export` begins
+with its input transform, which is taken over.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.reading import read_regular
+from alexnet_cli.recipes.layers import Dropout, Norm, Pool, Relu, Tanh
+from alexnet_commands.import_.found import Row
+
+MOST_BYTES = 1 << 31
+"""Protobuf's own limit."""
+_SKIPPED = {"Identity", "Flatten", "Reshape", "Squeeze", "Softmax"}
+_EXTERNAL = 1
+
+
+def read_onnx(row: Row) -> None:
+    """Fill a row from its file. UsageError where onnx is missing, ArtifactError for what can't be imported."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise UsageError("--from onnx needs the package onnx: pip install 'alexnet[export]'") from None
+    try:
+        content = read_regular(row.path, most=MOST_BYTES)
+    except FileNotFoundError:
+        raise ArtifactError(f"{row.path}: there is no such file: check the path") from None
+    try:
+        graph = onnx.load_model_from_string(content).graph
+    except (DecodeError, ValueError, RecursionError):
+        raise ArtifactError(f"{row.path}: is no ONNX model, or is damaged: get it again") from None
+    if not graph.node:
+        raise ArtifactError(f"{row.path}: is no ONNX model (it has no nodes): check the path, and --from")
+    try:
+        _Chain(row, graph).read()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise row.wrong(f"its graph is damaged ({type(error).__name__})") from None
+
+
+class _Chain:
+    """The nodes of a graph, one after the other."""
+
+    def __init__(self, row: Row, graph: Any) -> None:
+        from onnx import numpy_helper
+
+        self.row, self.graph = row, graph
+        self.constants: dict[str, NDArray[Any]] = {}
+        for tensor in graph.initializer:
+            if tensor.data_location == _EXTERNAL:
+                raise row.wrong("its weights lie in other files: save it with the weights inside")
+            self.constants[tensor.name] = numpy_helper.to_array(tensor)
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+
+    def read(self) -> None:
+        """From the input to the output."""
+        given = [value for value in self.graph.input if value.name not in self.constants]
+        if len(given) != 1:
+            raise self.row.wrong(f"it has {len(given)} inputs")
+        sizes = [dimension.dim_value for dimension in given[0].type.tensor_type.shape.dim]
+        if len(sizes) == 4:
+            self.row.patch = int(sizes[2]) or None
+        last, nodes = given[0].name, list(self.graph.node)
+        while (node := self._next(nodes, last)) is not None:
+            nodes.remove(node)
+            last = self._take(node, nodes)
+
+    def _next(self, nodes: list[Any], last: str) -> Any:
+        found = [node for node in nodes if last in node.input and node.op_type != "Shape"]
+        if len(found) > 1:
+            raise self.row.wrong(f"its '{last}' is read by {len(found)} nodes, and its layers stand in no row")
+        return found[0] if found else None
+
+    def _take(self, node: Any, nodes: list[Any]) -> str:
+        """Add a node's layer; the name of what comes out."""
+        row, kind, given = self.row, node.op_type, _attributes(node)
+        if kind in _SKIPPED:
+            pass
+        elif kind == "Relu":
+            row.add(Relu)
+        elif kind == "Tanh":
+            row.add(Tanh)
+        elif kind == "Conv":
+            self._convolution(node, given)
+        elif kind == "LRN":
+            alpha, beta, bias = (_short(given.get(name, default)) for name, default in _LRN)
+            row.add(Norm, k=bias, alpha=alpha, beta=beta, window=int(given["size"]))
+        elif kind in ("MaxPool", "AveragePool"):
+            self._pool(node, given)
+        elif kind == "Dropout":
+            ratio = given.get("ratio", self.constants[node.input[1]] if len(node.input) > 1 and node.input[1] else 0.5)
+            row.add(Dropout, probability=_short(float(ratio)), convention="inverted")
+        elif kind == "Gemm":
+            self._gemm(node, given)
+        elif kind == "MatMul":
+            return self._matmul(node, nodes)
+        elif not row.specs and kind in ("Cast", "Transpose", "Sub", "Mul"):
+            self._transform(node, given)
+        else:
+            raise row.wrong(f"its node {node.name or node.output[0]} is {kind}, which no layer here is")
+        return str(node.output[0])
+
+    def _transform(self, node: Any, given: dict[str, Any]) -> None:
+        """(pictures − mean) · scale over N×P×P×3, then the channels to the front: as `alexnet export` writes it."""
+        row = self.row
+        if node.op_type == "Transpose":
+            if list(given["perm"]) != [0, 3, 1, 2]:
+                raise row.wrong("its input is turned in an unknown way")
+        elif node.op_type == "Sub" and row.mean is None and self.constants[node.input[1]].shape[-1:] == (3,):
+            row.mean = self.constants[node.input[1]].astype(np.float32)
+        elif node.op_type == "Mul" and row.scale is None and self.constants[node.input[1]].shape == (3,):
+            row.scale = self.constants[node.input[1]].astype(np.float32)
+        elif node.op_type != "Cast":
+            raise row.wrong(f"its input transform has a {node.op_type} that is none of alexnet export's")
+
+    def _convolution(self, node: Any, given: dict[str, Any]) -> None:
+        row = self.row
+        strides, pads = list(given.get("strides", [1, 1])), list(given.get("pads", [0, 0, 0, 0]))
+        plain = given.get("auto_pad", b"NOTSET") == b"NOTSET" and set(given.get("dilations", [1])) == {1}
+        before, after = pads[:2], pads[2:]
+        if not plain or len(set(strides)) > 1 or len(set(before)) > 1 or len(set(after)) > 1 or after[0] < before[0]:
+            raise row.wrong(f"its convolution {node.name or node.output[0]} is of a kind that no layer here is")
+        weight, bias = self._weights(node)
+        row.convolution(
+            weight,
+            bias,
+            stride=int(strides[0]),
+            padding=int(before[0]),
+            overhang=int(after[0] - before[0]),
+            groups=int(given.get("group", 1)),
+        )
+
+    def _pool(self, node: Any, given: dict[str, Any]) -> None:
+        size, strides = list(given["kernel_shape"]), list(given.get("strides", [1, 1]))
+        if set(size) == {1} and set(strides) == {1}:
+            return
+        plain = given.get("auto_pad", b"NOTSET") == b"NOTSET" and set(given.get("dilations", [1])) == {1}
+        if not plain or any(given.get("pads", [0])) or len(set(size)) > 1 or len(set(strides)) > 1:
+            raise self.row.wrong(f"its pooling {node.name or node.output[0]} is of a kind that no layer here is")
+        mode = "max" if node.op_type == "MaxPool" else "average"
+        overhang = bool(given.get("ceil_mode", 0))
+        self.row.add(Pool, size=int(size[0]), stride=int(strides[0]), mode=mode, overhang=overhang)
+
+    def _gemm(self, node: Any, given: dict[str, Any]) -> None:
+        if given.get("transA", 0) or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1:
+            raise self.row.wrong(f"its node {node.name or node.output[0]} is no fully-connected layer")
+        weight, bias = self._weights(node)
+        self.row.linear(weight if given.get("transB", 0) else weight.T.contiguous(), bias)
+
+    def _matmul(self, node: Any, nodes: list[Any]) -> str:
+        """A product, and the sum with the biases behind it."""
+        weight, _ = self._weights(node)
+        above = self._next(nodes, node.output[0])
+        if above is None or above.op_type != "Add":
+            self.row.linear(weight.T.contiguous(), None)
+            return str(node.output[0])
+        nodes.remove(above)
+        other = next(name for name in above.input if name != node.output[0])
+        self.row.linear(weight.T.contiguous(), _tensor(self.constants[other]))
+        return str(above.output[0])
+
+    def _weights(self, node: Any) -> tuple[Tensor, Tensor | None]:
+        bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
+        return _tensor(self.constants[node.input[1]]), None if bias is None else _tensor(self.constants[bias])
+
+
+_LRN = (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(array))
+
+
+def _short(value: float) -> float:
+    """A float32 of the file as the number that was meant."""
+    return float(str(np.float32(value)))

@@ -1,0 +1,173 @@
+"""The work of `alexnet import`: read the file into a row of layers, find the recipe, add the input, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.checkpoint import net_files, write_net
+from alexnet_cli.artifacts.common.manifest import digest_of_file
+from alexnet_cli.artifacts.common.ownership import CHECKPOINT, require_output
+from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.class_files import read_class_list
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.exchange.caffe import read_mean
+from alexnet_cli.exchange.transforms import CROP, transform_of
+from alexnet_cli.finite import not_finite
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.recipes.recipe import Input
+from alexnet_commands.import_.caffe_file import read_caffe
+from alexnet_commands.import_.config import ImportConfig
+from alexnet_commands.import_.found import Row, recipe_of
+from alexnet_commands.import_.onnx_file import read_onnx
+from alexnet_commands.import_.torchvision_file import read_torchvision
+
+_READERS: Mapping[str, Callable[[Row], None]] = {
+    "torchvision": read_torchvision,
+    "timm": read_torchvision,
+    "caffe": read_caffe,
+    "onnx": read_onnx,
+}
+_PATCHES = {"caffe": 227}
+_THOUSAND = 1000
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made."""
+
+    path: Path
+    recipe: str
+    layers: list[str]
+    """Those with weights, in order."""
+    parameters: int
+    classes: int
+    named: str
+    """Where the classes' names come from, in words."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**self.__dict__, "path": str(self.path)}
+
+
+def run(config: ImportConfig) -> Result:
+    """Import a file as a checkpoint without a training's state.
+
+    Raises ArtifactError for a file that is none of the program's, damaged, or no AlexNet; UsageError where an option is
+    missing; PictureError for a bad list of classes; ResourceError of the disk.
+    """
+    inputs = {"FILE": config.file, "--classes": config.classes}
+    require_output(config.out, CHECKPOINT, overwrite=config.overwrite, inputs=inputs)
+    row = Row(config.file)
+    _READERS[config.source](row)
+    if config.bgr:
+        row.turn_channels()
+    row.tensors = {name: tensor.float().contiguous() for name, tensor in row.tensors.items()}
+    if (name := not_finite(row.tensors)) is not None:
+        raise ArtifactError(f"{config.file}: its {name} is not finite: get it again")
+    input_, transform = _input(config, row)
+    recipe = recipe_of(row, input_)
+    classes, named = _classes(config, recipe.net.classes)
+    prepare_parent(config.out)
+    Talk(quiet=config.quiet).say(f"{config.file}: recipe {recipe.name}, {len(classes):,} classes")
+    digest = digest_of_file(config.file)
+    write_net(
+        config.out,
+        net_files(recipe=recipe, classes=classes, model=row.tensors, transform=transform),
+        parents={"file": digest},
+        details={"imported": {"from": config.source, "file": config.file.name, "sha256": digest}},
+        overwrite=config.overwrite,
+        inputs=inputs,
+    )
+    weighted = layers(recipe.net)
+    return Result(
+        path=config.out,
+        recipe=recipe.name,
+        layers=[layer.name for layer in weighted],
+        parameters=sum(layer.parameters for layer in weighted),
+        classes=len(classes),
+        named=named,
+    )
+
+
+def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
+    """How a crop becomes the net's input: as torchvision does it, as the file says, or by --mean."""
+    if config.source in ("torchvision", "timm"):
+        known = load_recipe("torchvision").input
+        return known, transform_of(known)
+    patch = config.patch or row.patch or _PATCHES.get(config.source, 224)
+    plain = Input(patch=patch, colour_noise=0.0)
+    if config.mean is not None:
+        mean = _mean(config, config.mean)
+        if len(mean) < patch:
+            raise UsageError(f"--mean {config.mean}: is {len(mean)}×{len(mean)}, smaller than the patches of {patch}")
+        transform = transform_of(plain, mean)
+        return plain, transform if row.scale is None else replace(transform, scale=torch.from_numpy(row.scale))
+    if row.mean is not None:
+        return _own_transform(row, replace(plain, mean_at="centre"))
+    if config.source == "onnx" and not config.bgr and recipe_of(row, plain).name == "torchvision":
+        known = replace(load_recipe("torchvision").input, patch=patch)
+        return known, transform_of(known)
+    example = "imagenet_mean.binaryproto, or 104,117,123 (B, G, R)" if config.bgr else "123,117,104 (R, G, B)"
+    raise UsageError(
+        f"{config.file}: does not say what is subtracted from its pictures: give --mean, such as {example}"
+    )
+
+
+def _own_transform(row: Row, input_: Input) -> tuple[Input, InputTransform]:
+    """The mean of the centre patch, in a crop's middle."""
+    assert row.mean is not None
+    patch, side = input_.patch, max(CROP, input_.patch)
+    edge = (side - patch) // 2
+    try:
+        inner = np.broadcast_to(row.mean, (patch, patch, 3))
+    except ValueError:
+        raise row.wrong(f"its mean is {'×'.join(map(str, row.mean.shape))}") from None
+    whole = np.pad(inner, ((edge, side - patch - edge),) * 2 + ((0, 0),), mode="edge").astype(np.float64)
+    transform = transform_of(input_, whole)
+    return input_, transform if row.scale is None else replace(transform, scale=torch.from_numpy(row.scale))
+
+
+def _mean(config: ImportConfig, text: str) -> NDArray[np.float64]:
+    """(S, S, 3), R, G, B, of a file or of three numbers in the net's order."""
+    parts = text.split(",")
+    if len(parts) == 3:
+        try:
+            values = np.array([float(part) for part in parts])
+        except ValueError:
+            values = np.full(3, np.nan)
+        if not np.isfinite(values).all():
+            raise UsageError(f"--mean {text}: is three numbers with commas, such as 104,117,123, or a .binaryproto")
+        return np.broadcast_to(values[::-1] if config.bgr else values, (CROP, CROP, 3)).copy()
+    image = read_mean(Path(text)).transpose(1, 2, 0).astype(np.float64)
+    if image.shape[0] != image.shape[1]:
+        raise ArtifactError(f"{text}: is {image.shape[0]}×{image.shape[1]}, and crops are square: give three numbers")
+    return np.ascontiguousarray(image[:, :, ::-1])  # a .binaryproto is B, G, R
+
+
+def _classes(config: ImportConfig, count: int) -> tuple[ClassList, str]:
+    """The class list, and where it comes from."""
+    if config.classes is not None:
+        classes = read_class_list(config.classes)
+        if len(classes) != count:
+            raise ArtifactError(
+                f"{config.classes}: has {len(classes):,} classes, and the net {count:,}: give the net's own list"
+            )
+        return classes, f"named by {config.classes}"
+    words: tuple[str, ...] = ()
+    if count == _THOUSAND:
+        from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+        words = tuple(_IMAGENET_CATEGORIES)
+    named = "with torchvision's words" if words else "without names (--classes gives them)"
+    return ClassList(tuple(str(number) for number in range(count)), words=words), f"numbered, {named}"

@@ -1,0 +1,1 @@
+"""`alexnet predict`: what a trained net says of pictures."""

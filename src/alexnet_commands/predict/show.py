@@ -1,0 +1,123 @@
+"""Predictions as people and programs read them: text with bars, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+
+from alexnet_cli.artifacts.common.ownership import PREDICTIONS
+from alexnet_cli.artifacts.common.publish import publish_file
+from alexnet_cli.console import print_json, print_lines, printable, terminal_width
+from alexnet_cli.errors import PictureError
+from alexnet_commands.predict.config import PredictConfig
+from alexnet_commands.predict.run import Prediction, Result
+
+CSV_HEAD = ("path", "rank", "class", "words", "probability", "error")
+_WIDEST = 100
+_BAR = 20
+_PARTS = " ▏▎▍▌▋▊▉█"
+
+
+def show(result: Result, config: PredictConfig) -> None:
+    """Write the result where and as the options say."""
+    form = config.written_as()
+    if config.out is not None:
+        publish_file(config.out, _as_text(result, form).encode(), PREDICTIONS, overwrite=config.overwrite)
+    if config.json:
+        print_json(result.as_json())
+    elif config.out is None and form is not None:
+        print(_as_text(result, form), end="")
+    elif config.out is None:
+        print_lines(for_people(result, terminal_width(), blocks=_has_blocks()))
+
+
+def require_all(result: Result) -> None:
+    """PictureError, at the very end, where a picture could not be read."""
+    failed = result.failed
+    if failed:
+        more = f", and {len(failed) - 1:,} more of {len(result.rows):,}" if len(failed) > 1 else ""
+        raise PictureError(f"{failed[0].path}: {failed[0].error}{more}; the other pictures are done")
+
+
+def _as_text(result: Result, form: str | None) -> str:
+    if form == "csv":
+        return as_csv(result)
+    if form == "jsonl":
+        return "".join(f"{json.dumps(result.row_as_json(row))}\n" for row in result.rows)
+    return f"{json.dumps(result.as_json())}\n"
+
+
+def as_csv(result: Result) -> str:
+    """A line for each picture and class; one that could not be read has a line with its error."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(CSV_HEAD)
+    for row in result.rows:
+        path = row.path.encode("utf-8", "backslashreplace").decode()
+        for rank, one in enumerate(row.predictions, 1):
+            name = result.classes.names[one.index]
+            table.writerow((path, rank, name, result.words(one.index) or "", repr(one.probability), ""))
+        if row.error is not None:
+            table.writerow((path, "", "", "", "", row.error))
+    return text.getvalue()
+
+
+def for_people(result: Result, width: int, *, blocks: bool) -> str:
+    """Each picture's name, and below it a line for each class: name, words, probability, bar (paper, Fig. 4, left)."""
+    width = min(width, _WIDEST)
+    titles = [_title(result, one) for row in result.rows for one in row.predictions]
+    wide = min(max(map(_cells, titles), default=0), max(10, width - _BAR - 12))
+    lines = []
+    for row in result.rows:
+        lines.append(printable(row.path))
+        if row.error is not None:
+            lines.append(f"  {printable(row.error)}")
+        lines += [
+            f"  {_fit(_title(result, one), wide)}  {_percent(one)}  {_bar(one, blocks)}".rstrip()
+            for one in row.predictions
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _title(result: Result, one: Prediction) -> str:
+    name, words = result.classes.names[one.index], result.words(one.index)
+    return printable(f"{name}  {words}" if words and words != name else name)
+
+
+def _percent(one: Prediction) -> str:
+    return f"{100 * one.probability:5.1f}%"
+
+
+def _bar(one: Prediction, blocks: bool) -> str:
+    """As long as the probability is large, in eighths of a character where the terminal has blocks."""
+    if not blocks:
+        return "#" * round(_BAR * one.probability)
+    eighths = round(8 * _BAR * one.probability)
+    return "█" * (eighths // 8) + _PARTS[eighths % 8].strip()
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _fit(text: str, width: int) -> str:
+    """Text in a column of a width, cut off with an ellipsis where it is longer."""
+    from rich.cells import set_cell_size
+
+    if _cells(text) > width:
+        text = set_cell_size(text, width - 1).rstrip() + "…"
+    return set_cell_size(text, width)
+
+
+def _has_blocks() -> bool:
+    """Whether what stdout is written in has block characters."""
+    try:
+        f"…{_PARTS}".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

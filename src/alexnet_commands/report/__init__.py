@@ -1,0 +1,1 @@
+"""`alexnet report`: a training, or scores, as one page of HTML."""

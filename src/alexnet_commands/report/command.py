@@ -1,0 +1,29 @@
+"""`alexnet report`."""
+
+from __future__ import annotations
+
+from alexnet_cli.commandline import command_from
+from alexnet_cli.console import print_facts, print_json
+from alexnet_commands.report.config import ReportConfig
+
+
+@command_from(ReportConfig)
+def command(config: ReportConfig) -> None:
+    """Write a report: one page of HTML that needs nothing from elsewhere.
+
+    Of a run, finished or not: the loss in training and validation, the errors, the rate and its drops, pictures/s, the
+    first layer's filters after the first and the best epoch, the recipe, the machine.
+
+    Of scores and their crop store, the folder that `alexnet eval --report` writes: errors with confidence intervals,
+    classes, confusions, calibration, and the pictures that the net is wrongly sure of.
+
+    Example: alexnet report out/runs/1 --out run-1.html
+             alexnet report out/scores/1.h5 out/val.lmdb --out report
+    """
+    from alexnet_commands.report.run import run
+
+    result = run(config)
+    if config.json:
+        print_json(result)
+    else:
+        print_facts("report", {name.replace("_", " "): str(value) for name, value in result.items()})

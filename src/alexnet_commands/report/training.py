@@ -1,0 +1,193 @@
+"""The page about a training: curves, rate, speed, filters, recipe, machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_record
+from alexnet_cli.artifacts.filters import first_convolution, read_filters
+from alexnet_cli.artifacts.run import CONFIG, RunFolder, find_checkpoint
+from alexnet_cli.console import duration, percent, size
+from alexnet_cli.errors import ArtifactError
+from alexnet_cli.reading import read_json_object
+from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.reports import html
+from alexnet_cli.reports.charts import Line, line_chart
+
+_IN_A_ROW = 16
+_ZOOM = 3
+
+
+def training_page(path: Path) -> tuple[str, dict[str, Any]]:
+    """The page about a run, and what `--json` says of it. ArtifactError where it has no epoch to show yet."""
+    folder = RunFolder(path)
+    rows = folder.metrics()
+    if not rows:
+        raise ArtifactError(
+            f"{path}: has no finished epoch yet: wait for its first, or go on with `alexnet train --resume`"
+        )
+    checkpoint, which = find_checkpoint(path)
+    record = read_checkpoint_record(checkpoint)
+    epochs = [int(row["epoch"]) for row in rows]
+    columns = {name: [_number(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+    config = read_json_object(path / CONFIG) if (path / CONFIG).exists() else {}
+    best = record.manifest.details.get("epoch")
+    facts = {"run": str(path), "epochs": epochs[-1], "finished": folder.finished, "best_epoch": best}
+    sections = {
+        "In short": _summary(folder, record.recipe, config, epochs, columns, which),
+        "Loss": _loss(epochs, columns),
+        "Validation error": _errors(epochs, columns),
+        "Rate": _rate(epochs, columns["rate"]),
+        "Speed": line_chart(
+            [Line("pictures/s", epochs, columns["images_per_second"])], x_name="epoch", y_name="pictures/s"
+        ),
+        "Filters of the first layer": _filters(path, checkpoint, record.recipe, best),
+        "Recipe": _recipe(record.recipe),
+    }
+    return html.page(f"Training {path.name}", sections, about=record.recipe.about), facts
+
+
+def _number(word: str) -> float | None:
+    """A number of metrics.csv; None for an empty field, or what is none."""
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _summary(
+    folder: RunFolder,
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    epochs: list[int],
+    columns: Mapping[str, list[float | None]],
+    which: str,
+) -> str:
+    seconds = columns["seconds"][-1]
+    rows = [
+        ("recipe", recipe.name),
+        (
+            "epochs",
+            f"{epochs[-1]} of up to {recipe.training.epochs}, {'finished' if folder.finished else 'not finished'}",
+        ),
+        ("steps", f"{int(columns['step'][-1] or 0):,}"),
+        ("time of the steps", "–" if seconds is None else duration(seconds)),
+        ("checkpoint to use", which),
+    ]
+    judged = [error for error in columns["validation_top1_error"] if error is not None]
+    if judged:
+        at = columns["validation_top1_error"].index(min(judged))
+        errors = percent(min(judged)), percent(columns["validation_top5_error"][at])
+        rows.append(("lowest validation error", f"{errors[0]} (top-5 {errors[1]}), epoch {epochs[at]}, centre view"))
+    rows += [
+        (name, str(config[name]))
+        for name in ("precision", "seed", "crops", "val", "stats")
+        if config.get(name) is not None
+    ]
+    return html.table(("", ""), rows + _machine(config.get("machine")), left=2)
+
+
+def _machine(found: Any) -> list[tuple[str, str]]:
+    if not isinstance(found, Mapping):
+        return [("machine", "not recorded")]
+    memory = found.get("memory")
+    devices = found.get("devices")
+    return [
+        ("devices", ", ".join(map(str, devices)) if isinstance(devices, list) else "–"),
+        ("processor", f"{found.get('processor')}, {found.get('cores')} cores"),
+        ("memory", size(memory) if isinstance(memory, int) else "–"),
+        ("system", f"{found.get('system')}, Python {found.get('python')}, torch {found.get('torch')}"),
+    ]
+
+
+def _loss(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
+    lines = [Line("training", epochs, columns["train_loss"]), Line("validation", epochs, columns["validation_loss"])]
+    words = "Mean cross-entropy: in training over an epoch's patches with dropout, in validation of the centre views."
+    return line_chart([line for line in lines if line.points()], x_name="epoch", y_name="loss") + html.paragraph(words)
+
+
+def _errors(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
+    lines = []
+    for k in (1, 5):
+        shares = columns[f"validation_top{k}_error"]
+        lines.append(Line(f"top-{k}", epochs, [None if share is None else 100 * share for share in shares]))
+    if not any(line.points() for line in lines):
+        return html.paragraph("There were no validation pictures.")
+    return line_chart(lines, x_name="epoch", y_name="error (%)")
+
+
+def _rate(epochs: list[int], rates: list[float | None]) -> str:
+    """The rate of each epoch, and in words where it changed."""
+    chart = line_chart(
+        [Line("rate", epochs, [rate if rate else None for rate in rates])],
+        x_name="epoch",
+        y_name="rate",
+        logarithmic=True,
+    )
+    changes = [
+        f"{before:g} → {after:g} from epoch {epoch} on"
+        for epoch, before, after in zip(epochs[1:], rates, rates[1:], strict=False)
+        if before is not None and after is not None and before != after
+    ]
+    return chart + html.paragraph("; ".join(changes) if changes else "The rate did not change.")
+
+
+def _filters(path: Path, checkpoint: Path, recipe: Recipe, epoch: Any) -> str:
+    name = first_convolution(recipe.net)
+    if name is None:
+        return html.paragraph("The net does not begin with a convolution.")
+    weights = read_checkpoint(checkpoint).model[f"{name}.weight"].float().numpy()
+    shown = []
+    if (first := read_filters(path)) is not None:
+        shown.append(html.figure(_filter_image(first, "filters of the first epoch"), ["after epoch 1"]))
+    shown.append(html.figure(_filter_image(weights, "filters of this checkpoint"), [f"after epoch {epoch}"]))
+    many = recipe.net.columns > 1
+    words = (
+        f"{name}: {len(weights)} kernels of {weights.shape[2]}×{weights.shape[3]}; grey is 0, and each picture has its "
+    )
+    words += "own scale." + (" Column a's come first, then column b's (paper, Fig. 3)." if many else "")
+    return "".join(shown) + html.paragraph(words)
+
+
+def _filter_image(weights: NDArray[np.float32], name: str) -> str:
+    return html.pixel_image(filter_pixels(weights), scale=_ZOOM, name=name)
+
+
+def filter_pixels(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Kernels (K, C, h, w) side by side, 16 in a row with a white pixel between: uint8 (H, W, 3).
+
+    0 is grey, ± the largest magnitude are white and black. Kernels of other than 3 channels are shown by their mean.
+    """
+    if weights.shape[1] != 3:
+        weights = np.repeat(weights.mean(axis=1, keepdims=True), 3, axis=1)
+    count, _, height, width = weights.shape
+    tiles = np.rint(127.5 + 127.5 * weights / max(float(np.abs(weights).max()), 1e-30)).astype(np.uint8)
+    rows = -(-count // _IN_A_ROW)
+    out = np.full((rows * (height + 1) - 1, min(count, _IN_A_ROW) * (width + 1) - 1, 3), 255, np.uint8)
+    for place, tile in enumerate(tiles):
+        top, left = place // _IN_A_ROW * (height + 1), place % _IN_A_ROW * (width + 1)
+        out[top : top + height, left : left + width] = tile.transpose(1, 2, 0)
+    return out
+
+
+def _recipe(recipe: Recipe) -> str:
+    """The resolved recipe: the layers in order, then input and training."""
+    values = recipe.to_dict()
+    net = values["net"]
+    rows = [("columns, classes", f"{net['columns']}, {net['classes']}")]
+    for name in net["order"]:
+        fields = [f"{key} {value}" for key, value in net[name].items() if key != "kind" and value is not None]
+        rows.append((name, ", ".join([net[name]["kind"], *fields])))
+    layers = html.table(("layer", ""), rows, left=2)
+    tables = [
+        html.table((name, ""), [(key, str(value)) for key, value in values[name].items() if value is not None], left=2)
+        for name in ("input", "training")
+    ]
+    return layers + "".join(tables)

@@ -1,0 +1,1 @@
+"""`alexnet strip`: a trained net without the state of its training."""

@@ -1,0 +1,137 @@
+"""`--holdout 0.1`: some of the pictures become a second store, for validation.
+
+    sides = Sides(config, talk)
+    sides.train(), sides.held_out()          # Sources; the second is what --holdout-out gets
+
+A picture is held out where the hash of its name, as a fraction of the largest, is less than --holdout: its side does
+not depend on the other pictures, so it stays there when some are added. Exceptions keep each class on both sides: of a
+class that would have none held out, the one with the least hash is; of one that would have none left, the one with the
+greatest stays. Files with the same bytes go together, by the name of the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import PictureError
+from alexnet_cli.pictures import BadPictureError
+from alexnet_stages.preprocess.config import PreprocessConfig
+from alexnet_stages.preprocess.sources import Sources, find_sources, read_located
+
+_HASH_BYTES = 8
+
+
+class Sides:
+    """A source's pictures, divided in two."""
+
+    def __init__(self, config: PreprocessConfig, talk: Talk) -> None:
+        assert config.holdout is not None and config.holdout_out is not None
+        self.out: Path = config.holdout_out
+        """Where the store of those held out is written."""
+        self._config, self._talk, self._fraction = config, talk, config.holdout
+
+    def train(self) -> Sources:
+        """Those to train on, in their order."""
+        return self._side(held_out=False)
+
+    def held_out(self) -> Sources:
+        """Those held out, in their order."""
+        return self._side(held_out=True)
+
+    @cached_property
+    def _all(self) -> Sources:
+        return find_sources(self._config, self._talk)
+
+    @cached_property
+    def _held(self) -> bytearray:
+        """1 for each picture that is held out."""
+        first = first_of_same(self._all, self._talk)
+        held = choose(self._all.names, self._all.labels, first, self._fraction)
+        if not any(held):
+            raise PictureError(
+                f"{self._all.root}: no picture can be held out (--holdout): each of its classes has a single one"
+            )
+        return held
+
+    def _side(self, *, held_out: bool) -> Sources:
+        chosen = array("q", (at for at, held in enumerate(self._held) if held == held_out))
+        return self._all.picked(chosen, notes=() if held_out else self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        sources, held = self._all, self._held
+        count, total = sum(held), len(held)
+        there = Counter(sources.labels)
+        chosen = Counter(label for label, out in zip(sources.labels, held, strict=True) if out)
+        lacking = [label for label in sorted(there) if label not in chosen]
+        lines = [f"held out for {self.out}: {count:,} of {total:,} pictures ({100 * count / total:.1f}%)"]
+        if lacking:
+            name = sources.classes.title(lacking[0])
+            lines.append(
+                f"NONE HELD OUT of {len(lacking):,} classes, such as {name}: each has one picture, or copies of one"
+            )
+        return tuple(lines)
+
+
+def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fraction: float) -> bytearray:
+    """For each picture 1 where it is held out, else 0. first: the index of the first picture with the same bytes."""
+    threshold = int(fraction * 256**_HASH_BYTES)
+    held = bytearray(len(names))
+    # Of each class: (least hash, its picture) and (greatest hash, its picture), and how many are held out, of how many.
+    least: dict[int, tuple[int, int]] = {}
+    greatest: dict[int, tuple[int, int]] = {}
+    out: Counter[int] = Counter()
+    all_of: Counter[int] = Counter()
+    for at, (name, label) in enumerate(zip(names, labels, strict=True)):
+        if first[at] != at:
+            continue
+        place = (hash_of(name), at)
+        least[label] = min(place, least.get(label, place))
+        greatest[label] = max(place, greatest.get(label, place))
+        held[at] = place[0] < threshold
+        out[label] += held[at]
+        all_of[label] += 1
+    for label, count in all_of.items():
+        if count >= 2 and out[label] == 0:
+            held[least[label][1]] = 1
+        elif count == out[label]:
+            held[greatest[label][1]] = 0
+    for at, leader in enumerate(first):
+        held[at] = held[leader]
+    # A class may be left without a picture to train on where all are copies of other classes' pictures.
+    trained = {label for label, there in zip(labels, held, strict=True) if not there}
+    back = {first[at] for at, label in enumerate(labels) if label not in trained}
+    for at, leader in enumerate(first):
+        if leader in back:
+            held[at] = 0
+    return held
+
+
+def hash_of(name: str) -> int:
+    """The first 8 bytes of the SHA-256 of a picture's name, as a number."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:_HASH_BYTES])
+
+
+def first_of_same(sources: Sources, talk: Talk) -> array[int]:
+    """For each picture the index of the first one with the same bytes. Reads only those whose sizes occur twice."""
+    first = array("q", range(len(sources.names)))
+    sizes = array("q", (picture.size for picture in sources.pictures))
+    often = {size for size, count in Counter(sizes).items() if count > 1}
+    alike = [at for at, size in enumerate(sizes) if size in often]
+    seen: dict[tuple[int, bytes], int] = {}
+    with talk.progress("looking for copies", len(alike)) as advance:
+        for at in alike:
+            try:
+                data = read_located(sources.pictures[at])
+            except BadPictureError:  # whoever crops it says so
+                pass
+            else:
+                digest = hashlib.sha256(data, usedforsecurity=False).digest()[:16]
+                first[at] = seen.setdefault((len(data), digest), at)
+            advance()
+    return first

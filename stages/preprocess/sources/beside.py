@@ -1,0 +1,145 @@
+"""Labels that lie among the pictures: Hugging Face's metadata.csv or .jsonl, Tiny-ImageNet's val_annotations.txt.
+
+Where class folders say one thing and a table another, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from alexnet_cli.class_list import plain_names
+from alexnet_cli.errors import PictureError
+from alexnet_cli.sources.located import Located, read_located
+from alexnet_stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.tables import Names, NoLabelsError, Table, complete, read_table
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+ANNOTATIONS = "val_annotations.txt"
+TEXTS = frozenset({*METADATA, ANNOTATIONS})
+"""Files that are looked for among the pictures."""
+ABOVE = "../"
+"""In front of a text's name where it lies in the folder above the pictures'."""
+SPLITS = ("train", "training", "val", "validation", "valid", "test")
+PLAIN_FOLDERS = ("images", "imgs", "pictures", "photos")
+"""What a folder is called that holds pictures and stands for no class."""
+_ADVICE = "give --labels FILE to take a table's labels, or rename it to take the class folders"
+
+
+def find_above(found: Found, folder: Path) -> None:
+    """Note the texts that lie in the folder above a split's or one called `images`."""
+    if folder.name in (*SPLITS, *PLAIN_FOLDERS):
+        for name in TEXTS:
+            if (folder.parent / name).is_file():
+                found.texts.setdefault(ABOVE + name, Located(name, str(folder.parent / name)))
+
+
+def labels_beside(found: Found) -> tuple[list[str], str] | None:
+    """The class of each picture by a table among them, and the table's name; None where there is none that counts.
+
+    PictureError where tables and class folders contradict each other, or a table does not fit the pictures.
+    """
+    names = Names(found.place, found.listing.names)
+    tops = _tops(found)
+    several = len(tops) > 1 and "" not in tops
+    annotations = next((at for at in (ANNOTATIONS, ABOVE + ANNOTATIONS) if at in found.texts), None)
+    if annotations and not several:
+        where = found.place / annotations
+        return complete(where, _annotations(where, found, annotations, names), names), ANNOTATIONS
+    tables = _tables(found)
+    if not tables:
+        return None
+    if len(tops) > 1 and tops <= set(SPLITS):
+        raise PictureError(f"{found.place}: holds {', '.join(sorted(tops))}: give one of them, or --split")
+    in_each = several and {PurePosixPath(path).parts[0] for path in tables} == tops
+    try:
+        labels = _labels(found, tables, names)
+    except NoLabelsError:
+        if several and not in_each:
+            found.notes.append(f"{_called(found, tables)}: has no column of labels: classes from the folders")
+            return None
+        raise
+    except PictureError as error:
+        raise PictureError(f"{error}; {_ADVICE}" if several and not in_each else str(error)) from None
+    if labels is None:
+        return None
+    if several and not in_each:
+        _require_the_folders(found, labels, tables)
+        return None
+    return labels, _called(found, tables)
+
+
+def _tops(found: Found) -> set[str]:
+    """The first folders of the pictures; "" where some lie in none."""
+    return {top if slash else "" for top, slash, _ in (name.partition("/") for name in found.listing.names)}
+
+
+def _tables(found: Found) -> list[str]:
+    """The metadata files below the source, else the one above it."""
+    own = sorted(path for path in found.texts if _file(path) in METADATA and not path.startswith(ABOVE))
+    tables = own or sorted(path for path in found.texts if path.startswith(ABOVE) and _file(path) in METADATA)
+    folders = [str(PurePosixPath(path).parent) for path in tables]
+    twice = next((path for path, folder in zip(tables, folders, strict=True) if folders.count(folder) > 1), None)
+    if twice:
+        raise PictureError(
+            f"{found.place / twice}: lies beside another table of labels ({' and '.join(METADATA)}): keep one of them"
+        )
+    return tables
+
+
+def _labels(found: Found, tables: list[str], names: Names) -> list[str] | None:
+    """The labels that all tables together give; None where the one above is about other folders alone."""
+    whole: Table = {}
+    for path in tables:
+        where = found.place / path
+        lines = list(_lines(where, found, path))
+        if path.startswith(ABOVE):
+            inside = f"{found.place.name}/"
+            lines = [line for at, line in enumerate(lines) if inside in line[1] or (at == 0 and path.endswith(".csv"))]
+            if not any(inside in text for _, text in lines):
+                return None
+        below = "" if path.startswith(ABOVE) else path[: -len(_file(path))]
+        table = read_table(where, lines, names.within(below), told=False)
+        again = next((at for at in table if at in whole), None)
+        if again is not None:
+            raise PictureError(f"{where}, line {table[again][1]}: {names.names[again]} has a label in another table")
+        whole |= table
+    return complete(_called(found, tables), whole, names)
+
+
+def _require_the_folders(found: Found, labels: list[str], tables: list[str]) -> None:
+    """PictureError unless a table's labels are the class folders' names."""
+    folders = [name.partition("/")[0] for name in found.listing.names]
+    mine, theirs = plain_names(folders), plain_names(labels)
+    for name, folder, label in zip(found.listing.names, folders, labels, strict=True):
+        if mine[folder] != theirs[label]:
+            raise PictureError(
+                f"{found.place / name}: lies in the class folder '{folder}', and has the label '{label}' in "
+                f"{_called(found, tables)}: {_ADVICE}"
+            )
+
+
+def _annotations(where: Path, found: Found, path: str, names: Names) -> Table:
+    """Tiny-ImageNet's `val_0.JPEG  n03444034  0  32  44  62`, separated by tabs: a name, its class, a box."""
+    lines = [(number, "\t".join(text.split("\t")[:2])) for number, text in _lines(where, found, path)]
+    return read_table(where, lines, names)
+
+
+def _lines(where: Path, found: Found, path: str) -> Iterator[tuple[int, str]]:
+    text = found.texts[path]
+    content = text if isinstance(text, bytes) else read_located(text)
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        try:
+            if line.strip():
+                yield number, line.decode()
+        except UnicodeDecodeError:
+            raise PictureError(f"{where}, line {number}: is no UTF-8 text: save the file as UTF-8") from None
+
+
+def _called(found: Found, tables: list[str]) -> str:
+    first = found.place / tables[0]
+    return str(first) if len(tables) == 1 else f"{first} and {len(tables) - 1} more"
+
+
+def _file(path: str) -> str:
+    return PurePosixPath(path).name

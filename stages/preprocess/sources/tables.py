@@ -1,0 +1,324 @@
+"""Tables of labels: which column names the pictures, which their classes; however they are separated and headed.
+
+    table = read_table("labels.csv", lines, Names(root, names))
+    table[index]                 # ("cat", 7): the label of the picture with that index, and the line it is in
+
+The column of names is the one whose values are pictures of the source, not one of a certain title or place. The column
+of labels has a title that says so, or is the only other one. Where that leaves a choice, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from alexnet_cli.errors import PictureError
+from alexnet_cli.extensions import PICTURE_EXTENSIONS
+
+NAME_COLUMNS = ("file_name", "filename", "imageid", "image_id", "image", "file", "filepath", "path", "name", "id")
+LABEL_COLUMNS = ("predictionstring", "label", "labels", "class", "wnid", "synset", "category", "target", "class_name")
+OTHER_LABEL_COLUMNS = ("classname", "class_label", "label_name", "class_id", "label_id")
+"""Titles in small letters, those before others first."""
+_LABELS = (*LABEL_COLUMNS, *OTHER_LABEL_COLUMNS)
+_NO_TITLES = ("", "index", "unnamed:_0")
+"""Of a column of row numbers."""
+_SEPARATORS = (",", "\t", ";", "|")
+_TABLES = (".csv", ".tsv")
+_SAMPLE = 200
+"""Rows that are looked at to tell what the columns are."""
+_FEWEST_DISTINCT = 50
+"""From so many pictures on, each with a label of its own, the labels are none."""
+_BOXED = "predictionstring"
+"""Kaggle's: `n03995372 85 1 499 272`, a class and its box, of which the class counts."""
+
+Lines = Sequence[tuple[int, str]]
+"""Line numbers and texts."""
+Table = dict[int, tuple[str, int]]
+"""Index of a picture -> label, line number."""
+
+
+class NoLabelsError(PictureError):
+    """A table without a column that is known to be labels."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table's cells, with the number of each row's line."""
+
+    numbers: list[int]
+    cells: list[list[str]]
+
+
+class Names:
+    """A source's pictures, found by what tables call them."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, names
+        self._below = ""
+        self._index = {name: at for at, name in enumerate(names)}
+
+    def within(self, folder: str) -> Names:
+        """The same for tables whose names start from a folder, such as `a/`."""
+        found = copy.copy(self)
+        found._below = folder
+        return found
+
+    def find(self, text: str) -> int | None:
+        """The index of the picture that a table's cell names: as the source does, or
+
+        without its extension; with an absolute path below the source, or the source's own name in front; with
+        backslashes; with accents written otherwise; without its folders, where only one picture is called so.
+        """
+        text = f"{self._below}{text.strip().removeprefix('./')}"
+        found = self._plain(text)
+        if found is None and "\\" in text:
+            text = text.replace("\\", "/")
+            found = self._plain(text)
+        if found is None and text.startswith("/"):
+            inside = next((text[len(start) :] for start in self._roots if text.startswith(start)), None)
+            found = None if inside is None else self._plain(inside)
+        if found is None and text.startswith(f"{self.root.name}/"):
+            found = self._plain(text[len(self.root.name) + 1 :])
+        if found is None and not text.isascii():
+            found = self._composed.get(unicodedata.normalize("NFC", text))
+        if found is None and text and "/" not in text:
+            found = self._by_file.get(text)
+        return None if found is None or found < 0 else found
+
+    def _plain(self, text: str) -> int | None:
+        found = self._index.get(text)
+        return self._stems.get(text) if found is None else found
+
+    @cached_property
+    def _roots(self) -> tuple[str, ...]:
+        return tuple({f"{os.path.abspath(self.root)}/", f"{os.path.realpath(self.root)}/"})  # noqa: PTH100
+
+    @cached_property
+    def _stems(self) -> Mapping[str, int]:
+        return _once((stem_of(name), at) for at, name in enumerate(self.names))
+
+    @cached_property
+    def _composed(self) -> Mapping[str, int]:
+        pairs = [(unicodedata.normalize("NFC", name), at) for at, name in enumerate(self.names) if not name.isascii()]
+        return _once([*pairs, *((stem_of(name), at) for name, at in pairs)])
+
+    @cached_property
+    def _by_file(self) -> Mapping[str, int]:
+        pairs = [(name.rpartition("/")[2], at) for at, name in enumerate(self.names)]
+        return _once([*pairs, *((stem_of(name), at) for name, at in pairs)])
+
+
+def _once(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Text -> index; -1 where it stands for several."""
+    found: dict[str, int] = {}
+    for text, at in pairs:
+        found[text] = at if found.setdefault(text, at) == at else -1
+    return found
+
+
+def stem_of(name: str) -> str:
+    """A name without its extension."""
+    return re.sub(r"\.[^./]*$", "", name)
+
+
+def read_table(where: Path | str, lines: Lines, names: Names, *, told: bool = True) -> Table:
+    """The label of each picture that a table names, in CSV with any separator, or in JSON lines.
+
+    told: whether the user said that it is one of labels; else only a column whose title says so is. NoLabelsError
+    where there is none. PictureError where the table names what is no picture, or one picture twice.
+    """
+    if Path(where).suffix.lower() in (".jsonl", ".ndjson"):
+        objects = _json_rows(where, lines)
+        return _enter(where, objects, names, *_columns(where, objects, names, told=told))
+    suffix = Path(where).suffix.lower()
+    separators = sorted(_SEPARATORS, key=lambda mark: mark != "\t") if suffix == ".tsv" else _SEPARATORS
+    for separator in separators:
+        rows = _csv_rows(where, lines, separator)
+        if rows is not None and _name_columns(rows, names):
+            return _enter(where, rows, names, *_columns(where, rows, names, told=told))
+    if suffix in _TABLES:
+        rows = _csv_rows(where, lines, separators[0], strict=True)
+        assert rows is not None
+        return _enter(where, rows, names, *_columns(where, rows, names, told=told))
+    return _enter(where, _pairs(where, lines), names, 0, 0, 1, False)
+
+
+def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool = False) -> Rows | None:
+    """The cells; None where the separator is not in the first line, or this is no CSV."""
+    if not strict and lines and separator not in lines[0][1]:
+        return None
+    reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True)
+    rows = Rows([], [])
+    try:
+        for cells in reader:
+            rows.numbers.append(lines[reader.line_num - 1][0])
+            rows.cells.append(cells)
+    except csv.Error as error:
+        if not strict:
+            return None
+        raise PictureError(f"{where}: is no CSV table ({error}): save it again") from None
+    return rows
+
+
+def _json_rows(where: Path | str, lines: Lines) -> Rows:
+    """The cells of a file with one JSON object a line; the first row are the keys."""
+    objects = []
+    for number, line in lines:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise PictureError(f"{where}, line {number}: is no JSON object: expected one a line")
+        objects.append((number, {key: value for key, value in values.items() if _is_cell(value)}))
+    keys = list(dict.fromkeys(key for _, values in objects for key in values))
+    cells = [[str(values.get(key, "")) for key in keys] for _, values in objects]
+    return Rows([0, *(number for number, _ in objects)], [keys, *cells])
+
+
+def _is_cell(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _pairs(where: Path | str, lines: Lines) -> Rows:
+    """`name label` lines: tab or comma separated, else split at the last blank."""
+    rows = Rows([], [])
+    for number, line in lines:
+        separator = next((mark for mark in ("\t", ",") if mark in line), " ")
+        name, _, label = (part.strip() for part in line.strip(" \r\n").rpartition(separator))
+        if not name or not label:
+            raise PictureError(f"{where}, line {number}: is no 'name label': {line.strip()[:60]!r}")
+        rows.numbers.append(number)
+        rows.cells.append([name, label])
+    return rows
+
+
+def _name_columns(rows: Rows, names: Names) -> list[int]:
+    """The columns of which most cells name pictures; the first row may be titles."""
+    sample = rows.cells[1 : _SAMPLE + 1] or rows.cells[:1]
+    width = max((len(cells) for cells in sample), default=0)
+    if width < 2:
+        return []
+    found = []
+    for column in range(width):
+        hits = sum(len(cells) > column and names.find(cells[column]) is not None for cells in sample)
+        if 2 * hits > len(sample):
+            found.append(column)
+    return found
+
+
+def _columns(where: Path | str, rows: Rows, names: Names, *, told: bool) -> tuple[int, int, int, bool]:
+    """The first row that is no title, the columns of names and labels, and whether labels have a box behind them."""
+    if not rows.cells:
+        raise PictureError(f"{where}: is empty: expected a name and a label for each picture")
+    titles = [re.sub(r"[\s-]+", "_", title.strip().lower()) for title in rows.cells[0]]
+    naming = _name_columns(rows, names)
+    if not _is_header(rows, titles, naming):
+        if len(titles) > 2:
+            raise PictureError(
+                f"{where}: has {len(titles)} columns without titles: put a line in front, such as filename,label"
+            )
+        name = naming[0] if naming else 0
+        return 0, name, 1 - name if len(titles) == 2 else 1, False
+    known = [titles.index(title) for title in NAME_COLUMNS if title in titles]
+    name = next((column for column in known if column in naming), (naming or known or [0])[0])
+    others = [at for at, title in enumerate(titles) if at != name and at not in naming and title not in _NO_TITLES]
+    labels = sorted(
+        (at for at in others if titles[at] in LABEL_COLUMNS), key=lambda at: LABEL_COLUMNS.index(titles[at])
+    )
+    if not labels and told and len(others) == 1:
+        labels = others
+    if not labels:
+        raise NoLabelsError(
+            f"{where}: has no column of labels that is known by its title (found {', '.join(rows.cells[0])[:80]}): "
+            "call one 'label'"
+        )
+    _require_one_meaning(where, rows, labels)
+    return 1, name, labels[0], titles[labels[0]] == _BOXED
+
+
+def _is_header(rows: Rows, titles: Sequence[str], naming: Sequence[int]) -> bool:
+    """Whether the first row are titles, not a picture and its label."""
+    if any(title in NAME_COLUMNS for title in titles) and any(title in _LABELS for title in titles):
+        return True
+    if not naming or os.path.splitext(rows.cells[0][naming[0]])[1].lower() in PICTURE_EXTENSIONS:  # noqa: PTH122
+        return False
+    if titles[naming[0]] in NAME_COLUMNS:
+        return True
+    # A picture that is not there has a label that others have too.
+    return not any(
+        cell in {cells[at] for cells in rows.cells[1:] if at < len(cells)}
+        for at, cell in enumerate(rows.cells[0])
+        if at != naming[0]
+    )
+
+
+def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) -> None:
+    """PictureError where two columns of labels divide the pictures differently."""
+    first, *others = columns
+    for other in others:
+        pairs = {(cells[first], cells[other]) for cells in rows.cells[1:] if len(cells) > max(first, other)}
+        if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
+            one, two = rows.cells[0][first], rows.cells[0][other]
+            raise PictureError(
+                f"{where}: {one!r} and {two!r} may both be the labels, and differ: leave one in the file"
+            )
+
+
+def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int, label_at: int, boxed: bool) -> Table:
+    """Each row's picture and label. PictureError where a row lacks one, or names an unknown picture, or one twice."""
+    form = "name,label" if Path(where).suffix.lower() in _TABLES else "name label"
+    table: Table = {}
+    lost: list[tuple[str, int]] = []
+    for number, cells in zip(rows.numbers[first:], rows.cells[first:], strict=True):
+        if len(cells) <= max(name_at, label_at) or not cells[name_at].strip() or not cells[label_at].strip():
+            raise PictureError(f"{where}, line {number}: is no '{form}': {','.join(cells)[:60]!r}")
+        name, label = cells[name_at].strip(), cells[label_at].strip()
+        at = names.find(name)
+        if at is None:
+            lost.append((name, number))
+            continue
+        if at in table:
+            raise PictureError(f"{where}, line {number}: {name} has a label in line {table[at][1]} already")
+        table[at] = (label.split()[0] if boxed else label, number)
+    if lost:
+        raise PictureError(f"{where}, line {lost[0][1]}: {names.root} has no picture {lost[0][0]}{and_more(len(lost))}")
+    _require_classes(where, table)
+    return table
+
+
+def _require_classes(where: Path | str, table: Table) -> None:
+    """PictureError where each picture has a class of its own: another column was meant."""
+    if len(table) < _FEWEST_DISTINCT:
+        return
+    counts = Counter(label for label, _ in table.values())
+    if len(counts) == len(table):
+        label, number = next(iter(table.values()))
+        raise PictureError(
+            f"{where}, line {number}: expected classes, found another text for each of the {len(table):,} pictures, "
+            f"such as {label[:40]!r}: give a file with their labels"
+        )
+
+
+def complete(where: Path | str, table: Table, names: Names) -> list[str]:
+    """The label of each picture. PictureError where one has none."""
+    bare = [at for at in range(len(names.names)) if at not in table]
+    if bare:
+        raise PictureError(
+            f"{names.root / names.names[bare[0]]}: has no label in {where}{and_more(len(bare))}: add or remove it"
+        )
+    return [table[at][0] for at in range(len(names.names))]
+
+
+def and_more(count: int) -> str:
+    """` (and 3 more such)` of 4."""
+    return f" (and {count - 1:,} more such)" if count > 1 else ""

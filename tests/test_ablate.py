@@ -1,0 +1,130 @@
+"""`alexnet ablate`: its table against numpy, the commands that it runs, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.cli import main
+from alexnet_cli.console import Talk
+from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes.read import load_recipe
+from alexnet_commands.ablate.config import AblateConfig
+from alexnet_commands.ablate.processes import Job, run_jobs
+from alexnet_commands.ablate.run import jobs_of
+from alexnet_commands.ablate.table import Score, as_cells, rows_of, table_csv
+
+Capture = pytest.CaptureFixture[str]
+MakeStore = Callable[..., CropStore]
+
+
+def score(recipe: str, seed: int, top1: float, top5: float = 0.1) -> Score:
+    return Score(recipe=recipe, seed=seed, top1_error=top1, top5_error=top5, centre_top1_error=top1 + 0.01, seconds=60)
+
+
+def test_means_deviations_and_paired_differences_are_numpys() -> None:
+    rng = np.random.default_rng(0)
+    errors = {name: rng.uniform(0.2, 0.6, 4) for name in ("source-2012", "no-norm", "tanh")}
+    scores = [score(name, seed, float(values[seed])) for name, values in errors.items() for seed in range(4)]
+    first, norm, tanh = rows_of(scores)
+    for row, values in ((first, errors["source-2012"]), (norm, errors["no-norm"]), (tanh, errors["tanh"])):
+        assert row.top1_error.mean == pytest.approx(values.mean())
+        assert row.top1_error.deviation == pytest.approx(values.std(ddof=1))
+        assert row.minutes == 1
+    difference = errors["no-norm"] - errors["source-2012"]
+    assert norm.top1_difference is not None
+    assert norm.top1_difference.mean == pytest.approx(difference.mean())
+    assert norm.top1_difference.deviation == pytest.approx(difference.std(ddof=1))
+    assert first.top1_difference is None
+    assert (norm.published_top1_difference, norm.published_top5_difference) == (0.014, 0.012), "paper, 3.3 (net 148)"
+    assert tanh.published_top1_difference is None
+
+
+def test_published_differences_stand_only_beside_differences_to_the_papers_net() -> None:
+    rows = rows_of([score("cifar-18", 1, 0.2), score("no-norm", 1, 0.3)])
+    assert rows[1].published_top1_difference is None
+    assert rows[1].top1_difference is not None
+    assert rows[1].top1_difference.deviation is None, "of a single seed there is none"
+    assert as_cells(rows)[1][4:6] == ("+10.00", "–")
+    assert len({len(line) for line in table_csv(rows)}) == 1
+
+
+def config(tmp_path: Path, **options: object) -> AblateConfig:
+    given = {"recipes": "source-2012,no-norm", "out": tmp_path / "out", **options}
+    return AblateConfig(crops=Path("t.lmdb"), val=Path("v.lmdb"), stats=Path("s.h5"), **given)  # type: ignore[arg-type]
+
+
+def test_every_net_has_the_same_budget_and_its_own_seed(tmp_path: Path) -> None:
+    asked = config(tmp_path, seeds="3,5", epochs=7, set=["net.fc6.neurons=16"], recipes="paper,small")
+    jobs = jobs_of(asked, load_recipe("paper"))
+    assert [job.name for job in jobs] == ["paper-3", "paper-5", "small-3", "small-5"]
+    for job in jobs:
+        train, evaluate = (" ".join(words) for words in job.commands)
+        assert "--epochs 7 --batch-size 128 --set net.fc6.neurons=16" in train
+        assert f"--seed {job.name[-1]} " in train
+        assert train.startswith("train t.lmdb --val v.lmdb --stats s.h5")
+        assert "--update" in train
+        assert "--update" in evaluate
+
+
+@pytest.mark.parametrize(
+    "options", [{"recipes": "paper"}, {"recipes": "paper,paper"}, {"seeds": "1,x"}, {"seeds": ""}, {"seeds": "2,2"}]
+)
+def test_what_can_not_be_compared_is_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        config(tmp_path, **options)
+
+
+def test_a_failing_command_ends_all_with_its_code(tmp_path: Path, capfd: Capture) -> None:
+    jobs = [Job(name=name, commands=(("summary", "--recipe", name),)) for name in ("no-such", "paper", "small")]
+    with pytest.raises(SystemExit) as caught:
+        run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
+    assert caught.value.code == 2
+    assert "no-such ended with code 2" in capfd.readouterr().err
+    assert "there is no recipe 'no-such'" in (tmp_path / "no-such.log").read_text()
+    assert not (tmp_path / "small.log").exists(), "no other began"
+
+
+def test_jobs_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
+    jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * 2) for name in ("paper", "lenet", "cifar-26")]
+    results = run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
+    assert [[result["recipe"] for result in of] for of in results] == [[job.name] * 2 for job in jobs]
+
+
+@pytest.mark.slow
+def test_nets_are_compared_from_the_command_line_and_again_without_training(
+    make_store: MakeStore, make_statistics: Callable[[CropStore], Path], tmp_path: Path, capfd: Capture
+) -> None:
+    pytest.importorskip("matplotlib")
+    labels = [index % 3 for index in range(12)]
+    pictures = [np.random.default_rng(seed).integers(0, 256, (12, 32, 32, 3), np.uint8) for seed in (0, 1)]
+    store, val = (make_store(name, labels, crops=crops) for name, crops in zip(("t", "v"), pictures, strict=True))
+    words = ["ablate", store.path, "--val", val.path, "--stats", make_statistics(store), "--devices", "cpu", "--quiet"]
+    words += ["--recipes", "figure-1-relu,figure-1-tanh", "--seeds", "1,2", "--epochs", "1", "--json"]
+    command = [str(word) for word in (*words, "--out", tmp_path / "out")]
+    assert main(command) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert [row["recipe"] for row in result["recipes"]] == ["figure-1-relu", "figure-1-tanh"]
+    assert len(result["runs"]) == 4
+    with (tmp_path / "out" / "runs.csv").open(newline="") as file:
+        assert [(row["recipe"], row["seed"]) for row in csv.DictReader(file)] == [
+            (name, seed) for name in ("figure-1-relu", "figure-1-tanh") for seed in "12"
+        ]
+    assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    svg = (tmp_path / "out" / "plot.svg").read_bytes()
+    assert main(command) == 2, "exists already"
+    checkpoints = sorted((tmp_path / "out" / "runs").rglob("*.safetensors"))
+    before = [path.stat().st_mtime_ns for path in checkpoints]
+    capfd.readouterr()
+    assert main([*command, "--update"]) == 0
+    assert json.loads(capfd.readouterr().out) == result
+    assert [path.stat().st_mtime_ns for path in checkpoints] == before
+    assert (tmp_path / "out" / "plot.svg").read_bytes() == svg
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main([*map(str, words), "--out", str(tmp_path), "--update"]) == 2, "no folder of ours"
