@@ -17,7 +17,7 @@ ALEXNET ?= $(BIN)/alexnet
 .PHONY: help setup lock test test-all test-gpu lint types bench clean full-pipeline
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------------------------------------------------- setup, tests
@@ -129,3 +129,4 @@ endif
 # ------------------------------------------------------------------------------------------------------ the contest entry
 
 include $(dir $(lastword $(MAKEFILE_LIST)))contest.mk
+include $(dir $(lastword $(filter %Makefile,$(MAKEFILE_LIST))))cifar.mk

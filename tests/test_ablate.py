@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.ablate.config import AblateConfig
 from alexnet_commands.ablate.processes import Job, run_jobs
 from alexnet_commands.ablate.run import jobs_of
-from alexnet_commands.ablate.table import Score, as_cells, rows_of, table_csv
+from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, table_csv
 
 Capture = pytest.CaptureFixture[str]
 MakeStore = Callable[..., CropStore]
@@ -51,8 +52,37 @@ def test_published_differences_stand_only_beside_differences_to_the_papers_net()
     assert rows[1].published_top1_difference is None
     assert rows[1].top1_difference is not None
     assert rows[1].top1_difference.deviation is None, "of a single seed there is none"
-    assert as_cells(rows)[1][4:6] == ("+10.00", "–")
+    assert as_cells(rows)[1][5:7] == ("+10.00", "–")
     assert len({len(line) for line in table_csv(rows)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        # 40% in the middle of the first epoch, 20% in that of the second: 25% three quarters of the way.
+        ([0.40, 0.20, 0.10], 1.25),
+        ([0.40, 0.30, 0.25], 2.5),
+        ([0.20], 0.5),
+        ([0.40, 0.30], None),
+        ([], None),
+    ],
+)
+def test_epochs_to_a_training_error_are_read_off_a_straight_line(errors: list[float], expected: float | None) -> None:
+    found = epochs_until(errors, 0.25)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_ratio_of_epochs_is_taken_seed_by_seed_and_stands_beside_the_papers() -> None:
+    reached = {"figure-1-relu": (5.0, 6.0), "figure-1-tanh": (30.0, 24.0)}
+    scores = [replace(score(n, seed, 0.3), reached=e) for n, of in reached.items() for seed, e in enumerate(of)]
+    relu, tanh = rows_of(scores)
+    assert relu.reached_ratio is None
+    assert tanh.reached_ratio is not None
+    assert tanh.reached_ratio.mean == pytest.approx((30 / 5 + 24 / 6) / 2)
+    assert epoch_cells([relu, tanh])[1] == ("figure-1-tanh", "27.0 ± 4.2", "36", "5.0 ± 1.4", "6")
+    _, late = rows_of([*scores[:2], replace(scores[2], reached=None), scores[3]])
+    assert late.reached is None
+    assert late.reached_ratio is None
 
 
 def config(tmp_path: Path, **options: object) -> AblateConfig:
@@ -106,7 +136,8 @@ def test_nets_are_compared_from_the_command_line_and_again_without_training(
     pictures = [np.random.default_rng(seed).integers(0, 256, (12, 32, 32, 3), np.uint8) for seed in (0, 1)]
     store, val = (make_store(name, labels, crops=crops) for name, crops in zip(("t", "v"), pictures, strict=True))
     words = ["ablate", store.path, "--val", val.path, "--stats", make_statistics(store), "--devices", "cpu", "--quiet"]
-    words += ["--recipes", "figure-1-relu,figure-1-tanh", "--seeds", "1,2", "--epochs", "1", "--json"]
+    words += ["--recipes", "figure-1-relu,figure-1-tanh", "--seeds", "1,2", "--epochs", "2", "--json"]
+    words += ["--train-error", "99"]
     command = [str(word) for word in (*words, "--out", tmp_path / "out")]
     assert main(command) == 0
     result = json.loads(capfd.readouterr().out)
@@ -117,6 +148,8 @@ def test_nets_are_compared_from_the_command_line_and_again_without_training(
             (name, seed) for name in ("figure-1-relu", "figure-1-tanh") for seed in "12"
         ]
     assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "curves.svg").exists()
+    assert all(run["reached"] is not None for run in result["runs"])
     svg = (tmp_path / "out" / "plot.svg").read_bytes()
     assert main(command) == 2, "exists already"
     checkpoints = sorted((tmp_path / "out" / "runs").rglob("*.safetensors"))

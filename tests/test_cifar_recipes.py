@@ -233,7 +233,9 @@ def test_balanced_class_weights_are_torchs_weighted_cross_entropy(
         rate = 2e-3 if name.endswith("bias") else 1e-3
         step = found[name] - parameter.detach()
         torch.testing.assert_close(step, -rate * parameter.grad, rtol=1e-4, atol=1e-12)
-    assert float(RunFolder(tmp_path / "run").metrics()[0]["train_loss"]) == pytest.approx(float(loss), rel=1e-5)
+    assert float(RunFolder(tmp_path / "run").metrics()[0]["train_loss"]) == pytest.approx(
+        float(loss.detach()), rel=1e-5
+    )
     assert class_weights(store, load_recipe("paper").training, torch.device("cpu")) is None
 
 

@@ -218,7 +218,7 @@ def test_without_a_command_or_asked_for_it_the_help_is_shown(capsys: Capture, wo
 def test_every_help_names_no_type_for_flags_and_what_must_be_given_first(capsys: Capture, name: str) -> None:
     assert main([name, "-h"]) == 0
     text = capsys.readouterr().out
-    assert "bool" not in text and "env var" not in text
+    assert "bool" not in text and "env var" not in text and "<path>" not in text and "list[" not in text
     options = text[text.index("─ Options ─") :]
     required = [line[2] == "*" for line in options.splitlines() if re.match(r"│ [* ] *--", line)]
     assert required == sorted(required, reverse=True), "the rows with an asterisk come first"

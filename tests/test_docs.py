@@ -70,7 +70,7 @@ def commands() -> dict[str, frozenset[str]]:
 def made() -> tuple[frozenset[str], frozenset[str]]:
     """Targets and variables of the Makefile and what it includes."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "Makefile", *ROOT.glob("*.mk")))
-    targets = " ".join(re.findall(r"^([a-z][a-z -]*):(?!=)", text, flags=re.MULTILINE)).split()
+    targets = " ".join(re.findall(r"^([a-z][a-z0-9 -]*):(?!=)", text, flags=re.MULTILINE)).split()
     return frozenset(targets), frozenset(re.findall(r"^([A-Z][A-Z0-9_]*) *[?:]?=", text, flags=re.MULTILINE))
 
 
@@ -94,7 +94,7 @@ def wrong_make(words: list[str]) -> str | None:
         variable = re.match(r"([A-Z][A-Z0-9_]*)=", word)
         if variable and variable[1] not in variables:
             return f"no variable {variable[1]}"
-        if re.fullmatch(r"[a-z][a-z-]*", word) and word not in targets:
+        if re.fullmatch(r"[a-z][a-z0-9-]*", word) and word not in targets:
             return f"no target {word}"
     return None
 
@@ -199,4 +199,4 @@ def test_a_wrong_make_line_would_be_found(line: str, fault: str | None) -> None:
 
 def test_makes_own_list_names_the_targets_that_were_read() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  make ([a-z-]+)", listed, flags=re.MULTILINE)) <= made()[0]
+    assert set(re.findall(r"^  make ([a-z0-9-]+)", listed, flags=re.MULTILINE)) <= made()[0]

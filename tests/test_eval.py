@@ -20,6 +20,7 @@ from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.cli import main
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.reports.judging import wilson_interval
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -189,6 +190,9 @@ def test_people_get_percent_and_the_worst_classes(bench: Bench, capsys: Capture)
     for part in ("centre view", "5 views, no mirror images", "top-1 error", "top-5 error", "By class", *CLASSES):
         assert part in text
     assert f"{100 * (scores.error(1) or 0):.2f}%" in text
+    low, high = wilson_interval(round(11 * (scores.error(1) or 0)), 11)
+    assert f"95% intervals: top-1 error {100 * low:.2f}% to {100 * high:.2f}%, top-5 error " in text
+    assert f"; loss {scores.loss():.4f}\n" in text
 
 
 def test_a_store_without_labels_gets_scores_without_errors(bench: Bench, capsys: Capture) -> None:

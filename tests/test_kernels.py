@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from torch.nn import functional
 
 from alexnet_cli import compiled
 from alexnet_cli.input.kernels.cutting import cut
+from alexnet_cli.net import norm as norm_module
 from alexnet_cli.net.activation import Relu
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.kernels import products
-from alexnet_cli.net.kernels.passes import Pass, apply, pass_of
+from alexnet_cli.net.kernels.passes import Pass, apply, over_pixels, pass_of
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
@@ -85,6 +87,20 @@ def test_a_pass_and_its_gradient_are_torchs_operations_in_float64(work: Pass, sh
     assert mine.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(mine.double(), theirs, rtol=2e-6, atol=1e-6)
     torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [3, 5, 7])
+@pytest.mark.parametrize("shape", [(3, 16, 9, 11), (2, 5, 2, 2), (1, 1, 13, 1)], ids=str)
+def test_the_same_map_norm_and_its_gradient_are_the_formula_in_float64(shape: tuple[int, ...], window: int) -> None:
+    maps = maps_of(*shape)
+    mine, gradient = with_gradient(lambda values: over_pixels(values, k=1.0, alpha=1e-3, window=window), maps)
+    settings: dict[str, Any] = {"k": 1.0, "alpha": 1e-3, "beta": 0.75, "window": window}
+    theirs, expected = with_gradient(lambda values: norm_module.over_pixels(values, **settings), maps.double())
+    torch.testing.assert_close(mine.double(), theirs, rtol=2e-6, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=2e-6)
+    half = over_pixels(maps.bfloat16(), k=1.0, alpha=1e-3, window=window)
+    exact = norm_module.over_pixels(maps.bfloat16().double(), **settings)
+    torch.testing.assert_close(half.double(), exact, rtol=2**-8, atol=1e-30)
 
 
 @pytest.mark.parametrize("name", ["norm of two columns", "relu, norm, pool", "pool, relu"])

@@ -150,9 +150,8 @@ def test_a_gpus_way_of_cutting_gives_what_a_cpus_does(statistics: Statistics, di
     transform = input_transform(statistics, Input(divisor=divisor))
     shift = torch.from_numpy(draws.noise) * 0.1 @ transform.noise.T
     arguments = (crops, draws, transform, shift, transform.scale)
-    each, together = patches_module._cut_each(*arguments), patches_module._cut_together(*arguments)
-    torch.testing.assert_close(each, together, rtol=0, atol=2e-5 / divisor)
-    torch.testing.assert_close(patches_module._cut_in_one_pass(*arguments), each, rtol=0, atol=2e-5 / divisor)
+    together = patches_module._cut_together(*arguments)
+    torch.testing.assert_close(patches_module._cut_in_one_pass(*arguments), together, rtol=0, atol=2e-5 / divisor)
 
 
 @pytest.mark.gpu
@@ -226,13 +225,13 @@ def test_a_transform_comes_back_from_its_tensors(statistics: Statistics) -> None
     assert torch.equal(patches_of(crops, draws, transform, strength=0.1), patches_of(crops, draws, again, strength=0.1))
 
 
-@pytest.mark.parametrize("cut", ["_cut_in_one_pass", "_cut_each", "_cut_together"])
+@pytest.mark.parametrize("compiled", [True, False])
 def test_the_source_subtracts_the_means_centre_unmirrored_after_cutting_and_mirroring(
-    statistics: Statistics, cut: str, monkeypatch: pytest.MonkeyPatch
+    statistics: Statistics, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """convdata_jpeg.py:95,210: in training and in every view."""
-    for name in ("_cut_in_one_pass", "_cut_each"):
-        monkeypatch.setattr(patches_module, name, getattr(patches_module, cut))
+    if not compiled:
+        monkeypatch.setattr(patches_module, "serves", lambda tensor: False)
     transform = input_transform(statistics, Input(mean_at="centre"))
     crops, draws = some_crops(6), some_draws(6)
     centre = statistics.mean_image[16:240, 16:240]

@@ -460,3 +460,14 @@ def test_the_strips_of_colours_go_along_the_eigenvectors(
             assert found[number, step] == pytest.approx(statistics.channel_mean + times * length * vector)
     told = plot.mean(MeanConfig(stats=path, out=tmp_path / "m.png")).numbers
     assert told["standard_deviations"] == pytest.approx(statistics.standard_deviations.tolist())
+
+
+def test_the_readmes_pictures_are_small_figures_of_ours() -> None:
+    from alexnet_commands.plot.figure import is_ours
+
+    root = Path(__file__).parent.parent
+    pictures = sorted((root / "docs/pictures").iterdir())
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in pictures] == ["filters.png", "predictions.png"]
+    for path in pictures:
+        assert is_ours(path) and path.stat().st_size < 150_000 and f"docs/pictures/{path.name}" in text

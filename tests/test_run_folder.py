@@ -183,11 +183,15 @@ def test_a_checkpoint_that_the_training_removes_meanwhile_gives_way_to_the_best_
     assert tried == ["step-00000010", "step-00000020"]
 
 
-def test_a_damaged_checkpoint_is_refused_and_not_passed_over(run: RunFolder) -> None:
-    save(run, 10, 0.5)
-    path = save(run, 20, 0.4)
-    (path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(ArtifactError, match="is missing or damaged"):
+def test_where_the_best_checkpoint_is_damaged_the_next_one_serves_and_that_is_said(run: RunFolder) -> None:
+    first, second = save(run, 10, 0.5), save(run, 20, 0.4)
+    (second / "model.safetensors").write_bytes(b"")
+    said = "the best checkpoint of those that are whole (step-00000020 damaged), step-00000010"
+    assert find_checkpoint(run.path) == (first, said)
+    (second / "manifest.json").write_bytes(b"{")
+    assert find_checkpoint(run.path) == (first, said)
+    (first / "config.json").write_bytes(b"")
+    with pytest.raises(ArtifactError, match="damaged"):
         read_found(run.path, read_checkpoint)
 
 

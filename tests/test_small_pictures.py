@@ -19,7 +19,8 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
-from alexnet_cli.input.patches import InputTransform, training_patches, views_of
+from alexnet_cli.errors import ArtifactError
+from alexnet_cli.input.patches import InputTransform, training_patches, view, views_of
 from alexnet_cli.net.network import Network, load_whole
 from alexnet_cli.pictures import Facts, crop_of
 from alexnet_cli.randomness import Draws
@@ -250,6 +251,12 @@ def test_what_does_not_fit_the_crops_side_is_refused_in_one_line_that_names_both
     assert code == 4
     assert "40×40" in text
     assert "32×32" in text
+
+
+def test_a_view_of_crops_of_another_side_is_refused_whoever_asks_for_it() -> None:
+    transform = InputTransform(torch.zeros(32, 32, 3), torch.ones(3), torch.eye(3), patch=32)
+    with pytest.raises(ArtifactError, match=r"40×40.*32×32"):
+        view(torch.zeros(1, 40, 40, 3, dtype=torch.uint8), (0, 0, False), transform)
 
 
 def test_a_store_that_does_not_say_its_side_has_the_papers(make_store: MakeStore) -> None:

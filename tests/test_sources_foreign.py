@@ -35,7 +35,7 @@ def test_folders_of_other_programs_are_named(name: str, what: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "start", "what"),
     [
-        ("a.zip", b"PK\3\4", "is a zip archive, which is not read: unpack it"),
+        ("a.7z", b"7z\xbc\xaf", "is a 7z archive, which is not read: unpack it"),
         ("a.parquet", b"PAR1", "is a Parquet file"),
         ("a.arrow", b"ARROW1", "is an Arrow file"),
         ("train-00000-of-01024", b"\0", "is a TFRecord file"),

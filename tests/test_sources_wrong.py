@@ -63,12 +63,8 @@ def test_a_wrong_source_ends_the_command_with_code_3_and_one_line(
         (b"\n<html>", "is a web page, not a tar"),
         (bytes(10_240), "is empty, or holds nothing but zeros"),
         (b"hello " * 200, "is no tar: give a folder of pictures, or a tar"),
-        (
-            tar_of([("a/1.jpg", b"x")], "w:gz"),
-            "is compressed by gzip, so it can't be read in place: decompress it first",
-        ),
     ],
-    ids=["nothing", "page", "other page", "zeros", "text", "gzip"],
+    ids=["nothing", "page", "other page", "zeros", "text"],
 )
 def test_a_failed_download_is_named(made: Miniature, name: str, content: bytes, message: str) -> None:
     path = made.write(name, content)
@@ -116,12 +112,6 @@ def test_damage_inside_a_class_archive_names_that_archive(made: Miniature) -> No
     tars[2] = (tars[2][0], broken_header(tars[2][1]))
     path = made.write(TRAIN_TAR, tar_of(tars))
     assert refused(path).startswith(f"{path}/{WNIDS[2]}.tar: is damaged at byte ")
-
-
-def test_class_archives_that_are_compressed_are_refused(made: Miniature) -> None:
-    for wnid in WNIDS:
-        made.write(f"packed/{wnid}.tar.gz", b"\x1f\x8b")
-    assert "its archives are compressed, such as n01440764.tar.gz" in refused(made.root / "packed")
 
 
 # Which split

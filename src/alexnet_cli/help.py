@@ -73,13 +73,15 @@ def flowing(text: str) -> str:
 
 
 class _WithHelp:
-    """A command whose help names no type for flags and no environment variable for each option."""
+    """A command whose help names no type for flags and arguments, and no environment variable for each option."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
+            if param.param_type_name == "argument" and hasattr(param, "display_type_rich"):
+                param.display_type_rich = lambda ctx: None  # its own name says more than <path> or <list[Path]>
             if getattr(param, "envvar", None) is None and hasattr(param, "show_envvar"):
                 param.show_envvar = False
         return params

@@ -11,6 +11,7 @@ greatest stays. Files with the same bytes go together, by the name of the first.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections import Counter
@@ -126,12 +127,14 @@ def first_of_same(sources: Sources, talk: Talk) -> array[int]:
     seen: dict[tuple[int, bytes], int] = {}
     with talk.progress("looking for copies", len(alike)) as advance:
         for at in alike:
-            try:
-                data = read_located(sources.pictures[at])
-            except BadPictureError:  # whoever crops it says so
-                pass
-            else:
-                digest = hashlib.sha256(data, usedforsecurity=False).digest()[:16]
-                first[at] = seen.setdefault((len(data), digest), at)
+            digest = sources.pictures.digest(at)
+            with contextlib.suppress(BadPictureError):  # whoever crops it says so
+                digest = digest or _digest(read_located(sources.pictures[at]))
+            if digest is not None:
+                first[at] = seen.setdefault((sizes[at], digest), at)
             advance()
     return first
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data, usedforsecurity=False).digest()[:16]

@@ -57,6 +57,7 @@ from alexnet_stages.preprocess.report import Contents, count_facts, make_report,
 from alexnet_stages.preprocess.result import Result
 from alexnet_stages.preprocess.sharding import Shard, parse_shard
 from alexnet_stages.preprocess.sources import Sources, find_sources
+from alexnet_stages.preprocess.sources.archives import remove_unpacked, unpacked
 
 _FORMAT = 2
 """Of an unfinished store: another one is begun again."""
@@ -103,8 +104,11 @@ def _store(config: PreprocessConfig, find: Callable[[], Sources], talk: Talk) ->
         sources = _part(everything, shard, config)
         writer = CropWriter(out, _plan(config, everything, shard))
         with closing(writer):
+            if writer.sources_done < len(sources.names):
+                sources = unpacked(sources, writer.work, talk)
             continued = _announce(writer, sources, config, talk)
             write_crops(writer, sources, _job(config), _workers(config), talk)
+            remove_unpacked(writer.work)
             rejects = _require_good(writer, sources, config)
 
             def publish() -> Result:

@@ -185,9 +185,8 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
     if not is_free(config.out) and config.resume:
         end_work(config.out)
         folder.sweep()
-        newest = folder.newest()
-        if newest is not None:
-            checkpoint = read_checkpoint(newest.path, to_train=not folder.finished)
+        checkpoint = _newest_whole(folder, talk)
+        if checkpoint is not None:
             if what := difference(config, recipe, parents, checkpoint):
                 raise ArtifactError(
                     f"{config.out}: {what}: give the same to go on, or --overwrite in place of --resume to start again"
@@ -195,12 +194,36 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
             if folder.finished and has_more_to_do(recipe, checkpoint):
                 folder.reopen()
                 write_text(folder.path / CONFIG, text)
-                checkpoint = read_checkpoint(newest.path, to_train=True)
+                checkpoint = _newest_whole(folder, talk)
+                assert checkpoint is not None
             if not folder.finished:
-                talk.say(f"going on from {newest.path.name}")
+                talk.say(f"going on from {checkpoint.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
     folder.begin(text, replaces=config.overwrite and not is_free(config.out))
+    return None
+
+
+def _newest_whole(folder: RunFolder, talk: Talk) -> Checkpoint | None:
+    """The checkpoint to go on from: the newest, or where that is damaged, the one before, and so on; None without any.
+
+    The damaged ones are renamed: nothing of a run is deleted. ArtifactError where all are damaged.
+    """
+    saved, damaged = folder.listed()
+    first = damaged[0][1] if damaged else None
+    for entry in reversed(saved):
+        try:
+            checkpoint = read_checkpoint(entry.path, to_train=not folder.finished)
+        except ArtifactError as error:
+            first = first or error
+            damaged.append((entry.path, error))
+            continue
+        for path, what in damaged:
+            aside = folder.set_aside(path).name
+            talk.warn(f"{what}; going back to {entry.path.name} (the damaged one is now {aside})")
+        return checkpoint
+    if first is not None:
+        raise first
     return None
 
 

@@ -190,12 +190,8 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     stripped = bool(manifest.details.get(STRIPPED))
     if stripped and to_train:
         raise ArtifactError(f"{path}: holds a net without the state of its training: give it to --init-from")
-    wanted = _OF_NET if stripped else (*_OF_NET, *(_OF_TRAINING if to_train else (STATE,)))
     try:
-        for name in wanted:
-            file = path / name
-            if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
-                raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
+        _require_files(path, manifest, to_train=to_train)
         config, state = read_json_object(path / CONFIG), {} if stripped else read_json_object(path / STATE)
         recipe = Recipe.from_dict(config["recipe"])
         checkpoint = Checkpoint(
@@ -218,6 +214,26 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
     _require_numbers(checkpoint)
     return checkpoint
+
+
+def verify_checkpoint(path: Path, *, to_train: bool = False) -> Manifest:
+    """The manifest of a checkpoint whose files have their digests; ArtifactError where it is unfinished or damaged."""
+    manifest = read_checkpoint_manifest(path)
+    try:
+        _require_files(path, manifest, to_train=to_train)
+    except (KeyError, TypeError):
+        raise ArtifactError(f"{path}: its manifest is damaged: use another checkpoint of the run") from None
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+    return manifest
+
+
+def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
+    stripped = bool(manifest.details.get(STRIPPED))
+    for name in _OF_NET if stripped else (*_OF_NET, *(_OF_TRAINING if to_train else (STATE,))):
+        file = path / name
+        if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
+            raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
 
 
 def _require_numbers(checkpoint: Checkpoint) -> None:

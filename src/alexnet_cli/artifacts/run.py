@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from alexnet_cli.artifacts.checkpoint import KIND as CHECKPOINT_KIND
 from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
+from alexnet_cli.artifacts.checkpoint import verify_checkpoint
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.common.ownership import RUN
 from alexnet_cli.artifacts.common.publish import publish_folder, write_text
@@ -38,6 +39,8 @@ LOGS = "logs"
 RANK_LOGS = "ranks"
 """What ranks other than the first have to say, a file for each."""
 
+DAMAGED = ".damaged"
+"""Behind the name of a checkpoint that a run went back from."""
 _STEP = re.compile(r"step-\d+")
 _OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
 """A checkpoint, or what a killed command left of one."""
@@ -157,8 +160,15 @@ class RunFolder:
         return self.path / CHECKPOINTS / f"step-{step:08d}"
 
     def saved(self) -> list[Saved]:
-        """The finished checkpoints, oldest first."""
-        found = []
+        """The finished checkpoints, oldest first; ArtifactError where a manifest is damaged."""
+        whole, damaged = self.listed()
+        if damaged:
+            raise damaged[0][1]
+        return whole
+
+    def listed(self) -> tuple[list[Saved], list[tuple[Path, ArtifactError]]]:
+        """The finished checkpoints, oldest first, and those whose manifests are damaged, with what is wrong."""
+        found, damaged = [], []
         for manifest in (self.path / CHECKPOINTS).glob(f"step-*/{MANIFEST_FILE}"):
             folder = manifest.parent
             if _STEP.fullmatch(folder.name):
@@ -166,13 +176,31 @@ class RunFolder:
                     text = manifest.read_bytes()
                 except FileNotFoundError:  # the training removed it a moment ago
                     continue
-                read = Manifest.from_json(text, kind=CHECKPOINT_KIND, schema=CHECKPOINT_SCHEMA, path=folder)
-                found.append(Saved(folder, read))
-        return sorted(found, key=lambda saved: saved.step)
+                try:
+                    read = Manifest.from_json(text, kind=CHECKPOINT_KIND, schema=CHECKPOINT_SCHEMA, path=folder)
+                    saved = Saved(folder, read)
+                    _ = saved.step, saved.error
+                except ArtifactError as error:
+                    damaged.append((folder, error))
+                else:
+                    found.append(saved)
+        return sorted(found, key=lambda saved: saved.step), damaged
+
+    def set_aside(self, checkpoint: Path) -> Path:
+        """Rename a damaged checkpoint, so that it is none of the run's any more; where it lies then."""
+        aside = checkpoint.with_name(f"{checkpoint.name}{DAMAGED}")
+        number = 2
+        while aside.exists():
+            aside = checkpoint.with_name(f"{checkpoint.name}{DAMAGED}-{number}")
+            number += 1
+        checkpoint.rename(aside)
+        return aside
 
     def newest(self) -> Saved | None:
-        """The checkpoint to go on from."""
-        saved = self.saved()
+        """The newest checkpoint with a whole manifest; ArtifactError where there are only damaged ones."""
+        saved, damaged = self.listed()
+        if damaged and not saved:
+            raise damaged[0][1]
         return saved[-1] if saved else None
 
     def best(self) -> Saved | None:
@@ -239,7 +267,7 @@ def vouch_for(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def find_checkpoint(path: Path) -> tuple[Path, str]:
     """The checkpoint that a run folder or a checkpoint folder stands for, and in words which one it is.
 
-    Of a run: the best by validation error, else the newest. ArtifactError where there is none.
+    Of a run: the best by validation error, else the newest, of those that are whole. ArtifactError where there is none.
     """
     return steadily(path, lambda: _find_checkpoint(path))
 
@@ -272,11 +300,22 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
                 f"{_OTHERS[path.suffix.lower()]} -o NET`"
             )
         raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: check the order of the arguments")
-    run = RunFolder(path)
-    best = run.best()
-    if best:
-        return best.path, f"the best checkpoint, {best.path.name}"
-    newest = run.newest()
-    if newest is None:
-        raise ArtifactError(f"{path}: the run has no finished checkpoint yet: go on with `alexnet train … --resume`")
-    return newest.path, f"the newest checkpoint, {newest.path.name}"
+    saved, damaged = RunFolder(path).listed()
+    judged = sorted((entry.error, entry.step) for entry in saved if entry.error is not None)
+    by_step = {entry.step: entry for entry in saved}
+    order = [by_step[step] for _, step in judged] or list(reversed(saved))
+    what = "best" if judged else "newest"
+    lost = [(folder.name, error) for folder, error in damaged]
+    for entry in order:
+        try:
+            verify_checkpoint(entry.path)
+        except ArtifactError as error:
+            if not entry.path.exists():  # the training removed it a moment ago
+                raise
+            lost.append((entry.path.name, error))
+            continue
+        others = f" of those that are whole ({', '.join(name for name, _ in lost)} damaged)" if lost else ""
+        return entry.path, f"the {what} checkpoint{others}, {entry.path.name}"
+    if lost:
+        raise lost[0][1]
+    raise ArtifactError(f"{path}: the run has no finished checkpoint yet: go on with `alexnet train … --resume`")

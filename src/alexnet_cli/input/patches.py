@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.compiled import serves, triton_serves
+from alexnet_cli.errors import ArtifactError
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Input
 
 View = tuple[int, int, bool]
 """Row and column of a patch in its crop, and whether it is mirrored."""
-
-_SMALL = 96
-"""Patches up to this side are cut together on a CPU too: so small ones take longer to ask for than to cut."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -126,8 +124,6 @@ def training_patches(
         scale = scale / (1 + colour_noise)
     if serves(transform.mean) or triton_serves(transform.mean):
         patches = _cut_in_one_pass(crops, draws, transform, shift, scale, dtype)
-    elif crops.device.type == "cpu" and transform.patch > _SMALL:
-        patches = _cut_each(crops, draws, transform, shift, scale)
     else:
         patches = _cut_together(crops, draws, transform, shift, scale)
     return patches.to(dtype).permute(0, 3, 1, 2)
@@ -146,7 +142,15 @@ def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View
 
 
 def view(crops: Tensor, which: View, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
-    """One test view of every crop, (N, 3, P, P); dtype as in `training_patches`."""
+    """One test view of every crop, (N, 3, P, P); dtype as in `training_patches`.
+
+    ArtifactError for crops of another side than the transform's.
+    """
+    if crops.shape[1] != transform.side:
+        found, own = (f"{side}×{side}" for side in (crops.shape[1], transform.side))
+        raise ArtifactError(
+            f"the crops are {found}, and the net was trained on {own}: preprocess --side {transform.side}"
+        )
     row, column, flip = which
     count = len(crops)
     same = Draws(np.tile((row, column), (count, 1)), np.full(count, flip), np.zeros((count, 3), np.float32))
@@ -170,24 +174,6 @@ def _cut_in_one_pass(
     where, constants = (draws.offsets, draws.flips), (transform.mean, scale, shift * scale)
     centre = transform.mean_at == "centre"
     return cut(crops, *where, *constants, side=transform.patch, centre=centre, dtype=dtype)
-
-
-def _cut_each(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:
-    """One picture after the other: on a CPU each stays in the cache from cut to scale."""
-    side = transform.patch
-    out = torch.empty(len(crops), side, side, 3, device=crops.device)
-    wide_shift = (shift * scale).repeat(1, side)
-    wide_scale = scale.repeat(side)
-    scaled = replace(transform, mean=transform.mean * scale)
-    for index, ((row, column), flip) in enumerate(zip(draws.offsets.tolist(), draws.flips.tolist(), strict=True)):
-        rows, columns = slice(row, row + side), slice(column, column + side)
-        # Rows of P·3 numbers: an innermost dimension of 3 would be too short to vectorise.
-        target = out[index].view(side, side * 3)
-        torch.mul(crops[index, rows, columns].reshape(side, side * 3), wide_scale, out=target)
-        target.sub_(scaled.mean_of(row, column, flip).reshape(side, side * 3)).add_(wide_shift[index])
-        if flip:
-            out[index] = out[index].flip(1)
-    return out
 
 
 def _cut_together(crops: Tensor, draws: Draws, transform: InputTransform, shift: Tensor, scale: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from typing import NamedTuple
 
 from alexnet_cli.errors import THE_MACHINES, ResourceError, describe_os_error
@@ -22,24 +23,45 @@ class Located(NamedTuple):
     """Where in the file it begins; WHOLE_FILE where the file is the picture."""
     size: int = 0
     """Its bytes, where it is a part of the file."""
+    packed: int = -1
+    """Bytes that it takes there, where it is deflated."""
+    check: int = -1
+    """Its CRC-32, where that is known."""
 
 
 def read_located(picture: Located) -> bytes:
     """A picture's bytes; BadPictureError where they can't be had, ResourceError where the disk fails."""
     if picture.offset == WHOLE_FILE:
         return read_picture(picture.path)
-    if picture.size > MAX_FILE_BYTES:
+    if max(picture.size, picture.packed) > MAX_FILE_BYTES:
         raise BadPictureError(f"has {picture.size:,} bytes, more than {MAX_FILE_BYTES:,}")
     try:
         descriptor = os.open(picture.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            data = os.pread(descriptor, picture.size, picture.offset)
+            there = picture.size if picture.packed < 0 else picture.packed
+            data = os.pread(descriptor, there, picture.offset)
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno in THE_MACHINES:
             raise ResourceError(describe_os_error(error, picture.path)) from None
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
-    if len(data) != picture.size:
+    if len(data) != there:
         raise BadPictureError(f"lies beyond the end of {picture.path}")
+    if picture.packed >= 0:
+        data = _inflated(data, picture.size)
+    if picture.check >= 0 and zlib.crc32(data) != picture.check:
+        raise BadPictureError("is damaged in its archive")
     return data
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """What was deflated; BadPictureError unless it has `size` bytes."""
+    unpack = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        found = unpack.decompress(data, size + 1)
+    except zlib.error:
+        found = b""
+    if len(found) != size:
+        raise BadPictureError("is damaged in its archive")
+    return found

@@ -17,7 +17,7 @@ from alexnet_cli.reading import open_regular
 from alexnet_cli.sources.ignored import is_hidden_path
 
 _BLOCK = 512
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 _MOST_HEADER_BYTES = 1 << 20
 _MOST_EMPTY_READS = 16
 _USEFUL = PICTURE_EXTENSIONS | {".tar"}
@@ -34,6 +34,14 @@ class Member(NamedTuple):
     offset: int
     """Where its content begins in the file on disk, of an archive in an archive in the outer one."""
     size: int
+    packed: int = -1
+    """Bytes that it takes in a zip, where it is deflated there."""
+    check: int = -1
+    """Its CRC-32, where a zip tells."""
+    content: bytes = b""
+    """Of a compressed tar's texts, what they say."""
+    digest: bytes = b""
+    """Of a compressed tar's pictures, the first 16 bytes of the SHA-256."""
 
 
 class Archive(NamedTuple):
@@ -93,7 +101,7 @@ def members(archive: Archive) -> Iterator[Member]:
         size = os.fstat(descriptor).st_size if archive.size < 0 else archive.size
         _require_tar(archive, os.pread(descriptor, min(_BLOCK, size), archive.offset))
         useless = 0
-        for member in _members(archive, _Window(descriptor, archive.offset, size), size):
+        for member in read_members(archive, _Window(descriptor, archive.offset, size), size):
             if useless >= 0:
                 useless = -1 if extension_of(member.name) in _USEFUL else useless + 1
             if useless > _MOST_USELESS:
@@ -107,7 +115,8 @@ def members(archive: Archive) -> Iterator[Member]:
         os.close(descriptor)
 
 
-def _members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
+def read_members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
+    """The files of a tar that is read through a window: a part of a file, or a stream."""
     try:
         with tarfile.open(fileobj=window, mode="r:") as tar:
             before = -1
@@ -162,7 +171,7 @@ def _require_tar(archive: Archive, start: bytes) -> None:
         raise PictureError(f"{archive}: is empty (0 bytes): download it again")
     if start.lstrip()[:1] == b"<":
         raise PictureError(f"{archive}: is a web page, not a tar: the download failed, perhaps for want of a login")
-    if kind := _COMPRESSED.get(start[:2]):
+    if kind := COMPRESSED.get(start[:2]):
         raise PictureError(f"{archive}: is compressed by {kind}, so it can't be read in place: decompress it first")
     if not any(start):
         raise PictureError(f"{archive}: is empty, or holds nothing but zeros: download it again")

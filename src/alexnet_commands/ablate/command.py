@@ -17,12 +17,13 @@ def command(config: AblateConfig) -> None:
     many devices at once as there are. --update goes on where it was stopped.
 
     OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and .svg.
-    Where the paper tells a difference to its net, it stands beside ours.
+    Where the paper tells a difference to its net, it stands beside ours. --train-error
+    also tells how soon each net learns, as figure 1 of the paper does.
 
     Example: alexnet ablate train.lmdb --val val.lmdb --stats stats.h5 --recipes source-2012,no-norm --out ablation
     """
     from alexnet_commands.ablate.run import run
-    from alexnet_commands.ablate.table import HEADS, as_cells
+    from alexnet_commands.ablate.table import EPOCH_HEADS, HEADS, as_cells, epoch_cells
 
     result = run(config)
     if config.json:
@@ -30,4 +31,8 @@ def command(config: AblateConfig) -> None:
         return
     title = f"{config.out}: {len(config.seed_numbers)} seeds, ten views, errors and differences in points"
     print_table(title, HEADS, as_cells(result.rows))
+    if config.train_error is not None:
+        title = f"Epochs to {config.train_error:g}% training error"
+        print_table(title, EPOCH_HEADS, epoch_cells(result.rows))
+        print(f"plot  {config.out / 'curves.png'}")
     print(f"plot  {config.out / 'plot.png'}")

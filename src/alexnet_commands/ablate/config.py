@@ -42,6 +42,18 @@ class AblateConfig(CommonOptions):
         int | None, Option("--epochs", help="For every net.", min=1, show_default="those of the first recipe")
     ] = None
     """Replaces all recipes'."""
+    each_own: Annotated[bool, Option("--each-own", help="Each recipe keeps its own epochs and mini-batches.")] = False
+    """Not the first recipe's for all."""
+    train_error: Annotated[
+        float | None,
+        Option(
+            "--train-error",
+            help="Also tell after how many epochs the training error has fallen to so many percent, and draw it.",
+            metavar="PERCENT",
+            show_default=False,
+        ),
+    ] = None
+    """In percent; 25 in figure 1 of the paper."""
     set: Annotated[
         list[str],
         Option(
@@ -60,6 +72,10 @@ class AblateConfig(CommonOptions):
         super().__post_init__()
         if len(set_of(self.recipe_names)) < 2 or len(set_of(self.recipe_names)) < len(self.recipe_names):
             raise UsageError(f"--recipes {self.recipes}: name two or more, each once, such as source-2012,no-norm")
+        if self.each_own and self.epochs is not None:
+            raise UsageError(f"--each-own and --epochs {self.epochs} contradict each other: give one of them")
+        if self.train_error is not None and not 0 < self.train_error < 100:
+            raise UsageError(f"--train-error {self.train_error:g}: is a percentage between 0 and 100")
         if not self.seed_numbers or len(set_of(self.seed_numbers)) < len(self.seed_numbers):
             raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
 

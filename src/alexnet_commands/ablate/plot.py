@@ -5,35 +5,24 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_verified
 from alexnet_cli.errors import ResourceError
-from alexnet_commands.ablate.table import Row, Score
+from alexnet_commands.ablate.table import PUBLISHED_EPOCHS, Row, Score
 
 
 def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
     """plot.png and plot.svg in a folder; ResourceError without matplotlib, or where the disk will not."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ResourceError(
-            f"{out / 'plot.png'}: needs matplotlib: pip install matplotlib, then the same with --update"
-        ) from None
     first, *others = rows
-    mpl.rcParams["svg.hashsalt"] = "alexnet"  # the same picture is the same file
-    figure = Figure(figsize=(7, 1.6 + 0.5 * len(others)), layout="constrained")
+    figure = _figure(out, 7, 1.6 + 0.5 * len(others))
     axes = figure.add_subplot()
     base = {score.seed: score for score in scores if score.recipe == first.recipe}
     for place, row in enumerate(others):
         own = [score for score in scores if score.recipe == row.recipe]
         values = [100 * (score.top1_error - base[score.seed].top1_error) for score in own]
-        axes.plot(
-            values, [place] * len(values), "o", color="tab:blue", alpha=0.6, label="a seed" if not place else None
-        )
-        axes.plot(
-            sum(values) / len(values), place, "|", color="black", ms=22, mew=2, label="mean" if not place else None
-        )
+        axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.6, label="a seed")
+        axes.plot(sum(values) / len(values), place, "|", color="black", ms=22, mew=2, label="mean")
         if row.published_top1_difference is not None:
             published = 100 * row.published_top1_difference
             axes.plot(published, place, "D", color="tab:red", mfc="none", label="published, on ImageNet")
@@ -41,11 +30,50 @@ def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
     axes.set_yticks(range(len(others)), [row.recipe for row in others])
     axes.set_ylim(len(others) - 0.5, -0.5)
     axes.set_xlabel(f"top-1 error more than {first.recipe}, in points, same seed")
-    found = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=3, fontsize="small")
+    _publish(figure, axes, out / "plot")
+
+
+def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence[float]]]) -> None:
+    """curves.png and .svg: the training error over the epochs, and where the paper's nets reach the target."""
+    figure = _figure(out, 7, 4.5)
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys(score.recipe for score, _ in curves))
+    for place, name in enumerate(names):
+        colour = f"C{place}"
+        for score, errors in curves:
+            if score.recipe == name:
+                epochs = [number + 0.5 for number in range(len(errors))]
+                style = "--" if "tanh" in name else "-"
+                axes.plot(epochs, [100 * error for error in errors], style, color=colour, label=name)
+        if name in PUBLISHED_EPOCHS:
+            axes.plot(PUBLISHED_EPOCHS[name], 100 * target, "D", color=colour, mfc="none", ms=9, label=f"{name}, paper")
+    axes.axhline(100 * target, color="grey", lw=0.8)
+    axes.set_xlabel("epochs")
+    axes.set_ylabel("training error in %")
+    axes.set_ylim(0, 80)
+    axes.set_xlim(0)
+    _publish(figure, axes, out / "curves")
+
+
+def _figure(out: Path, width: float, height: float) -> Any:
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ResourceError(
+            f"{out}: its plots need matplotlib: pip install matplotlib, then the same command with --update"
+        ) from None
+    mpl.rcParams["svg.hashsalt"] = "alexnet"  # the same picture is the same file
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _publish(figure: Any, axes: Any, stem: Path) -> None:
+    """Each label once in the legend; PNG and SVG."""
+    handles, labels = axes.get_legend_handles_labels()
+    found = dict(zip(labels, handles, strict=True))
+    figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small")
     for kind in ("png", "svg"):
         buffer = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {}
-        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        with replacing_inside(out / f"plot.{kind}") as work:
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
+        with replacing_inside(stem.with_suffix(f".{kind}")) as work:
             write_verified(work, buffer.getvalue())

@@ -56,7 +56,8 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
                 _next_command(started, None if len(devices) == 1 else logs, talk)
             time.sleep(_LOOK_SECONDS)
             for one in [one for one in running if one.process is None or one.process.poll() is not None]:
-                code = code or _finished_command(one)
+                ended = _finished_command(one)
+                code = code or ended
                 if not code and not stopped and len(one.results) < len(one.job.commands):
                     _next_command(one, None if len(devices) == 1 else logs, talk)
                     continue

@@ -13,15 +13,16 @@ from typing import Any
 from alexnet_cli.artifacts.common.ownership import is_free, require_apart
 from alexnet_cli.artifacts.common.publish import write_text
 from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import AlexNetError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_commands.ablate.config import AblateConfig
-from alexnet_commands.ablate.plot import draw
+from alexnet_commands.ablate.plot import draw, draw_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
-from alexnet_commands.ablate.table import Row, Score, rows_of, scores_csv, table_csv
+from alexnet_commands.ablate.table import Row, Score, epochs_until, rows_of, scores_csv, table_csv
 
 RECORD = "ablation.json"
 """Tells that a folder is an ablation's, and holds what was asked and what came out."""
@@ -72,17 +73,25 @@ def run(config: AblateConfig) -> Result:
             _write_json(config.out / RECORD, {"kind": KIND})
         found = run_jobs(jobs_of(config, recipes[0]), devices, logs=config.out / "logs", talk=talk)
         runs = [(name, seed) for name in config.recipe_names for seed in config.seed_numbers]
-        scores = [_score(name, seed, *results) for (name, seed), results in zip(runs, found, strict=True)]
+        curves = [training_errors(Path(results[0]["run"])) for results in found]
+        target = None if config.train_error is None else config.train_error / 100
+        scores = [
+            _score(name, seed, None if target is None else epochs_until(curve, target), *results)
+            for (name, seed), curve, results in zip(runs, curves, found, strict=True)
+        ]
         result = Result(config.out, rows_of(scores), scores, differs)
         _write_json(config.out / RECORD, result.as_json())
         write_text(config.out / "table.csv", _csv(table_csv(result.rows)))
         write_text(config.out / "runs.csv", _csv(scores_csv(scores)))
         draw(config.out, result.rows, scores)
+        if target is not None:
+            draw_curves(config.out, target, list(zip(scores, curves, strict=True)))
     return result
 
 
 def jobs_of(config: AblateConfig, first: Recipe) -> list[Job]:
-    """A training and an evaluation for each recipe and seed, all with the first recipe's epochs and mini-batches."""
+    """A training and an evaluation for each recipe and seed, all with the first recipe's epochs and mini-batches
+    unless each is to keep its own."""
     again = "--overwrite" if config.overwrite else "--update"
     common = ("--precision", config.precision, again, *(("--quiet",) if config.quiet else ()))
     epochs = config.epochs or first.training.epochs
@@ -91,13 +100,19 @@ def jobs_of(config: AblateConfig, first: Recipe) -> list[Job]:
     data = (str(config.crops), "--val", str(config.val), "--stats", str(config.stats))
     jobs = []
     for recipe in config.recipe_names:
+        own = () if config.each_own else budget
         for seed in config.seed_numbers:
             name = f"{recipe.removesuffix('.toml').rpartition('/')[2]}-{seed}"
             net, scores = str(config.out / "runs" / name), str(config.out / "scores" / f"{name}.h5")
             chosen = ("--recipe", recipe, "--seed", str(seed), "--out", net)
-            train = ("train", *data, *chosen, *budget, *sets, *common)
+            train = ("train", *data, *chosen, *own, *sets, *common)
             jobs.append(Job(name=name, commands=(train, ("eval", net, str(config.val), "--out", scores, *common))))
     return jobs
+
+
+def training_errors(run: Path) -> list[float]:
+    """The mean top-1 error on the training patches of each epoch, while it went on."""
+    return [float(row["train_top1_error"]) for row in RunFolder(run).metrics() if row["train_top1_error"]]
 
 
 def devices_of(text: str) -> list[str]:
@@ -143,9 +158,9 @@ def _require_output(config: AblateConfig) -> None:
         raise UsageError(f"{config.out}: exists already: give --update to go on, or --overwrite to train all anew")
 
 
-def _score(recipe: str, seed: int, trained: dict[str, Any], evaluated: dict[str, Any]) -> Score:
+def _score(recipe: str, seed: int, reached: float | None, trained: dict[str, Any], evaluated: dict[str, Any]) -> Score:
     errors = {name: evaluated[name] for name in ("top1_error", "top5_error", "centre_top1_error")}
-    return Score(recipe=recipe, seed=seed, seconds=trained["seconds"], **errors)
+    return Score(recipe=recipe, seed=seed, seconds=trained["seconds"], reached=reached, **errors)
 
 
 def _csv(lines: list[list[str]]) -> str:

@@ -18,6 +18,10 @@ PUBLISHED = {
 }
 """Top-1 and top-5 error more than the paper's net has, on ImageNet: paper, 3.2 to 3.4; no-exchange: the notebook's nets
 150 and 145."""
+PUBLISHED_ERRORS = {"cifar-26": 0.26, "cifar-18": 0.18}
+"""Test error on CIFAR-10, as the released source names its nets."""
+PUBLISHED_EPOCHS = {"figure-1-relu": 6.0, "figure-1-tanh": 36.0}
+"""To 25% training error on CIFAR-10, read off figure 1 of the paper."""
 REFERENCES = ("paper", "source-2012")
 """The recipes of the paper's net."""
 
@@ -34,6 +38,22 @@ class Score:
     centre_top1_error: float
     seconds: float
     """Of its training steps."""
+    reached: float | None = None
+    """After how many epochs the training error had fallen to what was asked for."""
+
+
+def epochs_until(errors: Sequence[float], target: float) -> float | None:
+    """After how many epochs an error has fallen to a target, between epochs on a straight line; None: it has not.
+
+    errors: one for each epoch, its mean over the epoch, which counts as that in the epoch's middle.
+    """
+    for epoch, error in enumerate(errors):
+        if error <= target:
+            if epoch == 0:
+                return 0.5
+            above = errors[epoch - 1]
+            return epoch - 0.5 + (above - target) / (above - error)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +90,12 @@ class Row:
     top5_difference: Spread | None
     published_top1_difference: float | None
     published_top5_difference: float | None
+    published_top1_error: float | None
+    reached: Spread | None
+    """Epochs to the training error that was asked for; None where a run has not reached it."""
+    reached_ratio: Spread | None
+    """How many times the first recipe's epochs, seed by seed."""
+    published_reached: float | None
     minutes: float
     """Mean of the training steps of a run."""
 
@@ -96,6 +122,12 @@ def _row(name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None,
             return None
         return Spread.of([getattr(score, field) - getattr(other[seed], field) for seed, score in own.items()])
 
+    reached = [score.reached for score in own.values() if score.reached is not None]
+    all_reached = len(reached) == len(own)
+    ratios: list[float] = []
+    if other is not None and all_reached:
+        pairs = ((score.reached, other[seed].reached) for seed, score in own.items())
+        ratios = [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
     known = PUBLISHED.get(name) if first in REFERENCES and other is not None else None
     return Row(
         recipe=name,
@@ -107,11 +139,25 @@ def _row(name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None,
         top5_difference=difference("top5_error"),
         published_top1_difference=known[0] if known else None,
         published_top5_difference=known[1] if known else None,
+        published_top1_error=PUBLISHED_ERRORS.get(name),
+        reached=Spread.of(reached) if all_reached else None,
+        reached_ratio=Spread.of(ratios) if len(ratios) == len(own) else None,
+        published_reached=PUBLISHED_EPOCHS.get(name),
         minutes=fmean(score.seconds for score in own.values()) / 60,
     )
 
 
-HEADS = ("recipe", "top-1 error", "top-5 error", "centre view", "top-1 more", "paper", "top-5 more", "paper")
+HEADS = (
+    "recipe",
+    "top-1 error",
+    "published",
+    "top-5 error",
+    "centre view",
+    "top-1 more",
+    "paper",
+    "top-5 more",
+    "paper",
+)
 
 
 def as_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -120,6 +166,7 @@ def as_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         (
             row.recipe,
             str(row.top1_error),
+            "–" if row.published_top1_error is None else f"{100 * row.published_top1_error:.0f}%",
             str(row.top5_error),
             str(row.centre_top1_error),
             row.top1_difference.signed() if row.top1_difference else "–",
@@ -131,14 +178,38 @@ def as_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     ]
 
 
+EPOCH_HEADS = ("recipe", "epochs", "paper", "times the first's", "paper")
+
+
+def epoch_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The cells of the second table: epochs to a training error, and their ratio to the first recipe's."""
+    first = rows[0].published_reached
+    return [
+        (
+            row.recipe,
+            _plain(row.reached, "not reached"),
+            "–" if row.published_reached is None else f"{row.published_reached:.0f}",
+            _plain(row.reached_ratio, "–"),
+            f"{row.published_reached / first:.0f}" if first and row.published_reached and row is not rows[0] else "–",
+        )
+        for row in rows
+    ]
+
+
+def _plain(spread: Spread | None, without: str) -> str:
+    if spread is None:
+        return without
+    return f"{spread.mean:.1f}" if spread.deviation is None else f"{spread.mean:.1f} ± {spread.deviation:.1f}"
+
+
 def _points(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:+.1f}"
 
 
 def table_csv(rows: Sequence[Row]) -> list[list[str]]:
     """The table with errors as fractions: a head, and a line for each recipe; empty where there is no value."""
-    spreads = ("top1_error", "top5_error", "centre_top1_error", "top1_difference", "top5_difference")
-    plain = ("published_top1_difference", "published_top5_difference", "minutes")
+    spreads = ("top1_error", "top5_error", "centre_top1_error", "top1_difference", "top5_difference", "reached")
+    plain = ("published_top1_error", "published_top1_difference", "published_top5_difference", "minutes")
     lines = [["recipe", "seeds", *(f"{name}{end}" for name in spreads for end in ("", "_deviation")), *plain]]
     for row in rows:
         found: list[Spread | None] = [getattr(row, name) for name in spreads]

@@ -4,6 +4,7 @@ What Caffe has no word for is written with what it has:
 - conv1's kernels that hang over the edge by 3 become kernels of 14×14 whose first 3 rows and columns are 0, with 3
   pixels of padding on all sides: the same sums;
 - a norm that stays inside a column becomes a slice, a norm for each column, and a concatenation;
+- k becomes 1, which is all that OpenCV, old Caffes and any Caffe's norm within a channel know (`with_k_of_one`);
 - the mean image becomes a bias of the picture, the scale a scale layer;
 - dropout × 0.5 at test time is in the weights that read it, as Caffe expects them.
 What would compute something else is refused.
@@ -11,6 +12,7 @@ What would compute something else is refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,7 +75,7 @@ def caffe_layers(plan: Plan) -> list[CaffeLayer]:
             scale = plan.scale.flip(0).numpy().copy()
             _stack(found, CaffeLayer(name="scaled", type="Scale", numbers={"axis": 1, "num_axes": 1}, blobs=(scale,)))
     seen = False
-    for step in plan.steps:
+    for step in with_k_of_one(plan.steps):
         if isinstance(step.spec, specs.Norm) and not isinstance(step.spec, specs.MapNorm) and step.layer.columns > 1:
             found += _norm_by_column(step, step.spec, found[-1].tops[0])
         else:
@@ -81,6 +83,30 @@ def caffe_layers(plan: Plan) -> list[CaffeLayer]:
         seen |= step.weight is not None
     if not plan.raw:
         _stack(found, CaffeLayer(name="prob", type="Softmax"))
+    return found
+
+
+def with_k_of_one(steps: Sequence[Step]) -> list[Step]:
+    """The same net with k = 1 in every norm.
+
+    a / (k + α·Σ)^β is k^−β · a / (1 + α/k·Σ)^β. The factor passes through ReLU, pooling and dropout, and, squared, goes
+    into the α of a norm above; the next weights take it, or, below a tanh, a layer of its own.
+    """
+    found: list[Step] = []
+    factor = 1.0
+    for step in steps:
+        spec = step.spec
+        if isinstance(spec, specs.Norm):
+            one = replace(spec, k=1.0, alpha=spec.alpha * factor**2 / spec.k)
+            factor *= spec.k**-spec.beta
+            step = replace(step, layer=replace(step.layer, spec=one))
+        elif isinstance(spec, specs.Tanh) and factor != 1:
+            scale = replace(step.layer, spec=specs.Dropout(name=f"{step.name}_below"))
+            found.append(replace(step, layer=scale, factor=factor))
+            factor = 1.0
+        elif step.weight is not None and factor != 1:
+            step, factor = replace(step, weight=step.weight * factor), 1.0
+        found.append(step)
     return found
 
 
@@ -112,11 +138,6 @@ def _layer(step: Step, *, first: bool) -> CaffeLayer:
         case specs.Tanh():
             return CaffeLayer(name=name, type="TanH")
         case specs.MapNorm() as spec:
-            if spec.k != 1:
-                raise UsageError(
-                    f"--format caffe: {name} has k = {spec.k:g}, and Caffe's norm within a channel knows 1 alone: "
-                    "choose another --format"
-                )
             return CaffeLayer(name=name, type="LRN", numbers=_lrn(spec, "WITHIN_CHANNEL"))
         case specs.Norm() as spec:
             return CaffeLayer(name=name, type="LRN", numbers=_lrn(spec, "ACROSS_CHANNELS"))
@@ -147,7 +168,6 @@ def _lrn(spec: specs.Norm, region: str) -> dict[str, object]:
         "alpha": spec.alpha,
         "beta": spec.beta,
         "norm_region": region,
-        **({"k": spec.k} if region == "ACROSS_CHANNELS" else {}),
     }
 
 

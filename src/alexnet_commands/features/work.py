@@ -10,11 +10,10 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import Features, write_features
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
-from alexnet_cli.evaluation import Net, shared_batches
+from alexnet_cli.evaluation import Net, require_same_side, shared_batches
 from alexnet_cli.input.patches import view
 from alexnet_cli.parallel.ranks import Ranks
 
@@ -60,6 +59,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
     checkpoint = read_checkpoint(job.checkpoint)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
+    require_same_side(net.transform, store)
     features: Tensor | None = None
     with talk.progress("features", len(store)) as advance:
 
@@ -75,7 +75,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
             if ranks.shares.counts_loss:
                 features[torch.from_numpy(indices)] = numbers
     if features is None:  # a rank without a picture
-        features = torch.zeros(len(store), *outputs_of(net, _one_crop(store, ranks), job.layer, 1).shape[1:])
+        features = torch.zeros(len(store), *outputs_of(net, _one_crop(net), job.layer, 1).shape[1:])
     # Every picture's row is zero on all ranks but one: the sum is exact.
     features = ranks.sum_tensor(features)
     if ranks.first:
@@ -91,5 +91,6 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
     ranks.barrier("writing features")
 
 
-def _one_crop(store: CropStore, ranks: Ranks) -> Tensor:
-    return torch.zeros(1, *store.shape, dtype=torch.uint8, device=ranks.device)
+def _one_crop(net: Net) -> Tensor:
+    side = net.transform.side
+    return torch.zeros(1, side, side, 3, dtype=torch.uint8, device=net.device)

@@ -45,13 +45,13 @@ class ImportConfig:
         str | None,
         Option(
             "--mean",
-            help="What is subtracted from 0-255: a .binaryproto, or three numbers in the order of the net's channels, "
-            "such as 104,117,123. Caffe's nets need it.",
-            metavar="FILE|A,B,C",
+            help="What is subtracted from 0-255: a .binaryproto; three numbers in the order of the net's channels, "
+            "such as 104,117,123; or torchvision, for its mean and deviations. Caffe's nets need it.",
+            metavar="FILE|A,B,C|torchvision",
             show_default=False,
         ),
     ] = None
-    """A file, or three numbers with commas."""
+    """A file, three numbers with commas, or `torchvision`."""
     channels: Annotated[
         str | None,
         Option(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.checkpoint import net_files, write_net
@@ -106,36 +105,45 @@ def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
         known = load_recipe("torchvision").input
         return known, transform_of(known)
     patch = config.patch or row.patch or _PATCHES.get(config.source, 224)
-    plain = Input(patch=patch, colour_noise=0.0)
+    plain, theirs = Input(patch=patch, colour_noise=0.0), replace(load_recipe("torchvision").input, patch=patch)
+    if config.mean == "torchvision":
+        return theirs, transform_of(theirs)
     if config.mean is not None:
         mean = _mean(config, config.mean)
         if len(mean) < patch:
             raise UsageError(f"--mean {config.mean}: is {len(mean)}×{len(mean)}, smaller than the patches of {patch}")
-        transform = transform_of(plain, mean)
-        return plain, transform if row.scale is None else replace(transform, scale=torch.from_numpy(row.scale))
+        return plain, transform_of(plain, mean)
     if row.mean is not None:
-        return _own_transform(row, replace(plain, mean_at="centre"))
+        return _own_transform(row, plain, theirs)
     if config.source == "onnx" and not config.bgr and recipe_of(row, plain).name == "torchvision":
-        known = replace(load_recipe("torchvision").input, patch=patch)
-        return known, transform_of(known)
-    example = "imagenet_mean.binaryproto, or 104,117,123 (B, G, R)" if config.bgr else "123,117,104 (R, G, B)"
+        return theirs, transform_of(theirs)
+    example = "imagenet_mean.binaryproto, or 104,117,123 (B, G, R)" if config.bgr else "torchvision, or 123,117,104"
     raise UsageError(
         f"{config.file}: does not say what is subtracted from its pictures: give --mean, such as {example}"
     )
 
 
-def _own_transform(row: Row, input_: Input) -> tuple[Input, InputTransform]:
-    """The mean of the centre patch, in a crop's middle."""
+def _own_transform(row: Row, plain: Input, theirs: Input) -> tuple[Input, InputTransform]:
+    """What a file of `alexnet export` does to its input: torchvision's transform, or a mean and one divisor.
+
+    The mean is that of the centre patch; the crop around it repeats its edge, and is never asked for.
+    """
     assert row.mean is not None
-    patch, side = input_.patch, max(CROP, input_.patch)
+    patch, side = plain.patch, max(CROP, plain.patch)
     edge = (side - patch) // 2
+    scale = np.ones(3, np.float32) if row.scale is None else row.scale
     try:
         inner = np.broadcast_to(row.mean, (patch, patch, 3))
     except ValueError:
         raise row.wrong(f"its mean is {'×'.join(map(str, row.mean.shape))}") from None
+    known = transform_of(theirs)
+    if np.allclose(scale, known.scale.numpy()) and np.allclose(inner, known.mean[:patch, :patch].numpy()):
+        return theirs, known
+    if not (np.isfinite(inner).all() and scale[0] > 0 and (scale == scale[0]).all()):
+        raise row.wrong("its input is scaled otherwise in each channel, which no recipe says")
+    input_ = replace(plain, mean_at="centre", divisor=float(1 / scale[0].astype(np.float64)))
     whole = np.pad(inner, ((edge, side - patch - edge),) * 2 + ((0, 0),), mode="edge").astype(np.float64)
-    transform = transform_of(input_, whole)
-    return input_, transform if row.scale is None else replace(transform, scale=torch.from_numpy(row.scale))
+    return input_, transform_of(input_, whole)
 
 
 def _mean(config: ImportConfig, text: str) -> NDArray[np.float64]:

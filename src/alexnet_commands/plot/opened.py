@@ -29,12 +29,11 @@ def open_checkpoint(path: Path) -> tuple[Checkpoint, str]:
     return read_checkpoint(found), which
 
 
-def open_net(path: Path, devices: str) -> tuple[Net, str]:
-    """The net of a run or checkpoint on the first device that `--devices` names."""
-    checkpoint, which = open_checkpoint(path)
+def net_of(checkpoint: Checkpoint, devices: str) -> Net:
+    """A checkpoint's net on the first device that `--devices` names."""
     device = choose_device(devices)
     prepare(device, "fp32")
-    return Net.from_checkpoint(checkpoint, device, "fp32"), which
+    return Net.from_checkpoint(checkpoint, device, "fp32")
 
 
 def centre(net: Net, crops: Tensor) -> Tensor:

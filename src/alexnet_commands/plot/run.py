@@ -16,6 +16,7 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.console import Talk
+from alexnet_cli.cutting import cutting_for
 from alexnet_cli.errors import ArtifactError, PictureError, UsageError
 from alexnet_cli.evaluation import Net, require_same_classes
 from alexnet_cli.pictures import BadPictureError, crop_of, read_picture
@@ -37,7 +38,7 @@ from alexnet_commands.plot.config import (
 )
 from alexnet_commands.plot.figure import Drawn, require_figure
 from alexnet_commands.plot.opened import activations as activations_of
-from alexnet_commands.plot.opened import chosen, open_checkpoint, open_net, read_some, steps_to
+from alexnet_commands.plot.opened import chosen, net_of, open_checkpoint, read_some, steps_to
 
 
 def filters(config: FiltersConfig) -> Drawn:
@@ -153,11 +154,13 @@ def activations(config: ActivationsConfig) -> Drawn:
     """Draw every convolution's maps of a picture."""
     inputs: dict[str, Path | None] = {"NET": config.net, "PICTURE": config.picture}
     require_figure(config, inputs)
+    checkpoint, which = open_checkpoint(config.net)
+    cutting = {"side": len(checkpoint.transform.mean), **cutting_for(checkpoint.manifest)}
     try:
-        crop, _ = crop_of(read_picture(config.picture), name=config.picture.name)
+        crop, _ = crop_of(read_picture(config.picture), name=config.picture.name, **cutting)
     except BadPictureError as error:
         raise PictureError(f"{config.picture}: {error}") from None
-    net, which = open_net(config.net, config.devices)
+    net = net_of(checkpoint, config.devices)
     layers = maps_figure.maps_of(net, crop)
     if not layers:
         raise UsageError(f"{config.net}: its net has no convolution, and so no maps to draw")
@@ -187,7 +190,8 @@ def mean(config: MeanConfig) -> Drawn:
 
 
 def _net_for(path: Path, devices: str, store: CropStore, *, quiet: bool) -> Net:
-    net, which = open_net(path, devices)
+    checkpoint, which = open_checkpoint(path)
+    net = net_of(checkpoint, devices)
     require_same_classes(net.classes, store)
     Talk(quiet=quiet).say(f"{which} of {path}, on {net.device}")
     return net

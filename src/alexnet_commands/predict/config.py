@@ -24,7 +24,7 @@ class PredictConfig:
         list[Path],
         Argument(
             help="Pictures, folders or tars of them; - is a picture on standard input.",
-            metavar="PICTURE|FOLDER|TAR...",
+            metavar="PICTURE|FOLDER|TAR",
             show_default=False,
         ),
     ]

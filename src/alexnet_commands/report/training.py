@@ -42,7 +42,7 @@ def training_page(path: Path) -> tuple[str, dict[str, Any]]:
     sections = {
         "In short": _summary(folder, record.recipe, config, epochs, columns, which),
         "Loss": _loss(epochs, columns),
-        "Validation error": _errors(epochs, columns),
+        "Error": _errors(epochs, columns),
         "Rate": _rate(epochs, columns["rate"]),
         "Speed": line_chart(
             [Line("pictures/s", epochs, columns["images_per_second"])], x_name="epoch", y_name="pictures/s"
@@ -114,13 +114,18 @@ def _loss(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
 
 
 def _errors(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
-    lines = []
-    for k in (1, 5):
-        shares = columns[f"validation_top{k}_error"]
-        lines.append(Line(f"top-{k}", epochs, [None if share is None else 100 * share for share in shares]))
-    if not any(line.points() for line in lines):
-        return html.paragraph("There were no validation pictures.")
-    return line_chart(lines, x_name="epoch", y_name="error (%)")
+    names = {
+        "validation top-1": "validation_top1_error",
+        "validation top-5": "validation_top5_error",
+        "training top-1": "train_top1_error",
+    }
+    lines = [
+        Line(name, epochs, [None if share is None else 100 * share for share in columns[column]])
+        for name, column in names.items()
+    ]
+    words = "In validation of the centre views; in training of an epoch's patches, with dropout."
+    drawn = [line for line in lines if line.points()]
+    return line_chart(drawn, x_name="epoch", y_name="error (%)") + html.paragraph(words)
 
 
 def _rate(epochs: list[int], rates: list[float | None]) -> str:

@@ -105,7 +105,7 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
     if layout.kind is Kind.FOLDER:
         return index_folder(layout.root)
     if layout.kind is Kind.TAR:
-        return index_tar(layout.root, layout.prefix)
+        return index_tar(layout.root, layout.prefix, talk)
     if layout.kind is Kind.SHARDS:
         labelled = not config.unlabelled and config.labels is None
         return index_shards(layout.root, layout.archives, talk, labelled=labelled)
@@ -252,7 +252,8 @@ def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, give
 
 def _summary(layout: Layout, found: Found, labelling: _Labelling, labels: array[int], classes: ClassList) -> str:
     """`x.tar, a tar of a tar for each class: 1,281,167 pictures of 1,000 classes, n01440764 (tench) to …, …`."""
-    text = f"{found.root}, {layout.kind.value}: {len(found.listing):,} pictures"
+    kind = layout.kind.value.replace("tar", "zip") if found.root.suffix.lower() == ".zip" else layout.kind.value
+    text = f"{found.root}, {kind}: {len(found.listing):,} pictures"
     if labelling.names is not None:
         counts = Counter(labels).values()
         low, high = min(counts), max(counts)

@@ -16,7 +16,6 @@ _WRITE_OUT = "write its pictures into one folder for each class, and give the fo
 _MAGIC = (
     (b"ARROW1", "an Arrow file", _WRITE_OUT),
     (b"PAR1", "a Parquet file", _WRITE_OUT),
-    (b"PK\x03\x04", "a zip archive", _UNPACK),
     (b"\x89HDF", "an HDF5 file", _WRITE_OUT),
     (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
     (b"Rar!", "a RAR archive", _UNPACK),

@@ -15,6 +15,7 @@ from alexnet_cli.artifacts.common.manifest import digest_of
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.located import WHOLE_FILE, Located
+from alexnet_cli.sources.tars import Member
 from alexnet_stages.preprocess.names import NameList
 
 
@@ -31,12 +32,41 @@ class Listing(Sequence[Located]):
         self._offsets = array("q")
         self._sizes = array("q")
         self._changed = array("q")
+        self._packed: dict[int, int] = {}
+        self._checks: dict[int, int] = {}
+        self._digests: dict[int, bytes] = {}
         self._range: Sequence[int] = range(0)
 
     def file(self, path: str) -> int:
         """Make a file known that holds pictures; its number for `add`."""
         self._files.append(path)
         return len(self._files) - 1
+
+    def add_member(self, name: str, member: Member, *, file: int) -> None:
+        """Add a file of an archive."""
+        at = len(self._file)
+        self.add(name, file=file, size=member.size, offset=member.offset)
+        if member.packed >= 0:
+            self._packed[at] = member.packed
+        if member.check >= 0:
+            self._checks[at] = member.check
+        if member.digest:
+            self._digests[at] = member.digest
+
+    def digest(self, index: int) -> bytes | None:
+        """The first 16 bytes of a picture's SHA-256, where indexing took it."""
+        return self._digests.get(self._range[index])
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The archives, and the folders that names start from."""
+        return self._files
+
+    def moved(self, to: Mapping[str, str]) -> Listing:
+        """The same pictures, in other files."""
+        part = self._part(self.names, self._range)
+        part._files = [to.get(file, file) for file in self._files]
+        return part
 
     def add(self, name: str, *, file: int, size: int, offset: int = WHOLE_FILE, changed: int = 0) -> None:
         """Add a picture. file: the archive it is in, or the folder that its name starts from.
@@ -68,7 +98,9 @@ class Listing(Sequence[Located]):
             return self._part(self.names[index], self._range[index])
         name, at = self.names[index], self._range[index]
         path, offset = self._files[self._file[at]], self._offsets[at]
-        return Located(name, os.path.join(path, name) if offset == WHOLE_FILE else path, offset, self._sizes[at])  # noqa: PTH118
+        if offset == WHOLE_FILE:
+            return Located(name, os.path.join(path, name), offset, self._sizes[at])  # noqa: PTH118
+        return Located(name, path, offset, self._sizes[at], self._packed.get(at, -1), self._checks.get(at, -1))
 
     def picked(self, indices: Sequence[int]) -> Listing:
         """The pictures at some positions. Shares the memory."""
@@ -79,6 +111,7 @@ class Listing(Sequence[Located]):
         part.names = names
         part._files, part._file, part._offsets = self._files, self._file, self._offsets
         part._sizes, part._changed, part._range = self._sizes, self._changed, which
+        part._packed, part._checks, part._digests = self._packed, self._checks, self._digests
         return part
 
     def sorted(self) -> Listing:
@@ -89,7 +122,13 @@ class Listing(Sequence[Located]):
         result = Listing()
         result._files = self._files
         for position in sorted(range(len(names)), key=names.__getitem__):
-            at = self._range[position]
+            at, new = self._range[position], len(result)
+            if at in self._packed:
+                result._packed[new] = self._packed[at]
+            if at in self._checks:
+                result._checks[new] = self._checks[at]
+            if at in self._digests:
+                result._digests[new] = self._digests[at]
             result.add(
                 self.names[position],
                 file=self._file[at],

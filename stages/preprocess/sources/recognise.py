@@ -8,16 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
-from alexnet_cli.imagenet import find_devkit
+from alexnet_cli.imagenet import find_devkit, is_devkit
 from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
-from alexnet_cli.sources.tars import (
-    Archive,
-    NotATarError,
-    extension_of,
-    first_members,
-    is_picture,
-    members,
-)
+from alexnet_cli.sources.tars import Archive, NotATarError, extension_of, is_picture
+from alexnet_stages.preprocess.sources.archives import first_members, is_tar_name, members, without_ending
 from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
 from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.webdataset import (
@@ -118,16 +112,16 @@ def _folder(root: Path, split: str | None) -> Layout:
         if chosen.is_file():
             return _file(chosen, split)
         return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
-    tars = [entry for entry in entries if extension_of(entry.name) == ".tar"]
+    tars = [entry for entry in entries if is_tar_name(entry.name) and not is_devkit(entry)]
     pictures = any(is_picture(entry.name) for entry in entries)
     if tars and not pictures and not any(entry.is_dir() for entry in entries):
-        first = first_members(tars[0])
-        if is_shard(first) or (are_numbered([path.stem for path in tars]) and not in_own_folder(tars[0].stem, first)):
+        first, names = first_members(tars[0]), [without_ending(path.name) for path in tars]
+        if is_shard(first) or (are_numbered(names) and not in_own_folder(names[0], first)):
             return _shards(root, tars, split)
         return _with_beside(Layout(kind=Kind.CLASS_TARS, root=root, split=split, archives=tuple(tars)), root)
-    packed = [entry for entry in entries if entry.name.endswith((".tar.gz", ".tgz"))]
-    if packed and len(packed) == len(entries):
-        raise PictureError(f"{root}: its archives are compressed, such as {packed[0].name}: decompress them first")
+    zips = [entry for entry in entries if extension_of(entry.name) == ".zip"]
+    if zips and not pictures and not any(entry.is_dir() for entry in entries):
+        raise PictureError(f"{root}: holds zip archives: give one of them, such as {zips[0]}")
     chosen = _choose_folder(root, split)
     return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
 

@@ -9,26 +9,27 @@ from pathlib import Path
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.ignored import is_hidden_path
-from alexnet_cli.sources.located import Located
-from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture, members
+from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture
+from alexnet_stages.preprocess.sources.archives import content_of, members, watched, without_ending
 from alexnet_stages.preprocess.sources.beside import ABOVE, PLAIN_FOLDERS, SPLITS, TEXTS
 from alexnet_stages.preprocess.sources.listing import Found
 
 _AT_ONCE = 64
 """Archives whose members are in memory as objects, which take ten times what a listing does."""
+_MOST_TEXT = 1 << 28
 _THREADS = 8
 """Archives that are indexed at once: indexing waits for the disk, for 512 bytes at a time."""
 
 
-def index_tar(path: Path, prefix: str = "") -> Found:
+def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
     """The pictures of one archive, sorted by the parts of their paths. Of those below `prefix`, such as `train/`."""
     found = Found(root=path, archives=[path], below=prefix)
     file = found.listing.file(str(path))
     above, _, last = prefix.rstrip("/").rpartition("/")
-    for member in members(Archive(path)):
+    for member in watched(Archive(path), talk):
         folder, _, called = member.name.rpartition("/")
         if called in TEXTS and not is_hidden_path(member.name):
-            text = Located(called, str(path), member.offset, member.size)
+            text = content_of(path, member) if member.size <= _MOST_TEXT else b""
             if member.name.startswith(prefix):
                 found.texts[member.name[len(prefix) :]] = text
             elif folder == above and last in (*SPLITS, *PLAIN_FOLDERS):
@@ -43,7 +44,7 @@ def index_tar(path: Path, prefix: str = "") -> Found:
         if slash:
             found.folders.setdefault(folder, f"{path}/{prefix}{folder}")
         if is_picture(name):
-            found.listing.add(name, file=file, size=member.size, offset=member.offset)
+            found.listing.add_member(name, member, file=file)
         else:
             found.ignored[extension_of(name) or "no extension"] += 1
     found.listing = found.listing.sorted()
@@ -77,7 +78,7 @@ def _add_class(found: Found, name: str, file: int, inside: Sequence[Member]) -> 
         elif is_picture(own):
             if own == member.name:
                 found.loose.add(name)
-            found.listing.add(f"{name}/{own}", file=file, size=member.size, offset=member.offset)
+            found.listing.add_member(f"{name}/{own}", member, file=file)
         else:
             found.ignored[extension_of(own) or "no extension"] += 1
 
@@ -87,4 +88,4 @@ def _sorted_members(archive: Archive) -> list[Member]:
 
 
 def _class_of(archive: Archive) -> str:
-    return Path(archive.name or archive.path.name).name.removesuffix(".tar")
+    return without_ending(Path(archive.name or archive.path.name).name)

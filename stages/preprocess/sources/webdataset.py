@@ -13,7 +13,6 @@ number, the WNIDs are the names. Where no sample has either and every key begins
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,8 @@ from alexnet_cli.errors import PictureError
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
 from alexnet_cli.sources.ignored import is_hidden_path
-from alexnet_cli.sources.tars import Archive, Member, extension_of, members
+from alexnet_cli.sources.tars import Archive, Member, extension_of
+from alexnet_stages.preprocess.sources.archives import content_of, is_tar_name, members
 from alexnet_stages.preprocess.sources.listing import Found, Listing
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -88,7 +88,7 @@ def read_shard_list(path: Path) -> list[Path]:
         raise PictureError(f"{path}: is no tar, and no list of shards either: give a folder of pictures") from None
     words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     for word in words:
-        if not word.endswith(".tar"):
+        if not is_tar_name(word):
             raise PictureError(
                 f"{path}: is a file, not a folder of pictures, nor a list of shards (expected the path of a tar on "
                 f"each line, found {word[:60]!r}): give a folder, a tar, or --labels {path} beside the folder"
@@ -127,7 +127,7 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
                 if labelled and not label and lacking is None:
                     lacking = (path, key)
                 classes[name] = sys.intern(label)
-                listing.add(name, file=number, size=picture.size, offset=picture.offset)
+                listing.add_member(name, picture, file=number)
             advance()
     found.listing = listing.sorted()
     if labelled:
@@ -253,8 +253,7 @@ def _label(path: Path, sample: _Sample) -> str:
 def _read(path: Path, member: Member) -> bytes:
     if member.size > _MOST_LABEL_BYTES:
         raise PictureError(f"{path}: {member.name} has {member.size:,} bytes: expected a class")
-    with path.open("rb") as file:
-        return os.pread(file.fileno(), member.size, member.offset)
+    return content_of(path, member)
 
 
 def _class_names(listing: Listing, classes: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,114 @@
+"""Archives of every kind: tars, which are read where they lie, compressed ones, and zips."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from alexnet_cli.console import Talk, size
+from alexnet_cli.errors import PictureError, ResourceError
+from alexnet_cli.sources import tars
+from alexnet_cli.sources.ignored import is_hidden_path
+from alexnet_cli.sources.located import Located, read_located
+from alexnet_cli.sources.packed import packed_members, packing_of, unpack
+from alexnet_cli.sources.tars import Archive, Member
+from alexnet_stages.preprocess.sources.listing import Sources
+
+_ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+"""Of a tar's name, compressed or not."""
+_UNPACKED = "unpacked-{}"
+
+
+def members(archive: Archive) -> Iterator[Member]:
+    """The files in an archive, whatever its kind; PictureError where it is damaged, or none."""
+    packed = packed_members(archive.path) if archive.offset == 0 and archive.size < 0 else None
+    return iter(packed) if packed is not None else tars.members(archive)
+
+
+def first_members(path: Path, count: int = 16) -> list[Member]:
+    """The first few files of an archive: enough to tell what kind it is."""
+    packed = packed_members(path)
+    if packed is None:
+        return tars.first_members(path, count)
+    return list(itertools.islice((member for member in packed if not is_hidden_path(member.name)), count))
+
+
+def watched(archive: Archive, talk: Talk) -> Iterator[Member]:
+    """As `members`, with a bar that shows how far into the file they are."""
+    whole = archive.path.stat().st_size if archive.path.is_file() else 0
+    with talk.progress(f"indexing {archive.path.name}", whole // 10**6, unit="MB") as advance:
+        seen = 0
+        for member in members(archive):
+            here = min(member.offset, whole) // 10**6
+            if here > seen:
+                advance(here - seen)
+                seen = here
+            yield member
+
+
+def is_tar_name(name: str) -> bool:
+    """Whether a file is called as tars are, compressed or not."""
+    return without_ending(name) != name
+
+
+def without_ending(name: str) -> str:
+    """`n01440764` of `n01440764.tar.gz`."""
+    return _ENDING.sub("", name)
+
+
+def content_of(path: Path, member: Member) -> bytes:
+    """A file's content."""
+    if member.content or not member.size:
+        return member.content
+    return read_located(Located(member.name, str(path), member.offset, member.size, member.packed, member.check))
+
+
+def is_streamed(path: Path) -> bool:
+    """Whether an archive has to be unpacked before its pictures can be read."""
+    return packing_of(path) not in (None, "zip") if path.is_file() else False
+
+
+def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
+    """The sources, with compressed tars unpacked into a folder; what a command before unpacked is used again.
+
+    ResourceError where the disk has too little room.
+    """
+    moved: dict[str, str] = {}
+    for number, file in enumerate(dict.fromkeys(_files_of(sources.pictures.files))):
+        place = folder / _UNPACKED.format(number)
+        if not place.is_file():
+            _unpack(Path(file), place, talk)
+        moved[file] = str(place)
+    return replace(sources, pictures=sources.pictures.moved(moved)) if moved else sources
+
+
+def remove_unpacked(folder: Path) -> None:
+    """Remove what `unpacked` wrote."""
+    for file in folder.glob(_UNPACKED.format("*")):
+        file.unlink()
+
+
+def _files_of(files: Iterable[str]) -> Iterator[str]:
+    return (file for file in files if is_streamed(Path(file)))
+
+
+def _unpack(archive: Path, place: Path, talk: Talk) -> None:
+    free = shutil.disk_usage(place.parent).free
+    talk.say(f"{archive}: is compressed: unpacking it beside the store for as long as this takes ({size(free)} free)")
+    partial = place.with_name(f"{place.name}.partial")
+    try:
+        with partial.open("wb") as out:
+            unpack(archive, out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ResourceError(
+            f"{archive}: can't be unpacked beside the store ({error.strerror}): make room, or decompress it first"
+        ) from None
+    except PictureError:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.rename(place)

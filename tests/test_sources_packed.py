@@ -1,0 +1,205 @@
+"""Compressed tars and zips: the same pictures give the same store as a folder or a plain tar."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from miniature import WNIDS, Miniature, jpeg, tar_of
+from preprocessing import content, fails, preprocess
+from test_sources_classes import refused, sources_of, write
+
+from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.cli import main
+from alexnet_cli.sources.packed import unpack
+from alexnet_stages.preprocess import run as stage
+from alexnet_stages.preprocess.sources import archives
+
+FILES = {
+    f"{name}/{number}.jpg": jpeg(10 * at + number) for at, name in enumerate(("ape", "bat")) for number in range(6)
+}
+
+
+def zstd(data: bytes) -> bytes:
+    made: bytes = pytest.importorskip("zstandard").ZstdCompressor(write_checksum=True).compress(data)
+    return made
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".tar.gz": gzip.compress,
+    ".tgz": gzip.compress,
+    ".tar.bz2": bz2.compress,
+    ".tar.xz": lzma.compress,
+    ".tar.zst": zstd,
+}
+
+
+def zip_of(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, front: bytes = b"") -> bytes:
+    out = io.BytesIO(front)
+    out.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(out, "a" if front else "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def tree(root: Path, files: dict[str, bytes] = FILES) -> Path:
+    for name, data in files.items():
+        write(root / name, data)
+    return root
+
+
+def packed(root: Path, form: str, files: dict[str, bytes] = FILES) -> Path:
+    """The files in one archive, in no order of names."""
+    mixed = dict(sorted(files.items(), key=lambda item: item[1]))
+    if form in PACKERS:
+        return write(root / f"in{form}", PACKERS[form](tar_of(mixed.items())))
+    method = zipfile.ZIP_STORED if form == "stored.zip" else zipfile.ZIP_DEFLATED
+    return write(root / "in.zip", zip_of(mixed, method))
+
+
+@pytest.mark.parametrize("form", [*PACKERS, "stored.zip", "deflated.zip"])
+def test_an_archive_of_a_class_tree_becomes_the_same_store_as_its_folder(form: str, tmp_path: Path) -> None:
+    preprocess(tree(tmp_path / "in"), tmp_path / "a.lmdb")
+    preprocess(packed(tmp_path, form), tmp_path / "b.lmdb", workers=2)
+    assert content(tmp_path / "a.lmdb") == content(tmp_path / "b.lmdb")
+    assert sorted(entry.name for entry in (tmp_path / "b.lmdb").iterdir()) == sorted(
+        entry.name for entry in (tmp_path / "a.lmdb").iterdir()
+    )
+
+
+@pytest.mark.parametrize("form", [".tar.gz", "deflated.zip"])
+def test_update_and_holdout_know_archives(form: str, tmp_path: Path) -> None:
+    path = packed(tmp_path, form, {**FILES, "ape/copy.jpg": FILES["bat/3.jpg"]})
+    tree(tmp_path / "in", {**FILES, "ape/copy.jpg": FILES["bat/3.jpg"]})
+    for source, name in ((tmp_path / "in", "a"), (path, "b")):
+        train, held = tmp_path / f"{name}t.lmdb", tmp_path / f"{name}v.lmdb"
+        preprocess(source, train, holdout=0.3, holdout_out=held)
+    assert content(tmp_path / "at.lmdb") == content(tmp_path / "bt.lmdb")
+    assert content(tmp_path / "av.lmdb") == content(tmp_path / "bv.lmdb")
+    again = preprocess(path, tmp_path / "bt.lmdb", holdout=0.3, holdout_out=tmp_path / "bv.lmdb", update=True)
+    assert again.up_to_date and again.held_out and again.held_out.up_to_date
+
+
+def test_splits_words_and_metadata_are_found_in_a_zip(tmp_path: Path) -> None:
+    files = {f"data/{part}/{name}": data for part in ("train", "val") for name, data in FILES.items()}
+    path = write(tmp_path / "x.zip", zip_of(files))
+    assert list(sources_of(path / "data", split="val").names) == sorted(FILES)
+    assert f"give {path}/data" in refused(path)
+    flat = {name.replace("/", "-"): data for name, data in FILES.items()}
+    table = "file_name,label\n" + "".join(f"{name},{name[:3]}\n" for name in flat)
+    for name, data in (
+        ("y.zip", zip_of({**flat, "metadata.csv": table.encode()})),
+        ("y.tar.gz", gzip.compress(tar_of([*flat.items(), ("metadata.csv", table.encode())]))),
+    ):
+        sources = sources_of(write(tmp_path / name, data))
+        assert [sources.classes.names[label] for label in sources.labels] == ["ape"] * 6 + ["bat"] * 6
+
+
+def test_compressed_shards_and_class_archives_are_those_that_they_hold(tmp_path: Path) -> None:
+    made = Miniature(tmp_path / "plain")
+    for place in (made.shards(), made.class_tars()):
+        for file in place.iterdir():
+            write(tmp_path / "packed" / place.name / f"{file.name}.gz", gzip.compress(file.read_bytes()))
+    for name in ("shards", "fall2011"):
+        preprocess(tmp_path / "plain" / name, tmp_path / f"{name}.a")
+        preprocess(tmp_path / "packed" / name, tmp_path / f"{name}.b")
+        assert content(tmp_path / f"{name}.a") == content(tmp_path / f"{name}.b")
+        assert open_crops(tmp_path / f"{name}.b").classes.names == WNIDS
+    made.devkit("plain2/ILSVRC2012_devkit_t12.tar.gz")
+    pattern = tmp_path / "packed/shards/train-{000000..000004}.tar.gz"
+    assert len(sources_of(pattern).names) == len(made.train)
+
+
+def test_what_was_unpacked_is_used_again_and_nothing_of_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = packed(tmp_path, ".tar.gz")
+    unpacked: list[Path] = []
+
+    def spy(archive: Path, out: IO[bytes]) -> None:
+        unpacked.append(archive)
+        unpack(archive, out)
+
+    monkeypatch.setattr(archives, "unpack", spy)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "write_crops", stop)
+        assert main(["preprocess", str(path), "--out", str(tmp_path / "a.lmdb"), "--workers", "1"]) == 130
+    assert "is compressed: unpacking it" in capsys.readouterr().err
+    preprocess(path, tmp_path / "a.lmdb")
+    assert unpacked == [path]
+    assert {entry.name for entry in tmp_path.iterdir()} == {path.name, "a.lmdb"}
+    assert len(open_crops(tmp_path / "a.lmdb")) == len(FILES)
+
+
+@pytest.mark.parametrize("form", [*PACKERS, "deflated.zip"])
+def test_damaged_archives_are_named(form: str, tmp_path: Path) -> None:
+    path = packed(tmp_path, form)
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], whole[:-3]):
+        path.write_bytes(broken)
+        line = refused(path)
+        assert line.startswith(f"{path}: is ") and line.endswith("download it again"), line
+    damaged = bytearray(whole)
+    for at in range(len(whole) // 3, len(whole) // 3 + 64):
+        damaged[at] ^= 0xFF
+    path.write_bytes(damaged)
+    os.utime(path, (1, 1))
+    if form == "deflated.zip":
+        return  # told when that picture is read, below
+    assert "download it again" in refused(path)
+
+
+def test_a_damaged_picture_in_a_zip_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        data = bytearray(zip_of(FILES, method))
+        data[data.index(b"ape/0.jpg") + 200] ^= 1
+        path = write(tmp_path / f"{method}.zip", bytes(data))
+        code, line = fails(capsys, path, "--out", tmp_path / "a.lmdb")
+        assert code == 3
+        assert line.startswith(f"{path}/ape/0.jpg: is damaged in its archive")
+
+
+def test_zips_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.zip", zip_of(FILES, zipfile.ZIP_LZMA))
+    assert "is compressed in a way that is not read: unpack it, and give the folder" in refused(path)
+    locked = bytearray(zip_of(FILES))
+    for mark, at in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        locked[locked.index(mark) + at] |= 1
+    assert "is encrypted" in refused(write(tmp_path / "e.zip", bytes(locked)))
+    link = io.BytesIO()
+    with zipfile.ZipFile(link, "w") as archive:
+        info = zipfile.ZipInfo("ape/1.jpg")
+        info.create_system, info.external_attr = 3, 0o120777 << 16
+        archive.writestr(info, "../elsewhere.jpg")
+    assert "is a link" in refused(write(tmp_path / "k.zip", link.getvalue()))
+    write(tmp_path / "zips/a.zip", zip_of(FILES))
+    write(tmp_path / "zips/b.zip", zip_of(FILES))
+    assert f"holds zip archives: give one of them, such as {tmp_path}/zips/a.zip" in refused(tmp_path / "zips")
+
+
+def test_a_compressed_tar_of_tars_is_refused(tmp_path: Path) -> None:
+    inner = tar_of([("1.jpg", jpeg(1))])
+    path = write(tmp_path / "x.tar.gz", gzip.compress(tar_of([("ape.tar", inner), ("bat.tar", inner)])))
+    assert refused(path) == f"{path}: is a compressed tar of tars: decompress it first"
+
+
+def test_zstd_without_what_reads_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    path = packed(tmp_path, ".tar.zst")
+    for name in ("compression.zstd", "zstandard"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert refused(path) == f"{path}: is compressed by zstd: pip install 'alexnet[zstd]', or decompress it first"
