@@ -47,7 +47,7 @@ def main() -> None:
         net = untrained_net(recipe, store, device, options.precision)
         net.network.requires_grad_(False)
         clock = Clock(device)
-        crops = torch.zeros((options.batch_size, *store.read(0).shape), dtype=torch.uint8, device=device)
+        crops = torch.zeros((options.batch_size, *store.shape), dtype=torch.uint8, device=device)
         with torch.inference_mode():
             seen = what_layers_see(net.network, lambda: net.probabilities(crops, net.views(1)[0]))
         dtype = torch.bfloat16 if options.precision == "bf16" else float_type(options.precision)

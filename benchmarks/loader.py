@@ -89,7 +89,7 @@ def ours(store: CropStore, threads: int, crops: int) -> Callable[[], float]:
     """Crops a second through the loader, in as many passes as make so many crops."""
 
     def measure() -> float:
-        order = order_of(store, crops)
+        order = passes_over(store, crops)
         with CropLoader(store, batches_of(order, BATCH), threads=threads) as loader:
             start = time.perf_counter()
             count = sum(len(batch.crops) for batch in loader)
@@ -104,7 +104,7 @@ def limit(store: CropStore, crops: int) -> Callable[[], float]:
     records = [np.frombuffer(store.stored(index), np.uint8) for index in range(len(store))]
 
     def measure() -> float:
-        order = order_of(store, crops).tolist()
+        order = passes_over(store, crops).tolist()
         start = time.perf_counter()
         for place, index in enumerate(order):
             if store.codec == "raw":
@@ -116,7 +116,7 @@ def limit(store: CropStore, crops: int) -> Callable[[], float]:
     return measure
 
 
-def order_of(store: CropStore, crops: int) -> NDArray[np.int64]:
+def passes_over(store: CropStore, crops: int) -> NDArray[np.int64]:
     """Passes over the store, each in an order of its own, of at least so many crops."""
     rng = np.random.default_rng(1)
     return np.concatenate([rng.permutation(len(store)) for _ in range(-(-crops // len(store)))])

@@ -10,23 +10,22 @@ from importlib import metadata
 from pathlib import Path
 
 from alexnet_cli.decoders import active_pillow
-from alexnet_cli.devices import cores
+from alexnet_cli.machine import cores, processor
 
 _PACKAGES = ("torch", "numpy", "numba", "lmdb")
 
 
-def processor() -> str:
-    """Its name, and which of the wide instructions it has."""
+def wide() -> str:
+    """Which of the wide instructions the processor has."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return platform.processor() or platform.machine()
-    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    flags = found.get("flags", "").split()
-    wide = [
+        return platform.machine()
+    flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+    found = [
         shown for flag, shown in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512_bf16", "bf16")) if flag in flags
     ]
-    return f"{found.get('model name', platform.machine())} ({', '.join(wide) or 'no AVX2'})"
+    return ", ".join(found) or "no AVX2"
 
 
 def about_machine() -> str:
@@ -38,7 +37,7 @@ def about_machine() -> str:
         except metadata.PackageNotFoundError:
             versions.append(f"no {name}")
     python = f"Python {platform.python_version()}"
-    return f"{processor()}, {cores()} cores; {python}, {', '.join(versions)}, {active_pillow()}"
+    return f"{processor()} ({wide()}), {cores()} cores; {python}, {', '.join(versions)}, {active_pillow()}"
 
 
 if __name__ == "__main__":

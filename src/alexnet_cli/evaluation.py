@@ -21,7 +21,7 @@ from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import autocast, float_type, prepare
+from alexnet_cli.devices import autocast, float_type, patch_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import InputTransform, View, view
 from alexnet_cli.loader import CropLoader, batches_of
@@ -64,10 +64,10 @@ class Net:
 
         pictures: how many the mini-batch has, where the crops are a rank's share of it.
         """
-        return self._softmax(view(crops, which, self.transform), pictures)
+        return self._softmax(view(crops, which, self.transform, patch_type(self.precision)), pictures)
 
     def probabilities_of_views(
-        self, crops: Tensor, asked: Sequence[tuple[int, int, bool]], pictures: int | None = None
+        self, crops: Tensor, asked: Sequence[View], pictures: int | None = None
     ) -> Iterator[Tensor]:
         """The same for each of several views, in their order; as many of them in one forward pass as make a full one.
 
@@ -80,12 +80,13 @@ class Net:
             if len(some) == 1:
                 yield self.probabilities(crops, some[0], pictures)
                 continue
-            patches = torch.cat([view(crops, which, self.transform) for which in some])
+            dtype = patch_type(self.precision)
+            patches = torch.cat([view(crops, which, self.transform, dtype) for which in some])
             yield from torch.split(self._softmax(patches, None), len(crops))
 
     def _softmax(self, patches: Tensor, pictures: int | None) -> Tensor:
         with autocast(self.device, self.precision):
-            logits = self.network(patches.to(float_type(self.precision)), None, pictures)
+            logits = self.network(patches, None, pictures)
         return torch.softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32)).float()
 
 

@@ -141,8 +141,11 @@ def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View
     return tuple(dict.fromkeys(which for which in ten[:count] if mirrored or not which[2]))
 
 
-def view(crops: Tensor, which: View, transform: InputTransform) -> Tensor:
-    """One test view of every crop, (N, 3, P, P); ArtifactError for crops of another side than the transform's."""
+def view(crops: Tensor, which: View, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
+    """One test view of every crop, (N, 3, P, P); dtype as in `training_patches`.
+
+    ArtifactError for crops of another side than the transform's.
+    """
     if crops.shape[1] != transform.side:
         found, own = (f"{side}×{side}" for side in (crops.shape[1], transform.side))
         raise ArtifactError(
@@ -151,7 +154,7 @@ def view(crops: Tensor, which: View, transform: InputTransform) -> Tensor:
     row, column, flip = which
     count = len(crops)
     same = Draws(np.tile((row, column), (count, 1)), np.full(count, flip), np.zeros((count, 3), np.float32))
-    return training_patches(crops, same, transform, colour_noise=0)
+    return training_patches(crops, same, transform, colour_noise=0, dtype=dtype)
 
 
 def _cut_in_one_pass(

@@ -78,21 +78,25 @@ class Network(nn.Module):
         pictures = len(numbers) if pictures is None else pictures
         done = 0
         while done < len(steps):
-            name = steps[done]
-            if name in self.exchanges:
-                numbers = self.exchanges[name](numbers, pictures)
-            layer = self.get_submodule(name)
-            if isinstance(layer, Dropout):
-                numbers = layer(numbers, masks[name] if masks is not None else None)
-                together = 1
-            else:
-                numbers, together = run_together(self._until_exchange(steps[done:]), numbers)
-                if not together:
-                    numbers, together = layer(numbers), 1
+            numbers, together = self.advance(numbers, masks, steps[done:], pictures)
             done += together
-        if steps and steps[-1] == self.steps[-1] and LOGITS in self.exchanges:
-            numbers = self.exchanges[LOGITS](numbers, pictures)
         return numbers
+
+    def advance(self, numbers: Tensor, masks: Masks | None, steps: list[str], pictures: int) -> tuple[Tensor, int]:
+        """The first of some layers, or the first few where one pass makes them; and how many they were."""
+        name, together = steps[0], 1
+        if name in self.exchanges:
+            numbers = self.exchanges[name](numbers, pictures)
+        layer = self.get_submodule(name)
+        if isinstance(layer, Dropout):
+            numbers = layer(numbers, masks[name] if masks is not None else None)
+        else:
+            numbers, together = run_together(self._until_exchange(steps), numbers)
+            if not together:
+                numbers, together = layer(numbers), 1
+        if steps[together - 1] == self.steps[-1] and LOGITS in self.exchanges:
+            numbers = self.exchanges[LOGITS](numbers, pictures)
+        return numbers, together
 
     def weights(self, name: str) -> Weights:
         """The weights of a layer by its name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,30 +26,49 @@ class Seen:
 def time_layers(timed: TimedStep) -> dict[str, float]:
     """One step, the layers one by one: milliseconds of `forward NAME` and `backward NAME`, and of what else there is.
 
-    The step that makes numbers of maps counts to the layer after it. No layer is fused with another here.
+    The step that makes numbers of maps counts to the layer after it. Of layers that one pass makes, as in training, the
+    first has the time of all (`together`).
     """
     step, clock, network = timed.step, timed.clock, timed.network
     patches, labels = timed.next_patches()
     masks = step.masks(timed.steps, timed.pictures)
-    rows = _rows(network.steps)
-    first: list[str] = []
+    trained: list[str] = []
 
     def forward(numbers: Tensor, masks: Masks | None, pictures: int) -> Tensor:
-        for at, name in enumerate(network.steps):
-            numbers = network.run(numbers, masks, [name], pictures)
-            clock.mark(f"forward {rows[at]}")
+        done, steps = 0, network.steps
+        while done < len(steps):
+            row = _row(steps, done)
+            numbers, count = network.advance(numbers, masks, steps[done:], pictures)
+            clock.mark(f"forward {row}")
+            done += count
             if numbers.requires_grad:
-                first.append(rows[at])
-                above = f"backward {rows[at + 1]}" if at + 1 < len(rows) else LOSS
+                trained.append(row)
+                above = f"backward {_row(steps, done)}" if done < len(steps) else LOSS
                 numbers.register_hook(lambda _, above=above: clock.mark(above))  # type: ignore[no-untyped-call]
         return numbers
 
     clock.begin()
     loss = step.loss(step.logits(forward, patches, masks, timed.pictures), labels, timed.pictures)
     clock.mark(LOSS)
-    descend(loss, timed.update, lambda: clock.mark(f"backward {first[0]}"))
+    descend(loss, timed.update, lambda: clock.mark(f"backward {trained[0]}"))
     timed.steps += 1
     return clock.milliseconds()
+
+
+def _row(steps: list[str], at: int) -> str:
+    """The layer that one of the network's steps counts to."""
+    return steps[at + 1] if steps[at] == FLATTEN else steps[at]
+
+
+def together(network: Network, times: Mapping[str, float]) -> dict[str, str]:
+    """Layer → the layer in whose pass it is made, of those that have no time of their own."""
+    found, first = {}, ""
+    for name in network.steps:
+        if f"forward {name}" in times:
+            first = name
+        elif name != FLATTEN:
+            found[name] = first
+    return found
 
 
 def what_layers_see(network: Network, work: Callable[[], object]) -> dict[str, Seen]:
@@ -68,8 +87,3 @@ def what_layers_see(network: Network, work: Callable[[], object]) -> dict[str, S
         for handle in handles:
             handle.remove()
     return found
-
-
-def _rows(steps: list[str]) -> list[str]:
-    """The layer that each of the network's steps counts to."""
-    return [steps[at + 1] if name == FLATTEN else name for at, name in enumerate(steps)]

@@ -24,7 +24,7 @@ from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.team import find_team
 from alexnet_cli.recipes.net import Layer, shapes
 from alexnet_cli.recipes.recipe import Recipe
-from alexnet_cli.timing.layers import LOSS, Seen, time_layers, what_layers_see
+from alexnet_cli.timing.layers import LOSS, Seen, time_layers, together, what_layers_see
 from alexnet_cli.timing.limit import FORWARD, INPUTS, WEIGHTS, Product, products
 from alexnet_cli.timing.step import INPUT, UPDATE, TimedStep
 
@@ -66,6 +66,8 @@ class LayerTime:
     """10⁹ floating-point operations a second, both ways together; 0 for layers without weights."""
     limit_ms: float
     """Of its products alone, each by the fastest call."""
+    made_with: str = ""
+    """The layer whose pass makes this one too, and has its time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +175,7 @@ def _timing(
         return sum(medians.get(f"{part} {name} alone", 0.0) for part in (FORWARD, INPUTS, WEIGHTS))
 
     layers = []
+    others = together(timed.network, medians) if job.limit else {}
     for layer in shapes(job.recipe.net) if job.limit else ():
         forward, backward = (medians.get(f"{way} {layer.name}", 0.0) for way in ("forward", "backward"))
         flop = _flop(layer, timed, seen)
@@ -183,6 +186,7 @@ def _timing(
                 backward_ms=backward,
                 gflops=flop / (forward + backward) / 1e6 if flop else 0.0,
                 limit_ms=alone(layer.name),
+                made_with=others.get(layer.name, ""),
             )
         )
     return Timing(

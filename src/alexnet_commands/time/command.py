@@ -60,7 +60,9 @@ def _table(timing: Timing) -> list[str]:
         f"  {'ms':<{width}}{'forward':>11}{'backward':>11}{'alone':>11}{'GFLOP/s':>9}{'share':>7}",
         line("input", timing.input_ms, 0),
         *(
-            line(layer.name, layer.forward_ms, layer.backward_ms, layer.limit_ms, layer.gflops)
+            f"  {layer.name:<{width}}{f'in one pass with {layer.made_with}':>33}"
+            if layer.made_with
+            else line(layer.name, layer.forward_ms, layer.backward_ms, layer.limit_ms, layer.gflops)
             for layer in timing.layers
         ),
         line("masks, loss", timing.loss_ms, 0),
