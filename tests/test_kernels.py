@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -338,3 +339,27 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert os.waitpid(child, 0)[1] == 0
     torch.set_num_threads(before)
     assert torch.equal(result, expected)
+
+
+def cut_of(crops: Tensor, offsets: list[list[int]], mean: Tensor, scale: Tensor) -> Tensor:
+    count = len(offsets)
+    where = np.array(offsets), np.zeros(count, bool)
+    return cut(crops, *where, mean, scale, torch.zeros(count, 3), side=4, centre=False, dtype=torch.float32)
+
+
+def test_one_scale_for_all_colours_is_the_same_as_three() -> None:
+    crops = torch.randint(0, 256, (2, 6, 6, 3), dtype=torch.uint8)
+    mean, offsets = torch.rand(6, 6, 3), [[0, 0], [2, 1]]
+    one = cut_of(crops, offsets, mean, torch.tensor(0.5))
+    assert torch.equal(one, cut_of(crops, offsets, mean, torch.full((3,), 0.5)))
+    torch.testing.assert_close(one[1], (crops[1, 2:6, 1:5].float() - mean[2:6, 1:5]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "mean"), [([[0, 0]], (6, 6, 3)), ([[0, 0], [3, 0]], (6, 6, 3)), ([[0, 0], [0, 0]], (5, 6, 3))]
+)
+def test_loops_that_look_at_no_bounds_are_given_nothing_that_does_not_fit(
+    offsets: list[list[int]], mean: tuple[int, int, int]
+) -> None:
+    with pytest.raises(ValueError, match=r"don't (fit|lie inside)"):
+        cut_of(torch.zeros(2, 6, 6, 3, dtype=torch.uint8), offsets, torch.zeros(mean), torch.ones(3))

@@ -27,12 +27,19 @@ def cut(
     """(value − mean) · scale + shift of a patch of each crop: (N, P, P, 3) of float32 or bfloat16.
 
     crops: uint8 (N, S, S, 3) on the CPU. offsets: (N, 2), row and column of each patch; flips: (N,). mean: (S, S, 3).
-    scale: (3,); shift: (N, 3). centre: the mean's centre is subtracted from the patch as it comes out; else the part at
-    the patch's place, mirrored with it.
+    scale: () or (3,); shift: (N, 3). centre: the mean's centre is subtracted from the patch as it comes out; else the
+    part at the patch's place, mirrored with it. ValueError for shapes that don't fit one another: the loops look at no
+    bounds.
     """
     from alexnet_cli.input.kernels.loops import cut_patches
 
     count, width = len(crops), crops.shape[1]
+    shapes = (tuple(crops.shape[1:]), tuple(mean.shape), offsets.shape, flips.shape, tuple(shift.shape))
+    square = (width, width, 3)
+    if shapes != (square, square, (count, 2), (count,), (count, 3)):
+        raise ValueError(f"crops, mean, offsets, flips and shift of shapes {shapes} don't fit one another")
+    if count and not (offsets.min() >= 0 and offsets.max() <= width - side):
+        raise ValueError(f"patches of {side} at {offsets.min()} … {offsets.max()} don't lie inside {width}")
     out = torch.empty(count, side, side, 3, dtype=dtype)
     lines: Any = crops.contiguous().view(count, width, width * 3)
     over(
@@ -42,7 +49,7 @@ def cut(
         np.ascontiguousarray(offsets, np.int64),
         np.ascontiguousarray(flips, np.bool_),
         array(mean.contiguous().view(width, width * 3)),
-        array(scale.repeat(side)),
+        array(scale.expand(3).repeat(side)),
         array(shift.contiguous()),
         centre,
         array(out.view(count, side, side * 3)),

@@ -63,7 +63,7 @@ def cut(
     places = torch.from_numpy(np.column_stack([offsets, flips]).astype(np.int32)).to(crops.device, non_blocking=True)
     edge = (width - side) // 2
     grid = (count, triton.cdiv(side * side * 3, _NUMBERS))
-    tensors = crops.contiguous(), places, mean.contiguous(), scale.contiguous(), shift.contiguous(), out
+    tensors = crops.contiguous(), places, mean.contiguous(), scale.expand(3).contiguous(), shift.contiguous(), out
     with torch.cuda.device_of(crops):
         _cut[grid](*tensors, width, side, edge, centre, _NUMBERS)
     return out
