@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.cli import main
-from alexnet_cli.net.network import Network, load_whole
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.whole import load_whole
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.reports.judging import wilson_interval
 

@@ -25,7 +25,8 @@ from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.net.initial import initialise
-from alexnet_cli.net.network import Network, load_whole
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.whole import load_whole
 from alexnet_cli.randomness import cached_views_of, dropout_masks, order_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Change, Recipe

@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.net.initial import initialise
-from alexnet_cli.net.network import FLATTEN, LOGITS, Here, Network, load_whole
+from alexnet_cli.net.network import FLATTEN, LOGITS, Here, Network
 from alexnet_cli.net.pool import Pool
 from alexnet_cli.net.weights import column_rows
+from alexnet_cli.net.whole import load_whole
 from alexnet_cli.randomness import dropout_masks
 from alexnet_cli.recipes import layers as specs
 from alexnet_cli.recipes.net import Net, layers

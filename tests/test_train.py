@@ -24,7 +24,8 @@ from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
-from alexnet_cli.net.network import Network, load_whole
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.whole import load_whole
 from alexnet_cli.randomness import draws_of, order_of
 
 MakeStore = Callable[..., CropStore]

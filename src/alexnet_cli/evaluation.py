@@ -25,7 +25,8 @@ from alexnet_cli.devices import autocast, float_type, patch_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.patches import InputTransform, View, view
 from alexnet_cli.loader import CropLoader, batches_of
-from alexnet_cli.net.network import Network, load_whole
+from alexnet_cli.net.network import Network
+from alexnet_cli.net.whole import load_whole
 from alexnet_cli.parallel.ranks import Ranks
 
 _PATCHES_AT_ONCE = {"cpu": 128, "cuda": 1280}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,16 +69,6 @@ class TrainingStep:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = None if weights is None else weights.to(logits.dtype)
         return functional.cross_entropy(logits, labels, weights, reduction="sum") / total
-
-
-def starting_rates(recipe: Recipe, names: Mapping[str, object]) -> dict[str, float]:
-    """ε by parameter name as a recipe begins: 0 for what it does not train."""
-    training, found = recipe.training, {}
-    for name in names:
-        layer = name.partition(".")[0]
-        trained = not training.trained or layer in training.trained
-        found[name] = training.layer_rates.get(layer, training.rate) if trained else 0.0
-    return found
 
 
 def descend(loss: Tensor, update: UpdateRule, between: Callable[[], None] = lambda: None) -> None:

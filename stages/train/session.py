@@ -33,8 +33,9 @@ from alexnet_cli.finite import not_finite, not_finite_layer
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.net.initial import initialise
-from alexnet_cli.net.network import Masks, load_whole, own_rows
+from alexnet_cli.net.network import Masks
 from alexnet_cli.net.update import UpdateRule
+from alexnet_cli.net.whole import load_whole, own_rows
 from alexnet_cli.parallel.place import gather_whole, place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import draws_of, order_of

@@ -5,7 +5,7 @@ Legend: N pictures in the mini-batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from alexnet_cli.randomness import Draws, draws_of, numpy_generator, order_of
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.timing.clock import Clock
-from alexnet_cli.training_step import TrainingStep, descend, starting_rates
+from alexnet_cli.training_step import TrainingStep, descend
 
 INPUT, FORWARD, BACKWARD, UPDATE = "input", "forward", "backward", "update"
 """The parts of a step: waiting for crops and making patches of them; masks, layers and loss; gradients; update."""
@@ -154,3 +154,13 @@ class TimedStep:
     def _labels(self, labels: Tensor, whole: NDArray[np.int64]) -> Tensor:
         rows = self.ranks.shares.results(len(whole))
         return labels[torch.from_numpy(whole[rows])].to(self.ranks.device)
+
+
+def starting_rates(recipe: Recipe, names: Mapping[str, object]) -> dict[str, float]:
+    """ε by parameter name as a recipe begins: 0 for what it does not train."""
+    training, found = recipe.training, {}
+    for name in names:
+        layer = name.partition(".")[0]
+        trained = not training.trained or layer in training.trained
+        found[name] = training.layer_rates.get(layer, training.rate) if trained else 0.0
+    return found
