@@ -36,9 +36,10 @@ def in_blocks(maps: Tensor) -> Tensor:
 
 
 def by_torch(maps: Tensor) -> Tensor:
-    """torch's own norm, column by column."""
-    parts = [functional.local_response_norm(part, 5, alpha=1e-4, beta=0.75, k=2.0) for part in maps.chunk(2, 1)]
-    return torch.cat(parts, 1)
+    """torch's own norm, column by column; in float32, since on a CPU it has no other."""
+    columns = maps.float().chunk(2, 1)
+    parts = [functional.local_response_norm(part, 5, alpha=1e-4, beta=0.75, k=2.0) for part in columns]
+    return torch.cat(parts, 1).to(maps.dtype)
 
 
 WAYS: dict[str, Ways] = {

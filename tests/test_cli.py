@@ -233,7 +233,9 @@ def test_an_option_can_come_from_the_environment(capsys: Capture, monkeypatch: p
 def test_completion_knows_the_commands_and_can_be_printed() -> None:
     completing = {"_ALEXNET_COMPLETE": "complete_bash", "COMP_WORDS": "alexnet tr", "COMP_CWORD": "1"}
     assert run_alexnet([], completing).stdout.split() == ["train"]
-    assert "_ALEXNET_COMPLETE=complete_bash" in run_alexnet(["--show-completion", "bash"], {}).stdout
+    asked = f"{sys.executable} -m alexnet_cli --show-completion; true"  # of the shell that it is called from
+    shown = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
+    assert "_ALEXNET_COMPLETE=complete_bash" in shown.stdout
 
 
 def run_alexnet(words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
