@@ -115,7 +115,9 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path, options: dict[str, 
 
 
 def test_a_failing_command_ends_all_with_its_code(tmp_path: Path, capfd: Capture) -> None:
-    jobs = [Job(name=name, commands=(("summary", "--recipe", name),)) for name in ("no-such", "paper", "small")]
+    # The second has so much to do that it is still at work when the first fails.
+    counts = {"no-such": 1, "paper": 50, "small": 1}
+    jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * count) for name, count in counts.items()]
     with pytest.raises(SystemExit) as caught:
         run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
     assert caught.value.code == 2

@@ -80,12 +80,14 @@ class CropLoader:
         count = min(_AHEAD, len(batches))
         self._buffers = [torch.empty((largest, *store.shape), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
         self._arrays = [buffer.numpy() for buffer in self._buffers]
+        self._ended = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
 
     def __enter__(self) -> CropLoader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -128,6 +130,8 @@ class CropLoader:
     def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:
         read, ways = self.store.read_into, self._ways
         for place in part.tolist():
+            if self._ended:  # by an error or a signal: nobody wants the rest
+                return
             read(int(indices[place]), target[place], ways)
 
 
