@@ -1,7 +1,7 @@
 """How pictures were cut into crops, of the options of `alexnet preprocess`: recorded with a net, and used by `predict`.
 
 cutting_of(store)                                 # {"filter": "bilinear", "exif_rotation": True}
-crop_of(data, name="cat.jpg", **cutting_for(checkpoint.manifest))
+crop_of(data, name="cat.jpg", **cutting_for(checkpoint))
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from alexnet_cli.artifacts.common.manifest import Manifest
-
 if TYPE_CHECKING:
+    from alexnet_cli.artifacts.checkpoint import Checkpoint
     from alexnet_cli.artifacts.crops.store import CropStore
 
 DETAIL = "cutting"
@@ -24,10 +23,11 @@ def cutting_of(store: CropStore) -> dict[str, Any]:
     return _known(store.manifest.options)
 
 
-def cutting_for(checkpoint: Manifest) -> dict[str, Any]:
-    """How a net's training crops were cut, as arguments of `crop_of`. Empty, the defaults, in older checkpoints."""
-    recorded = checkpoint.details.get(DETAIL)
-    return _known(recorded) if isinstance(recorded, Mapping) else {}
+def cutting_for(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How a net's training crops were cut, as arguments of `crop_of`. Of older checkpoints their side alone."""
+    recorded = checkpoint.manifest.details.get(DETAIL)
+    known = _known(recorded) if isinstance(recorded, Mapping) else {}
+    return {**known, "side": checkpoint.transform.side}
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def open_nets(trained: Trained, device: torch.device, precision: str) -> Nets:
             nets[0].classes.require_same(checkpoint.classes, str(trained.members[0].checkpoint), str(member.checkpoint))
         nets.append(Net.from_checkpoint(checkpoint, device, precision))
         # The crops have the side of the mean image that is subtracted from them.
-        cuttings.append({**cutting_for(checkpoint.manifest), "side": checkpoint.transform.side})
+        cuttings.append(cutting_for(checkpoint))
     classes = nets[0].classes
     for net in nets[1:]:
         classes = classes.explained_by(net.classes)

@@ -155,7 +155,7 @@ def activations(config: ActivationsConfig) -> Drawn:
     inputs: dict[str, Path | None] = {"NET": config.net, "PICTURE": config.picture}
     require_figure(config, inputs)
     checkpoint, which = open_checkpoint(config.net)
-    cutting = {"side": checkpoint.transform.side, **cutting_for(checkpoint.manifest)}
+    cutting = cutting_for(checkpoint)
     try:
         crop, _ = crop_of(read_picture(config.picture), name=config.picture.name, **cutting)
     except BadPictureError as error:
