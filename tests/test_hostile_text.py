@@ -14,7 +14,8 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
-from alexnet_cli.console import Talk, print_facts, print_json, print_lines, print_table, printable
+from alexnet_cli.console import Talk, print_facts, print_json, print_lines, printable
+from alexnet_cli.tables import print_table
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]

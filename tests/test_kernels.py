@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import ReLU, functional
 
 from alexnet_cli import compiled
 from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.net import norm as norm_module
-from alexnet_cli.net.activation import Relu
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.kernels import products
 from alexnet_cli.net.kernels.passes import Pass, apply, over_pixels, pass_of
@@ -157,18 +156,18 @@ def test_layers_are_joined_into_the_passes_of_paper_and_source() -> None:
     within = Norm(MapNorm(name="m"), 1)
     other = Norm(NormSpec(name="o", beta=0.5), 2)
     for modules, count in (
-        ([Relu(), norm, pool, Relu()], 4),
-        ([Relu(), norm, pool, torch.nn.Flatten()], 3),
-        ([norm, pool, Relu(), Relu()], 3),
-        ([Relu(), norm, within, pool], 2),
-        ([Relu(), pool], 2),
-        ([pool, Relu()], 2),
-        ([Relu(), norm, average], 2),
-        ([Relu()], 0),
+        ([ReLU(), norm, pool, ReLU()], 4),
+        ([ReLU(), norm, pool, torch.nn.Flatten()], 3),
+        ([norm, pool, ReLU(), ReLU()], 3),
+        ([ReLU(), norm, within, pool], 2),
+        ([ReLU(), pool], 2),
+        ([pool, ReLU()], 2),
+        ([ReLU(), norm, average], 2),
+        ([ReLU()], 0),
         ([pool], 0),
-        ([average, Relu()], 0),
+        ([average, ReLU()], 0),
         ([within, pool], 0),
-        ([Relu(), other, pool], 0),
+        ([ReLU(), other, pool], 0),
     ):
         assert pass_of(modules)[1] == count, modules
 

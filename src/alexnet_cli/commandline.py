@@ -30,7 +30,8 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
     def decorate(work: Callable[[Config], None]) -> Callable[..., None]:
         hints = get_type_hints(config_type, include_extras=True)
-        common = {field.name for field in dataclasses.fields(CommonOptions)}
+        bases = [base for base in (*config_type.__mro__[1:], CommonOptions) if dataclasses.is_dataclass(base)]
+        shared = [{field.name for field in dataclasses.fields(base)} for base in bases]
         parameters = []
         for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
             default: Any = inspect.Parameter.empty
@@ -47,8 +48,10 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
                 )
             )
 
-        # The help shows them in this order: what must be given, what this command is about, what all commands have.
-        parameters.sort(key=lambda given: (given.default is not inspect.Parameter.empty, given.name in common))
+        # The help shows them in this order: what must be given, what this command is about, what several commands
+        # share, what all have.
+        sharing = {given.name: sum(given.name in names for names in shared) for given in parameters}
+        parameters.sort(key=lambda given: (given.default is not inspect.Parameter.empty, sharing[given.name]))
 
         def command(**options: Any) -> None:
             require_address_space()

@@ -23,7 +23,8 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, patch_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.input.patches import InputTransform, View, view
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.input.views import View, view, views_of
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.whole import load_whole
@@ -58,7 +59,7 @@ class Net:
 
     def views(self, count: int) -> tuple[View, ...]:
         """Which of the first `count` test views it is shown; the centre comes first."""
-        return self.transform.views(count, mirrored=self.mirrored)
+        return views_of(count, side=self.transform.side, patch=self.transform.patch, mirrored=self.mirrored)
 
     def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
         """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.

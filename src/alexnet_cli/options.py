@@ -86,6 +86,24 @@ class CommonOptions:
         return self.overwrite or self.update
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetOptions(CommonOptions):
+    """What every command takes that runs a net on the views of a store's crops."""
+
+    views: Views = 10
+    """10, or 1: the centre alone."""
+    batch_size: BatchSize = 128
+    devices: Devices = "auto"
+    timeout: Timeout = 300.0
+    precision: Precision = "fp32"
+    workers: Workers = 0
+    """Loader threads."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_views(self.views)
+
+
 def require_views(views: int) -> None:
     """UsageError for a number of views that there is not."""
     if views not in (1, 10):

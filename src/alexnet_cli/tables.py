@@ -8,11 +8,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from alexnet_cli.console import printable
+from alexnet_cli.console import printable, terminal_width
 
 _GAP = 2
 _LEAST = 12
 """Columns of text are not made narrower than this, unless they are."""
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers."""
+    lines = lines_of(columns, rows, left=left, width=terminal_width())
+    print("\n".join([*([printable(title)] if title else []), "", *lines, ""]))
 
 
 def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, width: int) -> list[str]:

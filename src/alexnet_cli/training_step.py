@@ -13,7 +13,7 @@ from alexnet_cli.devices import autocast, float_type, patch_type
 from alexnet_cli.input.patches import InputTransform, training_patches
 from alexnet_cli.net.network import Masks, Network
 from alexnet_cli.net.update import UpdateRule
-from alexnet_cli.net.weights import column_rows
+from alexnet_cli.parallel.place import own_masks
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import Draws, dropout_masks
 from alexnet_cli.recipes.recipe import Recipe
@@ -44,17 +44,9 @@ class TrainingStep:
 
         step: steps made before. pictures: of the whole mini-batch.
         """
-        network, rows = self.network, self.ranks.shares.results(pictures)
-        masks = dropout_masks(self.recipe.net, network.held, self.seed, step, pictures, self.ranks.device)
-        dtype, here = float_type(self.precision), network.here
-        if self.ranks.layout.mode == "hybrid":  # a column's masks are drawn for its own neurons already
-            first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
-            below = network.steps[: network.steps.index(first_linear)]
-            seen = self.ranks.shares.seen(pictures)
-            parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
-            cut = {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
-            return {name: mask.to(dtype) for name, mask in cut.items()}
-        return {name: mask[rows].to(dtype) for name, mask in masks.items()}
+        whole = dropout_masks(self.recipe.net, self.network.held, self.seed, step, pictures, self.ranks.device)
+        own = own_masks(whole, self.network, self.ranks, pictures)
+        return {name: mask.to(float_type(self.precision)) for name, mask in own.items()}
 
     def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
         """What the net says of the patches, (N, K). forward: the network, or what wraps it. pictures: as above."""

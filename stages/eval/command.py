@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import percent, print_json, print_lines, print_table
+from alexnet_cli.console import percent, print_json, print_lines
+from alexnet_cli.tables import print_table
 from alexnet_stages.eval.config import EvalConfig
 
 _SHOWN = 20

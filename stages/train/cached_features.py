@@ -1,8 +1,9 @@
 """Training the last layers on a frozen net: what the frozen part gives is computed once per view, not once per epoch.
 
 The frozen part is every layer below the first one that is ever trained; its outputs are the *features*. They are
-computed for some of the ten test views (patches.py), and each epoch draws one of a picture's cached views. What that
-leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen part.
+computed for some of the ten test views (input/views.py), and each epoch draws one of a picture's cached views. What
+that leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen
+part.
 The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as ever.
 
 RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed
@@ -30,7 +31,8 @@ from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.input.patches import InputTransform, View, view
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.input.views import View, view, views_of
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.net.dropout import Dropout
 from alexnet_cli.net.network import Masks
@@ -38,8 +40,11 @@ from alexnet_cli.randomness import cached_views_of
 from alexnet_cli.recipes.net import Layer, layers
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
+from alexnet_stages.train.loop import Training
+from alexnet_stages.train.losses import require_finite_scores
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.session import Session, Setting, Validation
+from alexnet_stages.train.setting import Setting
+from alexnet_stages.train.validation import Validation
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -78,12 +83,12 @@ def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
 def cached_views(recipe: Recipe, transform: InputTransform) -> list[View]:
     """The cached views: `cached_views` of the ten, without the mirrored ones where the input's `flip` is off."""
     count = recipe.training.cached_views
-    places = transform.views(1 if count < 5 else 5, mirrored=False)
+    places = views_of(1 if count < 5 else 5, side=transform.side, patch=transform.patch, mirrored=False)
     mirrored = (False, True) if count in (2, 10) else (False,)
     return [(row, column, flip) for flip in mirrored for row, column, _ in places if recipe.input.flip or not flip]
 
 
-class CachedSession(Session):
+class CachedTraining(Training):
     """A training from the frozen part's features in place of pictures. One process, all columns in it."""
 
     def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
@@ -114,7 +119,7 @@ class CachedSession(Session):
         return self.folder.path / FEATURES
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
-        """As any session, and without a progress bar for epochs that are over before it could be read."""
+        """As any training, and without a progress bar for epochs that are over before it could be read."""
         super().begin(checkpoint)
         self._loud = self.talk
         if self.batches < _SHORT:
@@ -133,12 +138,11 @@ class CachedSession(Session):
         """Save where it matters: a new best, the end, a stop, or after `checkpoint_seconds`. An epoch takes less time
         than a checkpoint of the whole net, most of which stays as it was."""
         better = error is not None and (self._best_saved is None or error < self._best_saved)
-        last = self.schedule.finished or self.progress.epoch > self.training.epochs
         ends_epoch = self.progress.step > 0 and self.progress.batch == 0
         late = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
-        self._unsaved = ends_epoch and not (better or last or late or self.stop)
+        self._unsaved = ends_epoch and not (better or self.finished or late or self.stop)
         if self._unsaved:
-            self._gather_loss()
+            self.losses.gather()
             return
         super().save(error=error, error5=error5)
         if better:
@@ -255,5 +259,6 @@ class CachedSession(Session):
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
         finite = np.isfinite(probabilities).all(axis=1)
-        self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
+        bad = None if finite.all() else store.names[int(np.argmin(finite))]
+        require_finite_scores(bad, self.progress.step, self.parameters)
         return Validation.of(probabilities, store.labels)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from alexnet_cli.net.activation import Relu, Tanh
 from alexnet_cli.net.convolution import Convolution
 from alexnet_cli.net.dropout import Dropout
 from alexnet_cli.net.kernels.passes import run_together
@@ -87,11 +86,9 @@ class Network(nn.Module):
             numbers = self.exchanges[name](numbers, pictures)
         layer = self.get_submodule(name)
         if isinstance(layer, Dropout):
-            numbers = layer(numbers, masks[name] if masks is not None else None)
+            numbers = layer(numbers, None if masks is None else masks[name])
         else:
-            numbers, together = run_together(self._until_exchange(steps), numbers)
-            if not together:
-                numbers, together = layer(numbers), 1
+            numbers, together = run_together([self.get_submodule(step) for step in steps], numbers)
         if steps[together - 1] == self.steps[-1] and LOGITS in self.exchanges:
             numbers = self.exchanges[LOGITS](numbers, pictures)
         return numbers, together
@@ -101,11 +98,6 @@ class Network(nn.Module):
         module = self.get_submodule(name)
         assert isinstance(module, Weights)
         return module
-
-    def _until_exchange(self, steps: list[str]) -> list[nn.Module]:
-        """The modules of some layers, up to the next that sees more than lives here."""
-        others = (at for at, name in enumerate(steps) if at and name in self.exchanges)
-        return [self.get_submodule(name) for name in steps[: next(others, len(steps))]]
 
     def _add(self, name: str, module: nn.Module) -> None:
         self.add_module(name, module)
@@ -121,9 +113,9 @@ class Network(nn.Module):
             case specs.Linear():
                 return Linear(layer, column_rows(layer.outputs, self.here.parts, self.here.part))
             case specs.Relu():
-                return Relu()
+                return nn.ReLU(inplace=True)  # no layer below needs its outputs for its gradient
             case specs.Tanh():
-                return Tanh()
+                return nn.Tanh()
             case specs.Norm():
                 return Norm(spec, columns)
             case specs.Pool():

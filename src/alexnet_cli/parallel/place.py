@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet_cli.net.network import LOGITS, Here, Network
+from alexnet_cli.net.network import LOGITS, Here, Masks, Network
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.collectives import Group, put_together, put_together_same_loss, summing_hook
 from alexnet_cli.parallel.layout import lengths_of_shares
@@ -64,6 +64,20 @@ def replicate(network: Network, forward: Callable[..., Tensor], ranks: Ranks) ->
     wrapped = DistributedDataParallel(module, process_group=group.group, gradient_as_bucket_view=True)
     wrapped.register_comm_hook(None, summing_hook(group, "gradients"))
     return wrapped
+
+
+def own_masks(masks: Masks, network: Network, ranks: Ranks, pictures: int) -> Masks:
+    """Of the dropout masks of a mini-batch of `pictures`, those of the pictures and neurons that are here.
+
+    masks: (pictures, neurons of the columns held here) by layer.
+    """
+    if ranks.layout.mode != "hybrid":
+        return {name: mask[ranks.shares.results(pictures)] for name, mask in masks.items()}
+    first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
+    below, here = network.steps[: network.steps.index(first_linear)], network.here
+    parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
+    seen = ranks.shares.seen(pictures)
+    return {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
 
 
 def gather_whole(network: Network, tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json, print_table
+from alexnet_cli.console import print_json
+from alexnet_cli.tables import print_table
 from alexnet_commands.ablate.config import AblateConfig
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import percent, print_facts, print_json, print_lines, print_table, size
+from alexnet_cli.console import percent, print_facts, print_json, print_lines, size
+from alexnet_cli.tables import print_table
 from alexnet_commands.contest.config import ContestConfig
 
 

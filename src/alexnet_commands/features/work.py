@@ -14,7 +14,7 @@ from alexnet_cli.artifacts.features import Features, write_features
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
 from alexnet_cli.evaluation import Net, require_same_side, shared_batches
-from alexnet_cli.input.patches import view
+from alexnet_cli.input.views import view
 from alexnet_cli.parallel.ranks import Ranks
 
 

@@ -16,7 +16,7 @@ from alexnet_cli.artifacts.run import find_checkpoint
 from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation import Net
-from alexnet_cli.input.patches import view
+from alexnet_cli.input.views import view
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import FLATTEN, Network
 

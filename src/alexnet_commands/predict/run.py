@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from alexnet_cli.artifacts.common.ownership import PREDICTIONS, require_output
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Advance, Talk
-from alexnet_cli.devices import choose_devices, cores, prepare
+from alexnet_cli.devices import choose_devices, prepare
+from alexnet_cli.machine import cores
 from alexnet_cli.pictures import BadPictureError, crop_of
 from alexnet_cli.sources.gather import Picture, gather
 from alexnet_cli.trained import Nets, find_trained, open_nets

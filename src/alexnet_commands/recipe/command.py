@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json, print_table
+from alexnet_cli.console import print_json
 from alexnet_cli.help import CommandWithHelp
+from alexnet_cli.tables import print_table
 from alexnet_commands.recipe.config import DiffConfig, ListConfig, ShowConfig
 
 command = typer.Typer(

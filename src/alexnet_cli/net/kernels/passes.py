@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from alexnet_cli.compiled import array, over, serves, triton_serves
-from alexnet_cli.net.activation import Relu
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
 from alexnet_cli.recipes.layers import MapNorm
@@ -57,7 +56,7 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
     for count, module in enumerate(modules, 1):
         if module._forward_hooks or module._forward_pre_hooks:  # somebody wants to see what comes out here
             break
-        if isinstance(module, Relu) and not (found.relu or found.norm or found.size):
+        if isinstance(module, nn.ReLU) and not (found.relu or found.norm or found.size):
             found = replace(found, relu=True)
         elif isinstance(module, Norm) and not (found.norm or found.size) and _serves_norm(module):
             spec = module.spec
@@ -67,7 +66,7 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
         elif isinstance(module, Pool) and not found.size and _serves_pool(module):
             spec_ = module.spec
             found = replace(found, size=spec_.size, stride=spec_.stride, overhang=spec_.overhang)
-        elif isinstance(module, Relu) and found.size and not found.relu_after:
+        elif isinstance(module, nn.ReLU) and found.size and not found.relu_after:
             found = replace(found, relu_after=True)
         else:
             break
@@ -91,17 +90,20 @@ def _serves_pool(module: Pool) -> bool:
 
 
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
-    """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
+    """What the first of some modules give, or the first few in one pass, and how many that were.
+
+    Only norm, ReLU and pool go together: a layer with weights may need an exchange between ranks first.
+    """
     first = modules[0]
     if isinstance(first, Norm) and not isinstance(first.spec, MapNorm) and triton_serves(numbers):
         return _on_gpu(numbers, first), 1
     if numbers.dim() != 4 or not serves(numbers):
-        return numbers, 0
+        return first(numbers), 1
     if isinstance(first, Norm) and isinstance(first.spec, MapNorm) and _fits(first):
         spec = first.spec
         return over_pixels(numbers, k=spec.k, alpha=spec.alpha, window=spec.window), 1
     work, count = pass_of(modules)
-    return (apply(numbers, work), count) if count else (numbers, 0)
+    return (apply(numbers, work), count) if count else (first(numbers), 1)
 
 
 def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
