@@ -230,6 +230,28 @@ def test_a_stop_among_the_features_keeps_the_views_that_are_finished(
         assert torch.equal(shop.newest("tuned").model[name], shop.newest("whole").model[name])
 
 
+def test_features_that_were_damaged_are_computed_again_on_resume(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shop.tune("whole") == 0
+    with monkeypatch.context() as patched:
+        stopped_after(3, patched)
+        assert shop.tune() == 75
+    features = shop.path / "tuned" / "features"
+    flipped = bytearray((features / "view-4.npy").read_bytes())
+    flipped[-2] ^= 0x40  # the exponent of the last number
+    (features / "view-4.npy").write_bytes(flipped)
+    with (features / "validation.npy").open("rb+") as file:
+        file.truncate(300)
+    capsys.readouterr()
+    assert shop.tune("tuned", "--resume") == 0
+    said = capsys.readouterr().err
+    assert said.count("is not as it was written, so it is computed again") == 2
+    assert f"features of {12 + 6} views computed in" in said
+    for name in FC8:
+        assert torch.equal(shop.newest("tuned").model[name], shop.newest("whole").model[name])
+
+
 def test_only_what_matters_is_saved(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint takes longer than an epoch: at the start, at each new best and at the end there is one."""
     saved: list[int] = []

@@ -138,7 +138,11 @@ def test_a_run_is_finished_when_its_manifest_is_there(run: RunFolder) -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"kind": "crops"}, "is crops, not run"), ({"schema": 3}, "newer"), ({"odd": 1}, "its manifest is damaged")],
+    [
+        ({"kind": "crops"}, "is a crop store, not a run folder"),
+        ({"schema": 3}, "newer"),
+        ({"odd": 1}, "its manifest is damaged"),
+    ],
 )
 def test_a_strangers_or_newer_run_is_refused(run: RunFolder, values: dict[str, object], message: str) -> None:
     run.finish(Manifest(kind="run", schema=1, digest="d"))

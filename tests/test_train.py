@@ -403,12 +403,14 @@ def test_a_plateau_without_validation_pictures_is_refused(bench: Bench, capsys: 
 
 def test_missing_statistics_are_refused_with_the_command_that_makes_them(bench: Bench, capsys: Capture) -> None:
     refused(capsys, 2, "--stats is missing", f"alexnet pca {bench.train.path}")(bench("--quiet", stats=None))
-    refused(capsys, 4, "nowhere.h5", "there is no such statistics")(bench("--quiet", stats=bench.folder / "nowhere.h5"))
+    refused(capsys, 4, "nowhere.h5", "there is no such statistics file")(
+        bench("--quiet", stats=bench.folder / "nowhere.h5")
+    )
 
 
 def test_a_missing_store_is_refused(bench: Bench, capsys: Capture) -> None:
-    refused(capsys, 4, "gone.lmdb", "there is no such crops")(bench("--quiet", train=bench.folder / "gone.lmdb"))
-    refused(capsys, 4, "gone.lmdb", "there is no such crops")(bench("--quiet", val=bench.folder / "gone.lmdb"))
+    refused(capsys, 4, "gone.lmdb", "there is no such crop store")(bench("--quiet", train=bench.folder / "gone.lmdb"))
+    refused(capsys, 4, "gone.lmdb", "there is no such crop store")(bench("--quiet", val=bench.folder / "gone.lmdb"))
 
 
 def test_pictures_without_labels_can_not_be_trained_on(bench: Bench, capsys: Capture) -> None:

@@ -30,7 +30,7 @@ from alexnet_cli.artifacts.ensemble import (
     SCORES,
     TABLE,
 )
-from alexnet_cli.artifacts.run import find_checkpoint, read_found
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import (
     CHECKPOINT_PATH,
     Scores,
@@ -123,8 +123,7 @@ def run(config: EnsembleConfig) -> Result:
     with only_writer(config.out):
         work = begin_work(config.out, KIND, keep=True)
         (work / MEMBERS).mkdir(exist_ok=True)
-        fit = None if holdout is None else _fit(config, holdout, work, talk)
-        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, work, talk)
+        asked, fit, members = _score_members(config, asked, holdout, store, work, talk)
         average = _average(members, [member.weight for member in members])
         equal = _average(members, [1 / len(members)] * len(members)) if fit else None
         lines = None
@@ -294,17 +293,44 @@ def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
     return holdout
 
 
-def _fit(config: EnsembleConfig, holdout: CropStore, work: Path, talk: Talk) -> Fit:
-    """Weights that are best on the held-out pictures."""
+def _score_members(
+    config: EnsembleConfig,
+    asked: dict[str, Any],
+    holdout: CropStore | None,
+    store: CropStore | None,
+    work: Path,
+    talk: Talk,
+) -> tuple[dict[str, Any], Fit | None, list[Member]]:
+    """Every member's scores, the fit of their weights, and what both were made from.
+
+    A run that is still in training may get a better checkpoint, and scores may be made anew, at any moment. What is
+    returned is of the same nets throughout.
+    """
+    while True:
+        fit, fitted = (None, None) if holdout is None else _fit(config, holdout, work, talk)
+        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, work, talk)
+        wanted = [entry.get("checkpoint", entry.get("scores")) for entry in asked["members"]]
+        used = [
+            member.manifest.parents.get("checkpoint") if "checkpoint" in entry else member.manifest.digest
+            for entry, member in zip(asked["members"], members, strict=True)
+        ]
+        if used == wanted and fitted in (None, wanted):
+            return asked, fit, members
+        talk.say("a member has changed meanwhile, and is taken as it is now")
+        asked = made_from(config, store)
+
+
+def _fit(config: EnsembleConfig, holdout: CropStore, work: Path, talk: Talk) -> tuple[Fit, list[str]]:
+    """Weights that are best on the held-out pictures; and the digest of each member's checkpoint."""
     (work / HOLDOUT).mkdir(exist_ok=True)
-    scores = [
-        _scores_of(config, path, holdout, work / HOLDOUT / f"{number}.h5", talk)[1]
+    scored = [
+        _scores_of(config, path, holdout, work / HOLDOUT / f"{number}.h5", talk)
         for number, path in enumerate(config.members, 1)
     ]
-    fit = fit_weights(scores)
+    fit = fit_weights([scores for _, scores, _ in scored])
     for warning in fit.warnings():
         talk.warn(warning)
-    return fit
+    return fit, [manifest.parents["checkpoint"] for manifest, _, _ in scored]
 
 
 def _gather(
@@ -318,8 +344,8 @@ def _gather(
             name, told = path.stem, manifest.details.get(CHECKPOINT_PATH)
             net = path.parent / told if isinstance(told, str) else None
         else:
-            manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
-            name, net = path.name, find_checkpoint(path)[0]
+            manifest, scores, net = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
+            name = path.name
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
                 f"{path}: are scores of other pictures than {store.path}: {_store_difference(scores, store)}; "
@@ -337,9 +363,12 @@ def _gather(
 
 def _scores_of(
     config: EnsembleConfig, path: Path, store: CropStore | None, target: Path, talk: Talk
-) -> tuple[Manifest, Scores]:
-    """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones."""
-    manifest, which = read_found(path, read_checkpoint_manifest)
+) -> tuple[Manifest, Scores, Path]:
+    """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones.
+
+    And where its checkpoint lies.
+    """
+    (net, manifest), which = read_found(path, lambda found: (found, read_checkpoint_manifest(found)))
     if store is None:
         raise UsageError(f"{path}: has to be evaluated: give --crops STORE, or its scores file")
     wanted = {"checkpoint": manifest.digest, "crops": store.digest}
@@ -349,7 +378,7 @@ def _scores_of(
             talk.say(f"{path}: {which}, scored before on {store.path}")
             if earlier != target:
                 shutil.copyfile(earlier, target)
-            return read_scores(target)
+            return *read_scores(target), net
     talk.say(f"{path}: {which}, on {store.path}")
     # torch is loaded here, and not where all scores are there.
     from alexnet_cli.evaluation import Scoring, score_to_file
@@ -368,7 +397,7 @@ def _scores_of(
         quiet=config.quiet,
     )
     run_ranks(score_to_file, scoring, find_team(config.devices, timeout=config.timeout))
-    return read_scores(target)
+    return *read_scores(target), net
 
 
 def _still_true(path: Path, parents: dict[str, str], options: dict[str, Any]) -> bool:

@@ -7,11 +7,14 @@ part.
 The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as ever.
 
 RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed
-when the training is finished.
+when the training is finished. key.txt says what they were computed from, and each file's SHA-256: a training that goes
+on computes a file again that is not as it was written.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint
-from alexnet_cli.artifacts.common.manifest import digest_of
+from alexnet_cli.artifacts.common.manifest import digest_of, digest_of_file
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
@@ -88,6 +91,12 @@ def cached_views(recipe: Recipe, transform: InputTransform) -> list[View]:
     return [(row, column, flip) for flip in mirrored for row, column, _ in places if recipe.input.flip or not flip]
 
 
+def _npy_header(*shape: int) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
 class CachedTraining(Training):
     """A training from the frozen part's features in place of pictures. One process, all columns in it."""
 
@@ -109,6 +118,8 @@ class CachedTraining(Training):
         """For each view, (pictures, numbers)."""
         self.validation: NDArray[np.float32] | None = None
         """Of the validation pictures' centre view."""
+        self._written: dict[str, str] = {}
+        """The SHA-256 of each finished file, by its name."""
         self._unsaved = True
         best = folder.best()
         self._best_saved = None if best is None else best.error
@@ -155,11 +166,11 @@ class CachedTraining(Training):
         """Compute the features that are not there yet, and map all into memory."""
         setting = self.setting
         numbers = self.rest[0].seen
-        self._forget_others()
+        key = self._forget_others()
         jobs = [(setting.store, which, self.cache / f"view-{at}.npy") for at, which in enumerate(self.views)]
         if setting.val is not None:
             jobs.append((setting.val, self.views[0], self.cache / "validation.npy"))
-        missing = [job for job in jobs if not job[2].exists()]
+        missing = [job for job in jobs if not self._is_sound(job[2])]
         bytes_ = sum(4 * numbers * len(store) for store, _, _ in missing)
         free = shutil.disk_usage(self.cache).free
         if bytes_ > free:
@@ -178,14 +189,25 @@ class CachedTraining(Training):
             for store, which, path in missing:
                 for count in self._compute(store, which, path):
                     advance(count)
+                lines = [key, *(f"{digest}  {name}" for name, digest in self._written.items())]
+                write_text(self.cache / _KEY, "\n".join(lines) + "\n")
         if missing:
             self.journal.note(f"features of {total:,} views computed in {duration(time.perf_counter() - start)}")
         mapped = [np.load(path, mmap_mode="r") for _, _, path in jobs]
         self.features = mapped[: len(self.views)]
         self.validation = mapped[-1] if setting.val is not None else None
 
-    def _forget_others(self) -> None:
-        """Remove features of other weights, pictures or views than these."""
+    def _is_sound(self, path: Path) -> bool:
+        """Whether a view's features are there, and as they were written."""
+        if not path.exists():
+            return False
+        sound = digest_of_file(path) == self._written.get(path.name)
+        if not sound:
+            self.journal.note(f"{path}: is not as it was written, so it is computed again")
+        return sound
+
+    def _forget_others(self) -> str:
+        """Remove features of other weights, pictures or views than these; what these are computed from, as a digest."""
         setting = self.setting
         parts: list[bytes | str] = [setting.store.digest, setting.val.digest if setting.val else "", setting.precision]
         parts += [setting.device.type, str(self.views)]
@@ -196,19 +218,20 @@ class CachedTraining(Training):
         parts += [tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors]
         key = digest_of(parts)
         try:
-            same = (self.cache / _KEY).read_text() == key
+            first, *lines = (self.cache / _KEY).read_text(errors="replace").splitlines() or [""]
         except OSError:
-            same = False
-        if not same:
+            first, lines = "", []
+        self._written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        if first != key:
             shutil.rmtree(self.cache, ignore_errors=True)
             self.cache.mkdir()
-            write_text(self.cache / _KEY, key)
+        return key
 
     def _compute(self, store: CropStore, which: View, path: Path) -> Iterator[int]:
         """Write the features of one view of a store; yields pictures done."""
         setting = self.setting
         batches = batches_of(np.arange(len(store)), _AT_ONCE)
-        header = {"descr": "<f4", "fortran_order": False}
+        digest = hashlib.sha256()
         # Written in order, not through a memory map: a full disk is an error here, and the end of the process there.
         with (
             replacing_inside(path) as work,
@@ -217,13 +240,13 @@ class CachedTraining(Training):
         ):
             for number, batch in enumerate(loader):
                 rows = self._frozen_outputs(batch.crops, which)
-                if number == 0:
-                    shape = {"shape": (len(store), rows.shape[1])}
-                    np.lib.format.write_array_header_1_0(file, header | shape)
-                file.write(rows.tobytes())
+                data = (_npy_header(len(store), rows.shape[1]) if number == 0 else b"") + rows.tobytes()
+                digest.update(data)
+                file.write(data)
                 yield len(batch.indices)
                 if self.stop:
                     self._stop()
+        self._written[path.name] = digest.hexdigest()
 
     def _frozen_outputs(self, crops: Tensor, which: View) -> NDArray[np.float32]:
         """(N, numbers): what the first trained layer sees of one view of some crops."""

@@ -24,6 +24,24 @@ ATTRIBUTE = "manifest"
 CHECKSUM = "checksum"
 CHECKED_FROM = 2
 """Manifests of this schema and later must have a checksum over their own content."""
+_TITLES = {
+    "crops": "crop store",
+    "statistics": "statistics file",
+    "run": "run folder",
+    "scores": "scores file",
+    "features": "features file",
+}
+
+
+def title_of(kind: str) -> str:
+    """What people call one artifact of a kind: `crop store`, `ensemble`."""
+    return _TITLES.get(kind, kind)
+
+
+def _a(kind: str) -> str:
+    """With its article: `a crop store`, `an ensemble`."""
+    title = title_of(kind)
+    return f"an {title}" if title.startswith(tuple("aeiou")) else f"a {title}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +73,7 @@ class Manifest:
         """Parse a manifest of one kind; ArtifactError where it is damaged, foreign or newer than `schema`."""
         values = _parse(text, path)
         if values["kind"] != kind:
-            raise ArtifactError(f"{path}: is {values['kind']}, not {kind}: check the order of the arguments")
+            raise ArtifactError(f"{path}: is {_a(values['kind'])}, not {_a(kind)}: check the order of the arguments")
         if values["schema"] > schema:
             raise ArtifactError(
                 f"{path}: was written by a newer {values.get('tool', 'alexnet')} (format {values['schema']}, "
@@ -152,14 +170,14 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: str) -> Manifest:
     """The manifest of a folder artifact; ArtifactError in one line where there is none."""
     if not folder.exists():
-        raise ArtifactError(f"{folder}: there is no such {kind}: check the path")
+        raise ArtifactError(f"{folder}: there is no such {title_of(kind)}: check the path")
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise ArtifactError(f"{folder}: is no finished {kind}: {unfinished}")
+        raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}")
     try:
         text = path.read_bytes()
     except FileNotFoundError:  # it was replaced or removed a moment ago
-        raise ArtifactError(f"{folder}: is no finished {kind}: {unfinished}") from None
+        raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}") from None
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
     return Manifest.from_json(text, kind=kind, schema=schema, path=folder)

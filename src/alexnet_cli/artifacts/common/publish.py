@@ -27,6 +27,7 @@ from alexnet_cli.artifacts.common.working import (
     begin_work,
     beside,
     end_work,
+    is_working_name,
     manifest_kind,
     mark,
     marked_kind,
@@ -151,10 +152,11 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
 def _tidy(work: Path, kind: Kind, *, keep_mark: bool) -> None:
     """Remove from a work folder what does not belong to the artifact, such as a killed command's temporary files."""
     for name in list(files_below(work)):
-        if any(part.startswith(".") and part.endswith(WORK) for part in name.split("/")):
+        if any(map(is_working_name, name.split("/"))):
             (work / name).unlink()
-    for folder in sorted((entry for entry in work.rglob(f".*{WORK}") if entry.is_dir()), reverse=True):
-        folder.rmdir()
+    for folder, _, _ in os.walk(work, topdown=False):
+        if any(map(is_working_name, Path(folder).relative_to(work).parts)):
+            Path(folder).rmdir()
     stray = kind.foreign(work)
     assert stray is None, f"{stray} is not known to belong to {kind.name}: see artifacts/ownership.py"
 

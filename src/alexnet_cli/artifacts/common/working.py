@@ -55,6 +55,11 @@ def beside(path: Path, ending: str) -> Path:
     return target.with_name(f".{name}{ending}")
 
 
+def is_working_name(name: str) -> bool:
+    """Whether a file or folder is called as only one that `beside` names is."""
+    return name.startswith(".") and name.endswith((WORK, OLD, _LOCK))
+
+
 def work_of(path: Path) -> Path:
     """The folder in which an output is written: beside its final name."""
     return beside(path, WORK)
