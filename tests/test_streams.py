@@ -107,6 +107,10 @@ def slow(self, index, out, *ways):
     time.sleep(0.2)
     read(self, index, out, *ways)
 crops.CropStore.read_into = slow
+def read_many(self, indices, out, *ways):
+    for place, index in enumerate(indices.tolist()):
+        self.read_into(index, out[place])
+crops.CropStore.read_many = read_many
 from alexnet_cli.cli import main
 raise SystemExit(main(sys.argv[2:]))
 """
