@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,3 +132,28 @@ def test_a_layer_that_is_none_is_refused_with_those_there_are(net: Path, store: 
     assert main([str(word) for word in words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--layer fc9: the net has no such layer: use one of conv1, " in line and ", relu7, " in line
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(net: Path, store: CropStore, capsys: Capture) -> None:
+    out = net.parent / "conv1.h5"  # 97 kB a picture
+    words = ["features", net, store.path, "--layer", "conv1", "--out", out, "--devices", "cpu", "--quiet"]
+    before, limits = sorted(net.parent.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        assert main([*(str(word) for word in words), "--batch-size", "1"]) == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"alexnet: {out}: ")
+    assert sorted(net.parent.iterdir()) == before
+
+
+def test_mini_batches_change_neither_features_nor_names(net: Path, store: CropStore) -> None:
+    found = []
+    for size in (5, 2):
+        out = net.parent / f"{size}.h5"
+        words = ["features", net, store.path, "--layer", "pool5", "--out", out, "--devices", "cpu", "--batch-size", size]
+        assert main([str(word) for word in (*words, "--quiet")]) == 0
+        found.append(read_features(out)[1])
+    np.testing.assert_allclose(found[1].features, found[0].features, rtol=1e-5, atol=1e-6)
+    assert found[1].names == found[0].names == store.names

@@ -49,7 +49,7 @@ class Trained:
 
     path: Path
     which: str
-    """In words: `the best checkpoint, step-00001269`, `3 nets, averaged`."""
+    """In words: `the best checkpoint, step-00001269`, `the average of 3 nets`."""
     members: tuple[Member, ...]
     """Their weights sum to 1."""
     digest: str
@@ -137,7 +137,7 @@ def _find_members(path: Path) -> Trained:
     except OSError as error:
         raise ResourceError(describe_os_error(error, file)) from error
     members = tuple(_member(path, entry) for entry in listed)
-    count = f"{len(members)} nets, averaged" if len(members) > 1 else "one net"
+    count = f"the average of {len(members)} nets" if len(members) > 1 else "one net"
     return Trained(path, count, members, manifest.digest)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from alexnet_cli.artifacts.common import hdf5
 from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import FEATURES
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 
@@ -35,46 +37,50 @@ class Features:
     """The store's; the net's where the store has none."""
 
 
-def write_features(
+@contextmanager
+def writing_features(
     path: Path,
-    features: Features,
+    shape: tuple[int, ...],
+    store: CropStore,
+    classes: ClassList,
     *,
     parents: Mapping[str, str],
     options: Mapping[str, Any],
     views_averaged: int,
     overwrite: bool,
-) -> Manifest:
-    """Publish features. `parents` names the checkpoint and the crop store by digest.
+) -> Iterator[Callable[[NDArray[np.float32]], None]]:
+    """Publish features: yields a function that takes the next pictures' rows, in the store's order.
 
-    ArtifactError where a number is not finite.
+    shape: (pictures, numbers), or (pictures, channels, rows, columns). `parents` names the checkpoint and the crop
+    store by digest. ArtifactError where a number is not finite; then, and where not all came, nothing is published.
     """
-    finite = np.isfinite(features.features.reshape(len(features.names), -1)).all(axis=1)
-    if not finite.all():
-        name = features.names[int(np.argmin(finite))]
-        raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
     arrays: dict[str, NDArray[Any]] = {
-        "features": features.features.astype(np.float32, copy=False),
-        "labels": features.labels.astype(np.int64, copy=False),
-        "names": np.array(features.names, dtype=object),
-        "classes": np.array(features.classes.names, dtype=object),
+        "labels": store.labels.astype(np.int64, copy=False),
+        "names": np.array(store.names, dtype=object),
+        "classes": np.array(classes.names, dtype=object),
     }
     explaining: dict[str, NDArray[Any]] = {}
-    if features.classes.words:
-        explaining["words"] = np.array(features.classes.words, dtype=object)
-    if features.classes.ids:
-        explaining["ids"] = np.array(features.classes.ids, np.int64)
-    details = {
-        "pictures": len(features.names),
-        "shape": list(features.features.shape),
-        "views_averaged": views_averaged,
-    }
+    if classes.words:
+        explaining["words"] = np.array(classes.words, dtype=object)
+    if classes.ids:
+        explaining["ids"] = np.array(classes.ids, np.int64)
+    details = {"pictures": shape[0], "shape": list(shape), "views_averaged": views_averaged}
     manifest = Manifest(kind=KIND, schema=SCHEMA, digest="", parents=parents, options=options, details=details)
-    return hdf5.write_arrays(path, arrays, manifest, FEATURES, overwrite=overwrite, explaining=explaining)
+    done = 0
+    with hdf5.publishing_rows(
+        path, "features", shape, arrays, manifest, FEATURES, overwrite=overwrite, explaining=explaining
+    ) as rows:
 
+        def add(features: NDArray[np.float32]) -> None:
+            nonlocal done
+            finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+            if not finite.all():
+                name = store.names[done + int(np.argmin(finite))]
+                raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
+            rows.add(features)
+            done += len(features)
 
-def read_features_manifest(path: Path) -> Manifest:
-    """The manifest of a features file alone."""
-    return hdf5.read_manifest(path, kind=KIND, schema=SCHEMA)
+        yield add
 
 
 def read_features(path: Path) -> tuple[Manifest, Features]:

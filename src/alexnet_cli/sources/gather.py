@@ -4,7 +4,7 @@
         picture.read()          # its bytes; BadPictureError says why there are none
 
 What lies in folders and archives is told from other files by its extension, and hidden files are none; a file that is
-named itself is always taken for a picture. Nothing is extracted, and labels play no part.
+named itself is always taken for a picture, or an archive. Nothing is extracted, and labels play no part.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from alexnet_cli.artifacts.crops.store import DATA_FILE
@@ -21,13 +22,12 @@ from alexnet_cli.errors import PictureError, ResourceError
 from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError
 from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
 from alexnet_cli.sources.located import Located, read_located
-from alexnet_cli.sources.packed import packed_members, packing_of
+from alexnet_cli.sources.packed import Forwards, packed_members, packing_of
 from alexnet_cli.sources.tars import Archive, extension_of, is_picture, members
 
 STANDARD_INPUT = "-"
 _USTAR_AT = 257
-_TAR = re.compile(r"\.(tar(\.[a-z0-9]+)?|tgz|tbz2?|txz)$", re.IGNORECASE)
-"""Compressed ones too: reading them says what to do."""
+_TAR = re.compile(r"\.tar$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class Picture:
     path: str
     """What it is called, for people and programs: a file's path, `x.tar/a/b.jpg`, `-`."""
     located: Located | None = None
-    """Where its bytes lie; None: on standard input, or nowhere."""
+    """Where its bytes lie, if they can be read there."""
+    streamed: Callable[[], bytes] | None = None
+    """Reads it where it lies in a compressed tar; once, and after those in front of it."""
     error: str = ""
     """Why there is no picture."""
 
@@ -45,12 +47,15 @@ class Picture:
         """Its bytes; BadPictureError where there are none, ResourceError where the disk fails."""
         if self.error:
             raise BadPictureError(self.error)
+        if self.streamed is not None:
+            return self.streamed()
         return read_located(self.located) if self.located is not None else _standard_input()
 
 
 def gather(paths: Sequence[Path]) -> list[Picture]:
     """The pictures that some paths name, in their order; those of a folder or archive sorted by their names' parts.
 
+    Those of a compressed tar come as they lie there: it is read from front to back, and has to be read in this order.
     A path that is not there, a damaged archive and an empty folder are pictures with an error: the others go on.
     """
     return [picture for path in paths for picture in _of(path)]
@@ -62,12 +67,15 @@ def _of(path: Path) -> Iterator[Picture]:
         yield Picture(name)
         return
     try:
+        packing = packing_of(path) if path.is_file() else None
         if path.is_dir():
-            found = sorted(_below(path, "", ()), key=lambda picture: picture.path.split("/"))
-        elif path.is_file() and packing_of(path) == "zip":
-            found = sorted(_in_zip(path), key=lambda picture: picture.path.split("/"))
+            found = _sorted(_below(path, "", ()))
+        elif packing == "zip":
+            found = _sorted(_in_zip(path))
+        elif packing is not None:
+            found = list(_in_compressed_tar(path))
         elif path.is_file() and (_TAR.search(name) or _is_tar(path)):
-            found = sorted(_in_tar(Archive(path)), key=lambda picture: picture.path.split("/"))
+            found = _sorted(_in_tar(Archive(path)))
         else:
             yield Picture(name, Located(name, name))
             return
@@ -80,6 +88,10 @@ def _of(path: Path) -> Iterator[Picture]:
     store = (path / DATA_FILE).exists()
     nothing = "is a crop store: score it with `alexnet eval`" if store else "holds no pictures"
     yield from found or [Picture(name, error=nothing)]
+
+
+def _sorted(pictures: Iterator[Picture]) -> list[Picture]:
+    return sorted(pictures, key=lambda picture: picture.path.split("/"))
 
 
 def _below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Picture]:
@@ -120,6 +132,15 @@ def _in_zip(path: Path) -> Iterator[Picture]:
         if is_picture(member.name) and not is_hidden_path(member.name):
             place = Located(member.name, str(path), member.offset, member.size, member.packed, member.check)
             yield Picture(f"{path}/{member.name}", place)
+
+
+def _in_compressed_tar(path: Path) -> Iterator[Picture]:
+    """The pictures in a compressed tar, which is gone through once for their names and once for their bytes."""
+    listed = packed_members(path) or ()
+    pictures = [member for member in listed if is_picture(member.name) and not is_hidden_path(member.name)]
+    reader = Forwards(path, pictures)
+    for member in pictures:
+        yield Picture(f"{path}/{member.name}", streamed=partial(reader.read, member))
 
 
 def _is_tar(path: Path) -> bool:

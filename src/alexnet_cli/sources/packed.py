@@ -1,6 +1,7 @@
 """Archives that are no plain tar: compressed tars, which are gone through from front to back, and zips.
 
-    packed_members(path)        # the files in it, or None where it is neither
+    packed_members(path)            # the files in it, or None where it is neither
+    Forwards(path, members)         # reads files of a compressed tar, in their order
 
 A zip's files are read where they lie, as a tar's are. Those of a compressed tar can't be: offsets are those in the
 tar that `unpack` writes.
@@ -18,6 +19,7 @@ import os
 import stat
 import struct
 import tarfile
+import threading
 import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -26,6 +28,7 @@ from typing import IO, Any
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
+from alexnet_cli.pictures import MAX_FILE_BYTES, BadPictureError
 from alexnet_cli.sources.ignored import is_hidden_path
 from alexnet_cli.sources.tars import COMPRESSED, Archive, Member, extension_of, read_members
 
@@ -68,6 +71,47 @@ def unpack(path: Path, out: IO[bytes]) -> None:
     with _Stream(path) as stream:
         while piece := stream.next_piece():
             out.write(piece)
+
+
+class Forwards:
+    """Reads files of a compressed tar, each once, in the order in which they lie there.
+
+    Several threads may read, each the next file: what one of them passes on its way is kept for the others.
+    """
+
+    def __init__(self, path: Path, members: Sequence[Member]) -> None:
+        self._path = path
+        self._before = iter(members)
+        self._stream: _Stream | None = None
+        self._passed: dict[int, bytes | Exception] = {}
+        self._lock = threading.Lock()
+
+    def read(self, member: Member) -> bytes:
+        """A file's content. BadPictureError where it can't be had, ResourceError where the disk fails."""
+        with self._lock:
+            while member.offset not in self._passed:
+                following = next(self._before, None)
+                if following is None:
+                    break
+                self._passed[following.offset] = self._next(following)
+            content = self._passed.pop(member.offset, BadPictureError("was read before"))
+        if isinstance(content, bytes):
+            return content
+        raise content
+
+    def _next(self, member: Member) -> bytes | Exception:
+        if member.size > MAX_FILE_BYTES:
+            return BadPictureError(f"has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        try:
+            if self._stream is None:
+                self._stream = _Stream(self._path)
+            return _content(self._stream, member)
+        except PictureError as error:
+            return BadPictureError(str(error))
+        except ResourceError as error:
+            return error
+        except OSError as error:
+            return ResourceError(describe_os_error(error, self._path))
 
 
 class _Stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,15 @@ from typing import Any
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_record
 from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.ownership import FEATURES, require_output
-from alexnet_cli.artifacts.common.working import prepare_parent
+from alexnet_cli.artifacts.common.working import prepare_parent, target_of
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features, read_features_manifest
+from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features
 from alexnet_cli.console import Talk, size
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.machine import free_memory
 from alexnet_cli.recipes.net import Net, shapes
 from alexnet_cli.trained import find_one
 from alexnet_commands.features.config import FeaturesConfig
-
-_COPIES = 3
-"""Of the features in memory while they are written: the array, HDF5's image of it, its bytes."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,10 @@ def run(config: FeaturesConfig) -> Result:
     )
     if config.update and is_current(config.out, asked, talk, verify=read_features) is not None:
         return Result(config.out, which, config.layer, result.shape, up_to_date=True)
-    _require_memory(result)
     prepare_parent(config.out)
-    _compute(config, path, which, store, talk)
-    shape = read_features_manifest(config.out).details["shape"]
-    return Result(config.out, which, config.layer, tuple(shape))
+    _require_room(result)
+    _compute(config, path, which, store, result.shape, talk)
+    return result
 
 
 def shape_of(net: Net, layer: str) -> tuple[int, ...]:
@@ -92,17 +88,19 @@ def shape_of(net: Net, layer: str) -> tuple[int, ...]:
     raise UsageError(f"--layer {layer}: the net has no such layer: use one of {names}")
 
 
-def _require_memory(result: Result) -> None:
-    """ResourceError where the features, with the copies that writing makes, don't fit into memory."""
-    free = free_memory()
-    if free is not None and _COPIES * result.bytes > free:
+def _require_room(result: Result) -> None:
+    """ResourceError where the disk has no room for the features. Of memory they need a mini-batch's at a time."""
+    free = shutil.disk_usage(target_of(result.features).parent).free
+    if result.bytes > free:
         raise ResourceError(
-            f"{result.features}: {size(result.bytes)} of features need {size(_COPIES * result.bytes)} of memory, and "
-            f"{size(free)} are free: take a smaller layer, or a part of the pictures"
+            f"{result.features}: needs {size(result.bytes)}, and the disk has {size(free)} free: make room, or take a "
+            "smaller layer, or a part of the pictures"
         )
 
 
-def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+def _compute(
+    config: FeaturesConfig, checkpoint: Path, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk
+) -> None:
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
@@ -116,6 +114,7 @@ def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropSt
         crops=config.crops,
         out=config.out,
         layer=config.layer,
+        shape=shape,
         views=config.views,
         precision=config.precision,
         batch_size=config.batch_size,

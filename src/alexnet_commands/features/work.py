@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from alexnet_cli.artifacts.checkpoint import read_checkpoint
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.features import Features, write_features
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.features import writing_features
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
 from alexnet_cli.evaluation import Net, require_same_side, shared_batches
@@ -26,6 +29,8 @@ class Extraction:
     crops: Path
     out: Path
     layer: str
+    shape: tuple[int, ...]
+    """Of all features: (pictures, …)."""
     views: int
     precision: str
     batch_size: int
@@ -60,37 +65,42 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     require_same_side(net.transform, store)
-    features: Tensor | None = None
-    with talk.progress("features", len(store)) as advance:
+    rows = _file(job, net, store, checkpoint) if ranks.first else nullcontext()
+    own: list[tuple[int, Tensor]] = []
+    done = 0
+    with rows as add, talk.progress("features", len(store)) as advance:
 
-        def move(count: int) -> None:
+        def take_round(count: int) -> None:
+            """The round's features from all ranks to the first; each picture's row is zero on all but one."""
+            nonlocal done
+            together = torch.zeros(count, *job.shape[1:])
+            for first, numbers in own:
+                together[first - done : first - done + len(numbers)] = numbers
+            own.clear()
+            ranks.sum_to_first(together)
+            if add is not None:
+                add(together.numpy())
+            done += count
             ranks.tick("features")
             advance(count)
 
-        batches = shared_batches(store, ranks, batch_size=job.batch_size, threads=job.threads, advance=move)
+        batches = shared_batches(store, ranks, batch_size=job.batch_size, threads=job.threads, advance=take_round)
         for indices, crops in batches:
             numbers = outputs_of(net, crops, job.layer, job.views)
-            if features is None:
-                features = torch.zeros(len(store), *numbers.shape[1:])
             if ranks.shares.counts_loss:
-                features[torch.from_numpy(indices)] = numbers
-    if features is None:  # a rank without a picture
-        features = torch.zeros(len(store), *outputs_of(net, _one_crop(net), job.layer, 1).shape[1:])
-    # Every picture's row is zero on all ranks but one: the sum is exact.
-    features = ranks.sum_tensor(features)
-    if ranks.first:
-        classes = store.classes if len(store.classes) else net.classes
-        write_features(
-            job.out,
-            Features(features.numpy(), store.labels, store.names, classes),
-            parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},
-            options={"layer": job.layer, "views": job.views, "precision": job.precision},
-            views_averaged=len(net.views(job.views)),
-            overwrite=job.overwrite,
-        )
+                own.append((int(indices[0]), numbers))
     ranks.barrier("writing features")
 
 
-def _one_crop(net: Net) -> Tensor:
-    side = net.transform.side
-    return torch.zeros(1, side, side, 3, dtype=torch.uint8, device=net.device)
+def _file(job: Extraction, net: Net, store: CropStore, checkpoint: Checkpoint) -> Any:
+    """The file, which takes the rows in the store's order."""
+    return writing_features(
+        job.out,
+        job.shape,
+        store,
+        store.classes if len(store.classes) else net.classes,
+        parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},
+        options={"layer": job.layer, "views": job.views, "precision": job.precision},
+        views_averaged=len(net.views(job.views)),
+        overwrite=job.overwrite,
+    )

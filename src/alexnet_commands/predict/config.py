@@ -23,7 +23,7 @@ class PredictConfig:
     pictures: Annotated[
         list[Path],
         Argument(
-            help="Pictures, folders, tars or zips of them; - is a picture on standard input.",
+            help="Pictures, folders, tars (compressed too) or zips of them; - is a picture on standard input.",
             metavar="PICTURE|FOLDER|TAR",
             show_default=False,
         ),

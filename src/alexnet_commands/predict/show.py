@@ -38,7 +38,8 @@ def require_all(result: Result) -> None:
     failed = result.failed
     if failed:
         more = f", and {len(failed) - 1:,} more of {len(result.rows):,}" if len(failed) > 1 else ""
-        raise PictureError(f"{failed[0].path}: {failed[0].error}{more}; the other pictures are done")
+        others = "; the other pictures are done" if len(failed) < len(result.rows) else ""
+        raise PictureError(f"{failed[0].path}: {failed[0].error}{more}{others}")
 
 
 def _as_text(result: Result, form: str | None) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import errno
+import hashlib
+import io
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +17,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest, digest_of, title_of
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest, add_part, title_of
 from alexnet_cli.artifacts.common.ownership import Kind
-from alexnet_cli.artifacts.common.publish import publish_file
+from alexnet_cli.artifacts.common.publish import publish_file, publishing_file
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import require_regular
 
 Arrays = dict[str, NDArray[Any]]
 _Shape = tuple[int | None, ...]
 _TEXTS_AT_ONCE = 256
+_AT_ONCE = 1 << 24
+"""Bytes of an array that are read and digested at once."""
 
 
 def write_arrays(
@@ -48,14 +55,115 @@ def _image(arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> bytes:
     Made in memory: HDF5 can't close a file on a disk that is full or failing, and may take the whole process down.
     """
     with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
-        for name, array in arrays.items():
-            if array.dtype.kind in "UO":
-                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-            else:
-                file.create_dataset(name, data=array)
-        file.attrs[ATTRIBUTE] = manifest.to_json()
+        _put(file, arrays, manifest)
         file.flush()
         return bytes(file.id.get_file_image())
+
+
+def _put(file: Any, arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
+    for name, array in arrays.items():
+        if _is_text(array.dtype):
+            file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+        else:
+            file.create_dataset(name, data=array)
+    file.attrs[ATTRIBUTE] = manifest.to_json()
+
+
+class _Disk(io.FileIO):
+    """A file that HDF5 writes. What goes wrong is kept for later: HDF5 can't close a file that fails."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        count = len(left)
+        try:
+            while len(left) and self.failed is None:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self.failed = error
+        return count
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failed = self.failed or error
+            return size or 0
+
+
+class Rows:
+    """An artifact of arrays, one of which is written some rows at a time: see `publishing_rows`."""
+
+    def __init__(self, disk: _Disk, name: str, shape: tuple[int, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._disk, self._arrays, self._name, self._done = disk, arrays, name, 0
+        self._file = h5py.File(disk, "w")
+        self._rows = self._file.create_dataset(name, shape, "<f4", fill_time="never")
+        self._total = hashlib.sha256()
+        self._digest_others(lambda other: other < name)
+        _add_head(self._total, name, self._rows.dtype, shape)
+
+    def _digest_others(self, wanted: Callable[[str], bool]) -> None:
+        for other in filter(wanted, sorted(self._arrays)):
+            _add_head(self._total, other, self._arrays[other].dtype, self._arrays[other].shape)
+            _add_content(self._total, self._arrays[other])
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """The next rows. OSError where the disk fails."""
+        self._rows[self._done : self._done + len(rows)] = rows
+        self._done += len(rows)
+        _add_content(self._total, rows)
+        self._require_disk()
+
+    def _require_disk(self) -> None:
+        if self._disk.failed is not None:
+            raise self._disk.failed
+
+    def _finish(self, manifest: Manifest, explaining: Mapping[str, NDArray[Any]]) -> Manifest:
+        assert self._done == len(self._rows), f"{self._done} of {len(self._rows)} rows"
+        self._digest_others(lambda other: other > self._name)
+        manifest = replace(manifest, digest=self._total.hexdigest())
+        _put(self._file, {**self._arrays, **explaining}, manifest)
+        return manifest
+
+
+@contextmanager
+def publishing_rows(
+    path: Path,
+    name: str,
+    shape: tuple[int, ...],
+    arrays: Mapping[str, NDArray[Any]],
+    manifest: Manifest,
+    kind: Kind,
+    *,
+    overwrite: bool,
+    explaining: Mapping[str, NDArray[Any]] | None = None,
+) -> Iterator[Rows]:
+    """Publish arrays, of which the float32 array `name` comes some rows at a time: as `write_arrays`, in little memory.
+
+    with publishing_rows(…) as rows:
+        rows.add(…)                 # all of them, in order
+    """
+    with publishing_file(path, kind, overwrite=overwrite) as place, _Disk(place, "w+") as disk:
+        try:
+            rows = Rows(disk, name, shape, arrays)
+            try:
+                yield rows
+                manifest = rows._finish(manifest, explaining or {})
+            finally:
+                rows._file.close()
+        except (OSError, RuntimeError, ValueError):
+            failed = disk.failed
+            if failed is None:
+                raise
+            raise failed from None
+        if disk.failed is not None:
+            raise disk.failed
+        os.fsync(disk.fileno())
+        with h5py.File(place, "r") as written:
+            found = _digest({one: written[one] for one in (name, *arrays)})
+        if found != manifest.digest:
+            raise OSError(errno.EIO, "what was written can't be read back: the disk may be failing", str(path))
 
 
 def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
@@ -172,17 +280,35 @@ def _texts(dataset: Any, path: Path, name: str, room: int) -> NDArray[Any]:
     return np.array(texts, dtype=object)
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    parts: list[bytes | memoryview | str] = []
+def _digest(arrays: Mapping[str, Any]) -> str:
+    """Of arrays, or of a file's datasets, which are read a piece at a time."""
+    total = hashlib.sha256()
     for name in sorted(arrays):
-        array = arrays[name]
-        parts.append(name)
-        if array.dtype.kind in "UO":
-            parts.append("\0".join(array.astype(str).ravel().tolist()))
-        else:
-            parts.append(f"{array.dtype.str}{array.shape}")
-            parts.append(np.ascontiguousarray(array).tobytes())
-    return digest_of(parts)
+        _add_head(total, name, arrays[name].dtype, arrays[name].shape)
+        _add_content(total, arrays[name])
+    return total.hexdigest()
+
+
+def _is_text(dtype: Any) -> bool:
+    return dtype.kind in "UO"
+
+
+def _add_head(total: Any, name: str, dtype: Any, shape: tuple[int, ...]) -> None:
+    add_part(total, name)
+    if not _is_text(dtype):
+        add_part(total, f"{dtype.str}{shape}")
+        total.update((dtype.itemsize * math.prod(shape)).to_bytes(8, "little"))
+
+
+def _add_content(total: Any, array: Any) -> None:
+    if _is_text(array.dtype):
+        texts = array.asstr()[...] if isinstance(array, h5py.Dataset) else array.astype(str)
+        add_part(total, "\0".join(texts.ravel().tolist()))
+        return
+    rows = max(1, _AT_ONCE // max(1, array.nbytes // max(1, len(array)))) if array.shape else 1
+    for first in range(0, len(array) if array.shape else 1, rows):
+        piece = np.ascontiguousarray(array[first : first + rows] if array.shape else array[()])
+        total.update(piece.reshape(-1).view(np.uint8))
 
 
 def _first_line(error: Exception) -> str:

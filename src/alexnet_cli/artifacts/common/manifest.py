@@ -187,11 +187,15 @@ def digest_of(parts: Iterable[bytes | bytearray | memoryview | str]) -> str:
     """SHA-256 over parts, each preceded by its length so that no two splits collide."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        view = memoryview(data)
-        total.update(view.nbytes.to_bytes(8, "little"))
-        total.update(view)
+        add_part(total, part)
     return total.hexdigest()
+
+
+def add_part(total: Any, part: bytes | bytearray | memoryview | str) -> None:
+    """Go on with a digest by one part, as `digest_of` does."""
+    view = memoryview(part.encode() if isinstance(part, str) else part)
+    total.update(view.nbytes.to_bytes(8, "little"))
+    total.update(view)
 
 
 def digest_of_file(path: Path) -> str:

@@ -72,12 +72,29 @@ def publish_file(
 
     locked: the caller holds `only_writer` on it.
     """
+    with publishing_file(path, kind, overwrite=overwrite, inputs=inputs, locked=locked) as place:
+        write_verified(place, content)
+
+
+@contextmanager
+def publishing_file(
+    path: Path,
+    kind: Kind,
+    *,
+    overwrite: bool,
+    inputs: Mapping[str, Path | None] | None = None,
+    locked: bool = False,
+) -> Iterator[Path]:
+    """The same for a file that is written bit by bit: yields where to. It is to be synced and read back in the block.
+
+    An OSError in the block becomes a ResourceError.
+    """
     require_output(path, kind, overwrite=overwrite, inputs=inputs)
     try:
         with contextlib.nullcontext() if locked else only_writer(path, patience=_PATIENCE):
             try:
                 work = begin_work(path, kind.name)
-                write_verified(work / "content", content)
+                yield work / "content"
                 require_output(path, kind, overwrite=overwrite, inputs=inputs)  # as it is by now
                 target = target_of(path)
                 if target.is_dir():
