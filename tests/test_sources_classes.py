@@ -16,7 +16,19 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import Sources, find_sources
 
 FORMS = ("folders", "tar", "tar of tars", "class tars", "shards")
-SYSTEM = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".Trash-1000")
+SYSTEM = (
+    "@eaDir",
+    "#recycle",
+    "@Recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    ".Trash-1000",
+    "RECYCLER",
+    "FOUND.000",
+    "__pycache__",
+    "LOST.DIR",
+)
 
 
 def sources_of(source: Path, **options: Any) -> Sources:
@@ -126,6 +138,29 @@ def test_accents_written_in_two_ways_are_one_class(tmp_path: Path) -> None:
     assert "accents are written in two ways" in refused(both)
 
 
+@pytest.mark.parametrize("form", FORMS[:-1])
+def test_blanks_around_a_name_make_no_class(form: str, tmp_path: Path) -> None:
+    assert sources_of(in_form(form, tmp_path / "a", ["cat /1.jpg", "dog\xa0/2.jpg"])).classes.names == ("cat", "dog")
+    assert sources_of(in_form(form, tmp_path / "b", [" 1/1.jpg", "2/2.jpg", "10/3.jpg"])).classes.names == (
+        "1",
+        "2",
+        "10",
+    )
+    assert "'cat' and 'cat ' are one name, but for blanks around it" in refused(
+        in_form(form, tmp_path / "c", ["cat/1.jpg", "cat /2.jpg", "dog/3.jpg"])
+    )
+    assert "has a class named 'do\\x07g'" in refused(in_form(form, tmp_path / "d", ["cat/1.jpg", "do\x07g/2.jpg"]))
+
+
+def test_classes_that_may_be_one_are_named(tmp_path: Path) -> None:
+    names = ["Cat", "cat", "cat - Copy", "dog", "dog (1)", "a", "A", "emu_old"]
+    notes = "\n".join(sources_of(tree(tmp_path, [f"{name}/1.jpg" for name in names])).notes)
+    assert "'Cat' and 'cat' DIFFER BY CASE alone" in notes
+    assert "'cat - Copy' MAY BE A COPY of 'cat'" in notes
+    assert "'dog (1)' MAY BE A COPY of 'dog'" in notes
+    assert "emu" not in notes and "'a'" not in notes, "letters are told apart by case, and there is no emu"
+
+
 def test_minus_one_is_no_label(tmp_path: Path) -> None:
     names = ["0.jpg", "1.jpg", "2.jpg"]
     flat = tree(tmp_path / "flat", names)
@@ -149,6 +184,16 @@ def test_a_class_file_gives_the_order(tmp_path: Path) -> None:
     assert sources.classes.names == ("dog", "cat", "ant")
     assert dict(zip(sources.names, sources.labels, strict=True)) == {"dog/a.jpg": 0, "cat/a.jpg": 1, "ant/a.jpg": 2}
     assert any(note == f"classes in the order of {tmp_path / 'classes.txt'}: dog, cat, ant" for note in sources.notes)
+
+
+def test_a_class_file_that_names_a_class_twice_or_reverses_numbers_says_so(tmp_path: Path) -> None:
+    root = tree(tmp_path / "in", ["7/a.jpg", "8/b.jpg"])
+    assert "line 2: the class '7' stands in line 1 already" in refused(
+        root, classes=write(tmp_path / "c", "007\n7\n8\n")
+    )
+    sources = sources_of(root, classes=write(tmp_path / "d", "8\n7\n"))
+    assert sources.classes.names == ("8", "7")
+    assert any("not of the numbers: 8, 7" in note for note in sources.notes)
 
 
 def test_a_class_file_may_give_words_or_indices(tmp_path: Path) -> None:

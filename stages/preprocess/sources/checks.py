@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
@@ -17,13 +18,17 @@ from alexnet_stages.preprocess.sources.webdataset import are_numbered, wnid_of
 _SHOWN = 3
 _WNID = re.compile(r"n\d{8}")
 _NO_CLASS = re.compile(
-    r"(\d+\.|_*)?(background|unlabell?ed|un-?known|un-?classified|un-?sorted|no[_ -]?(class|label)|none|null|nan|n/?a|"
-    r"misc(ellaneous)?|others?|clutter|ignore|distractors?|negatives?|tmp|temp|trash|backup|(new|untitled) folder|"
-    r"duplicates|rejects?|images|train(ing)?|val(id|idation)?|test)"
-    r"([_ -](google|noise|class|images|\d+))?(_*| \(\d+\))",
+    r"(\d+\.|_*)?(background|un-?(label|tagg|sort)l?ed|un-?(known|defined)|un-?(classifi|categori[sz])ed|void|junk|garbage|"
+    r"no[_ -]?(class|label)|none|null|nan|#?n/?a|misc(ellaneous)?|others?|clutter|ignored?|distractors?|(hard[_ -])?neg"
+    r"(ative)?s?|to[_ -]?(do|sort)|tmp|temp|trash|backup|old|archive|deleted|removed|excluded|(new|untitled) folder|"
+    r"duplicates|rejects?|invalid|corrupt(ed)?|images|data(set)?|annotations?|labels?|masks?|thumb(nail)?s?|previews?|"
+    r"originals?|checkpoints|results|samples|dcim|train(ing)?|val(id|idation)?|test(ing)?)"
+    r"([_ -](google|noise|class|images|set|\d+))?(_*| \(\d+\))|[-_?.]+",
     re.IGNORECASE,
 )
 """What folders are called that hold what has no class."""
+_COPY = re.compile(r"(?:copy of (.+)|(.+?)(?:[ _-]+copy(?: ?\(?\d+\)?)?| \(\d+\)|[._]bak|[._-]old))", re.IGNORECASE)
+"""What a second copy of a folder is called."""
 
 
 def require_pictures(found: Found) -> None:
@@ -32,11 +37,13 @@ def require_pictures(found: Found) -> None:
         raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
 
 
-def require_class_names(root: Path, names: Iterable[str]) -> None:
-    """PictureError where a class's name is none: empty, or a step to another folder."""
-    for name in names:
-        if name in ("", ".", ".."):
-            raise PictureError(f"{root}: has a class named '{name}': give each class a name of its own")
+def require_class_names(root: Path, names: Sequence[str]) -> None:
+    """PictureError where a class's name is none: empty, a step to another folder, with control characters, or twice."""
+    for name, count in Counter(names).items():
+        if name in ("", ".", "..") or any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
+            raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
+        if count > 1:
+            raise PictureError(f"{root}: its class list names '{name}' twice: give each class a name of its own")
 
 
 def require_class_archives(found: Found) -> None:
@@ -93,7 +100,9 @@ def require_one_folder_each(found: Found, spelt: Mapping[str, str]) -> None:
     written: dict[str, str] = {}
     for name, plain in sorted(spelt.items()):
         if plain in written:
-            how = "the same number" if are_numbers([name]) else "one name, whose accents are written in two ways"
+            same = unicodedata.normalize("NFC", written[plain]) == unicodedata.normalize("NFC", name)
+            how = "one name, whose accents are written in two ways" if same else "one name, but for blanks around it"
+            how = "the same number" if are_numbers([plain]) else how
             raise PictureError(
                 f"{found.root}: the class folders {written[plain]!a} and {name!a} are {how}: put their pictures "
                 "into one"
@@ -115,7 +124,9 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
     lines = []
     if are_numbers(classes.names):
         numbers = [number_of(name) for name in classes.names]
-        if numbers == sorted(numbers):
+        if numbers != sorted(numbers):
+            lines.append(f"classes in the order of {given_by}, not of the numbers: {_some(classes.names)}")
+        else:
             first, last = classes.names[0], classes.names[-1]
             text = f"the class names are numbers, in numeric order: {first} to {last}"
             if numbers != list(range(len(numbers))):
@@ -124,6 +135,7 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
             lines.append(text)
     elif given_by is not None and list(classes.names) != sorted(classes.names):
         lines.append(f"classes in the order of {given_by}: {_some(classes.names)}")
+    lines += _alike(classes.names)
     doubtful = [index for index, name in enumerate(classes.names) if _NO_CLASS.fullmatch(name)]
     if doubtful:
         counts = Counter(labels)
@@ -131,6 +143,22 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
         more = ", …" if len(doubtful) > _SHOWN else ""
         lines.append(f"LOOK LIKE NO CLASS, but are trained as one: {some}{more}; if that is not meant, take them out")
     return lines
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """Lines on classes that may be one: names that differ by case alone, and copies of others."""
+    lines = []
+    folded: dict[str, str] = {}
+    there = set(names)
+    for name in names:
+        copied = _COPY.fullmatch(name)
+        other = (copied[1] or copied[2]) if copied else None
+        if other in there:
+            lines.append(f"the class {name!r} MAY BE A COPY of {other!r}; if so, put their pictures into one folder")
+        other = folded.setdefault(name.casefold(), name)
+        if other != name and len(name) > 1:
+            lines.append(f"the classes {other!r} and {name!r} DIFFER BY CASE alone; if they are one, rename one")
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN:,} more such classes"]
 
 
 def require_filled(found: Found, classes: Sequence[str]) -> None:
@@ -166,8 +194,10 @@ def require_classes(
         if name not in wanted:
             extra = sorted(there - wanted)
             more = f" (found {len(there):,}, of which {len(extra):,} are not: {_some(extra)})" if len(extra) > 1 else ""
+            which = "" if wanted & there else f", such as {known.names[0]!r}"
             raise PictureError(
-                f"{found.root / picture}: its class '{name}' is not among the {len(known)} classes of {known_by}{more}"
+                f"{found.root / picture}: its class '{name}' is not among the {len(known)} classes of {known_by}"
+                f"{which}{more}"
             )
     missing = [name for name in known.names if name not in there]
     if missing and complete:

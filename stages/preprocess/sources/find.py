@@ -109,11 +109,12 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
         return index_tar(layout.root, layout.prefix, talk)
     if layout.kind is Kind.SHARDS:
         labelled = not config.unlabelled and config.labels is None
-        return index_shards(layout.root, layout.archives, talk, labelled=labelled)
+        return index_shards(layout.root, layout.archives, talk, labelled=labelled, key=config.label_column)
     if layout.kind is Kind.PARQUET:
         if config.labels is not None:
             raise PictureError(f"{layout.root}: has its labels in itself: leave --labels out, or give --unlabelled")
-        found, known = index_parquet(layout.root, layout.archives, talk, labelled=not config.unlabelled)
+        labelled, column = not config.unlabelled, config.label_column
+        found, known = index_parquet(layout.root, layout.archives, talk, labelled=labelled, column=column)
         found.known = known
         return found
     if layout.kind is Kind.TAR_OF_TARS:
@@ -133,7 +134,9 @@ def _label(
     if config.unlabelled:
         return _Labelling(names=None, how="without labels")
     if config.labels is not None and not is_devkit(config.labels):
-        return _Labelling(names=labels_of(config.labels, found.root, names, given), how=f"labels from {config.labels}")
+        return _Labelling(
+            names=labels_of(config.labels, found, given, column=config.label_column), how=f"labels from {config.labels}"
+        )
     if found.labels is not None:
         by_number = given is not None and found.known is None
         return _Labelling(
@@ -145,7 +148,7 @@ def _label(
     split = layout.split or (checks.split_by_names(names) if len(names) else None)
     if layout.kind in (Kind.FOLDER, Kind.TAR) and layout.labels is None and config.labels is None:
         try:
-            beside = labels_beside(found)
+            beside = labels_beside(found, config.label_column)
         except NoLabelsError:
             if split != "test":
                 raise
@@ -161,7 +164,8 @@ def _label(
         return _Labelling(names=None, how="the test split: without labels", known=devkit.classes if devkit else None)
     if layout.labels is not None:
         return _Labelling(
-            names=labels_of(layout.labels, found.root, names, given), how=f"labels from {layout.labels.name}"
+            names=labels_of(layout.labels, found, given, column=config.label_column),
+            how=f"labels from {layout.labels.name}",
         )
     if devkit is not None and (config.labels is not None or split == "val"):
         return _Labelling(
@@ -252,7 +256,9 @@ def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, give
     names = labelling.names
     if names is None:
         return given or labelling.known or ClassList(())
-    checks.require_class_names(found.root, set(names))
+    checks.require_class_names(found.root, sorted(set(names)))
+    if labelling.known is not None:
+        checks.require_class_names(found.root, labelling.known.names)
     complete = not config.allow_missing
     if labelling.known is not None:
         checks.require_classes(found, names, labelling.known, known_by=labelling.known_by, complete=complete)

@@ -106,8 +106,11 @@ def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
     return all(member.name.startswith(f"{archive}/") for member in found)
 
 
-def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool) -> Found:
-    """The samples of all shards, sorted by name; the class of each, unless `labelled` is false."""
+def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool, key: str | None = None) -> Found:
+    """The samples of all shards, sorted by name; the class of each, unless `labelled` is false.
+
+    key: of the labels in .json, where the user says it.
+    """
     twice = {path for path in paths if paths.count(path) > 1} if len(paths) < 10_000 else set()
     if twice:
         raise PictureError(f"{root}: expected each shard once, found {min(twice)} twice")
@@ -118,14 +121,14 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
     with talk.progress("indexing", len(paths), unit="shards") as advance:
         for path in paths:
             number = listing.file(str(path))
-            for key, sample in _samples(path, found):
+            for called, sample in _samples(path, found):
                 picture = sample.picture
                 name = picture.name
                 if name in classes:
                     raise PictureError(f"{path}: expected each picture once, found {name} twice, in one or two shards")
-                label = _label(path, sample) if labelled else ""
+                label = _label(path, sample, key) if labelled else ""
                 if labelled and not label and lacking is None:
-                    lacking = (path, key)
+                    lacking = (path, called)
                 classes[name] = sys.intern(label)
                 listing.add_member(name, picture, file=number)
             advance()
@@ -227,9 +230,10 @@ def _extension(name: str) -> str:
     return file[file.index(".") :] if "." in file else ""
 
 
-def _label(path: Path, sample: _Sample) -> str:
+def _label(path: Path, sample: _Sample, key: str | None) -> str:
     """A sample's class: a number or a name; empty where it has neither .cls nor .json."""
-    member = sample.labels.get(".cls") or sample.labels.get(".json")
+    member = sample.labels.get(".cls") if key is None else None
+    member = member or sample.labels.get(".json")
     if member is None:
         return ""
     text = _read(path, member).decode("utf-8", "replace").strip()
@@ -238,11 +242,12 @@ def _label(path: Path, sample: _Sample) -> str:
             values = json.loads(text)
         except (ValueError, RecursionError):
             raise PictureError(f"{path}: {member.name} is no JSON: make the shard again") from None
-        keys = [name for name in _JSON_KEYS if isinstance(values, dict) and isinstance(values.get(name), int | str)]
+        wanted = _JSON_KEYS if key is None else (key,)
+        keys = [name for name in wanted if isinstance(values, dict) and isinstance(values.get(name), int | str)]
         if not keys:
+            what = f"one of {', '.join(wanted)}, found none of them" if key is None else f"the key {key}, found none"
             raise PictureError(
-                f"{path}: {member.name}: expected one of {', '.join(_JSON_KEYS)}, found none of them: "
-                "give --labels FILE or --unlabelled"
+                f"{path}: {member.name}: expected {what}: give --labels FILE, --label-column KEY or --unlabelled"
             )
         text = str(values[keys[0]])
     if not text or "\n" in text or len(text) > _MOST_CLASS_CHARACTERS:
