@@ -181,6 +181,17 @@ def test_nothing_calls_pickle_or_its_disguises(path: Path) -> None:
         assert "allow_pickle" not in words, f"{here(path)}:{call.lineno}: {name}"
 
 
+SPEAK = ("cli.py", "console.py", "launch.py")
+"""They print constants, or what passed `printable`."""
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in SPEAK], ids=here)
+def test_all_that_is_said_passes_the_one_function_that_escapes_it(path: Path) -> None:
+    """Names come from strangers: what prints them is in console.py."""
+    said = [call.lineno for name, call in calls(path) if name in ("print", "sys.stdout.write", "sys.stderr.write")]
+    assert not said, f"{here(path)}: use print_lines, print_facts, print_table, print_json or Talk in lines {said}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=here)
 def test_files_and_functions_stay_readable(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -10,12 +10,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from typer.models import OptionInfo
 
+from alexnet_cli.errors import UsageError
 from alexnet_cli.help import flowing
 from alexnet_cli.memory import require_address_space
 from alexnet_cli.options import CommonOptions
@@ -55,6 +57,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
         def command(**options: Any) -> None:
             require_address_space()
+            _require_utf8(options)
             work(config_type(**options))
 
         command.__doc__ = flowing(work.__doc__ or "")
@@ -65,6 +68,17 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
         return command
 
     return decorate
+
+
+def _require_utf8(options: Mapping[str, Any]) -> None:
+    """UsageError where an option is no UTF-8: LMDB, TensorBoard and JSON can't have such a name.
+
+    Pictures alone may have one, where they are only read.
+    """
+    for name, value in options.items():
+        for text in map(str, value if isinstance(value, (list, tuple)) else (value,)):
+            if name != "pictures" and not text.isascii() and re.search("[\ud800-\udfff]", text):
+                raise UsageError(f"{text}: is no UTF-8: rename it, or give another name")
 
 
 def _with_metavar(hint: Any) -> Any:

@@ -5,8 +5,11 @@ lines_of(("layer", "parameters"), [("conv1", "34,944")], left=1, width=80)
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from alexnet_cli.console import printable, terminal_width
 
@@ -36,6 +39,19 @@ def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, 
         part = [[row[column] for column in block] for row in cells]
         lines += ([""] if lines else []) + _drawn(part, widths, [column < left for column in block])
     return lines
+
+
+def csv_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, a line each: text without what acts on a terminal, nothing for None and NaN."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([_field(value) for value in row] for row in rows)
+    return file.getvalue()
+
+
+def _field(value: object) -> object:
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _cells(text: str) -> int:

@@ -7,8 +7,6 @@ A folder: report.html, and the tables behind it as CSV. artifacts/README.md list
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +34,7 @@ from alexnet_cli.reports.judging import (
     ranks_of_labels,
     wilson_interval,
 )
+from alexnet_cli.tables import csv_of
 
 KIND = "report"
 SCHEMA = 1
@@ -213,12 +212,7 @@ def _picture_rows(judged: Judged) -> Iterable[tuple[object, ...]]:
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(head)
-    for row in rows:
-        table.writerow(["" if isinstance(value, float) and math.isnan(value) else value for value in row])
-    return file.getvalue()
+    return csv_of([head, *rows])
 
 
 # ------------------------------------------------------------------------------------------------------------ the page

@@ -35,7 +35,7 @@ def _of_run(config: ReportConfig) -> dict[str, Any]:
     require_output(config.out, PAGE, overwrite=config.replaces, inputs=inputs)
     prepare_parent(config.out)
     page, facts = training_page(config.of)
-    if config.update and config.out.exists() and config.out.read_text(encoding="utf-8") == page:
+    if config.update and config.out.exists() and config.out.read_bytes() == page.encode():
         Talk(quiet=config.quiet).say(f"{config.out}: up to date")
         return {"report": str(config.out), **facts, "up_to_date": True}
     publish_file(config.out, page.encode(), PAGE, overwrite=config.replaces, inputs=inputs)

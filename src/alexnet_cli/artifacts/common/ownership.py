@@ -197,7 +197,7 @@ def _json_of(file: Path) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
-def _starts(path: Path, *starts: bytes) -> bool:
+def starts(path: Path, *starts: bytes) -> bool:
     """Whether a file begins with one of these."""
     try:
         with path.open("rb") as file:
@@ -245,7 +245,7 @@ SAMPLE = Kind(
     tell=_is_sample,
 )
 SUBMISSION = Kind(name="submission", tell=_is_submission)
-PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: _starts(path, *PREDICTIONS_START))
+PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: starts(path, *PREDICTIONS_START))
 REPORT = Kind(
     name="report",
     files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",

@@ -108,9 +108,12 @@ def publishing_file(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock."""
+    """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock.
+
+    What is no UTF-8, in a path, becomes `\\udcff`, which JSON reads as what it was.
+    """
     with replacing_inside(path) as work:
-        write_verified(work, text.encode())
+        write_verified(work, text.encode(errors="backslashreplace"))
 
 
 @contextmanager
