@@ -18,7 +18,7 @@ from alexnet_cli.console import Talk, size
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.machine import free_memory
 from alexnet_cli.recipes.net import Net, shapes
-from alexnet_cli.trained import find_one
+from alexnet_cli.trained import read_one
 from alexnet_commands.features.config import FeaturesConfig
 
 _COPIES = 3
@@ -59,8 +59,7 @@ def run(config: FeaturesConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     inputs = {"NET": config.net, "CROPS": config.crops}
     require_output(config.out, FEATURES, overwrite=config.replaces, inputs=inputs)
-    path, which = find_one(config.net)
-    record = read_checkpoint_record(path)
+    record, which = read_one(config.net, read_checkpoint_record)
     store = open_crops(config.crops)
     result = Result(config.out, which, config.layer, (len(store), *shape_of(record.recipe.net, config.layer)))
     asked = Request(
@@ -73,7 +72,7 @@ def run(config: FeaturesConfig) -> Result:
         return Result(config.out, which, config.layer, result.shape, up_to_date=True)
     _require_memory(result)
     prepare_parent(config.out)
-    _compute(config, path, which, store, talk)
+    which = _compute(config, which, store, talk)
     shape = read_features_manifest(config.out).details["shape"]
     return Result(config.out, which, config.layer, tuple(shape))
 
@@ -102,7 +101,8 @@ def _require_memory(result: Result) -> None:
         )
 
 
-def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropStore, talk: Talk) -> None:
+def _compute(config: FeaturesConfig, which: str, store: CropStore, talk: Talk) -> str:
+    """Compute and write; which checkpoint it was, in words: a run in training may have a better one by then."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
@@ -112,7 +112,7 @@ def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropSt
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{config.layer} of {which} of {config.net}, {len(store):,} pictures, on {where}")
     job = Extraction(
-        checkpoint=checkpoint,
+        net=config.net,
         crops=config.crops,
         out=config.out,
         layer=config.layer,
@@ -123,4 +123,5 @@ def _compute(config: FeaturesConfig, checkpoint: Path, which: str, store: CropSt
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    run_ranks(extract_to_file, job, team)
+    used: str = run_ranks(extract_to_file, job, team)
+    return used
