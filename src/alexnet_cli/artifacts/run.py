@@ -16,10 +16,20 @@ from alexnet_cli.artifacts.checkpoint import KIND as CHECKPOINT_KIND
 from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
 from alexnet_cli.artifacts.checkpoint import verify_checkpoint
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.common.ownership import RUN
+from alexnet_cli.artifacts.common.ownership import RUN, files_below
 from alexnet_cli.artifacts.common.publish import publish_folder, write_text
 from alexnet_cli.artifacts.common.steady import read_newest, steadily
-from alexnet_cli.artifacts.common.working import MARK, OLD, WORK, begin_work, beside, end_work, mark, remove_tree
+from alexnet_cli.artifacts.common.working import (
+    MARK,
+    OLD,
+    WORK,
+    begin_work,
+    beside,
+    end_work,
+    is_working_name,
+    mark,
+    remove_tree,
+)
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import read_regular
 
@@ -148,7 +158,7 @@ class RunFolder:
     def left(self) -> list[Path]:
         """What a killed command left in the folder: temporary files, and the mark in a run that is finished."""
         mark = [self.path / MARK] if self.finished and (self.path / MARK).exists() else []
-        return [*mark, *(entry for entry in self.path.glob(f".*{WORK}") if entry.is_file())]
+        return [*mark, *(self.path / name for name in files_below(self.path) if is_working_name(Path(name).name))]
 
     def sweep(self) -> None:
         """Remove what a killed command left in the folder. Hold `only_writer` on its name."""
