@@ -380,7 +380,7 @@ def test_weights_are_fitted_and_pictures_scored_with_the_same_checkpoint_of_a_ru
     """A better checkpoint comes when the weights are fitted, and before the members are scored on --crops."""
     holdout = make_store("holdout", [0, 1, 2, 3, 4], classes=CLASSES, seed=5)
     run, other = bench.net("a", error=0.5), bench.net("b", seed=9)
-    fitted: list[Any] = []
+    fitted: list[list[NDArray[np.float32]]] = []
 
     def fit_while_training(scores: list[Scores]) -> Any:
         fitted.append([one.probabilities for one in scores])
@@ -388,7 +388,7 @@ def test_weights_are_fitted_and_pictures_scored_with_the_same_checkpoint_of_a_ru
             bench.net("a", step=12, error=0.25)
         return fit_weights(scores)
 
-    monkeypatch.setattr(stage, "fit_weights", fit_while_training)
+    monkeypatch.setattr("alexnet_stages.ensemble.run.fit_weights", fit_while_training)
     words = (run, other, "--fit-weights", holdout.path, "--precision", "fp32")
     assert bench(*words) == 0
     said = capsys.readouterr().err

@@ -27,6 +27,7 @@ from alexnet_cli.cli import main
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.whole import load_whole
 from alexnet_cli.randomness import draws_of, order_of
+from alexnet_stages.train import session
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -194,6 +195,22 @@ def test_the_first_epochs_filters_stay_when_its_checkpoint_is_gone(bench: Bench)
     assert bench("--quiet", "--epochs", 5, "--resume") == 0
     assert torch.equal(load_file(bench.out / "filters/first-epoch.safetensors")["conv1.weight"], kept)
     assert not torch.equal(bench.last().model["conv1.weight"], kept)
+
+
+def test_the_first_epochs_filters_are_there_before_its_checkpoint_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that goes on from that checkpoint never writes them again."""
+    there: dict[str, bool] = {}
+    write = session.write_checkpoint
+
+    def noted(path: Path, **given: Any) -> Any:
+        there[path.name] = any((path.parents[1] / "filters").glob("first-epoch.safetensors"))
+        return write(path, **given)
+
+    monkeypatch.setattr(session, "write_checkpoint", noted)
+    assert bench("--quiet", "--epochs", 1, "--checkpoint-minutes", 0) == 0
+    assert len(there) > 1 and [name for name, is_there in there.items() if is_there] == [max(there)]
 
 
 def test_a_checkpoint_says_how_its_pictures_were_cut_and_the_run_on_what_machine(bench: Bench) -> None:

@@ -211,7 +211,7 @@ def score_to_file(job: Scoring, ranks: Ranks) -> str:
         return _score_to_file(job, ranks)
 
 
-def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
+def read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
     """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
     while True:
         checkpoint, which = read_found(path, read_checkpoint)
@@ -224,7 +224,7 @@ def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
 def _score_to_file(job: Scoring, ranks: Ranks) -> str:
     talk = Talk(quiet=job.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint, which = _read_together(job.net, ranks)
+    checkpoint, which = read_together(job.net, ranks)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     with talk.progress("evaluating", len(store)) as advance:

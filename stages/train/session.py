@@ -241,6 +241,9 @@ class Session:
         model = gather_whole(self.network, self.parameters, self.ranks)
         momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
+            if self.progress.epoch == 2 and self.progress.batch == 0:
+                # Before the checkpoint: a training that goes on from that does not end the first epoch again.
+                keep_filters(self.folder.path, self.recipe.net, model)
             write_checkpoint(
                 self.folder.checkpoint_path(self.progress.step),
                 recipe=self.recipe,
@@ -257,8 +260,6 @@ class Session:
                 parents=self.setting.parents,
                 details=details,
             )
-            if self.progress.epoch == 2 and self.progress.batch == 0:
-                keep_filters(self.folder.path, self.recipe.net, model)
             self.folder.tidy()
             if self.progress.batch == 0:
                 self.journal.filters(self.progress.step, self.recipe.net, model)

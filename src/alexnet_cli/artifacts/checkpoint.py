@@ -232,7 +232,11 @@ def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
     stripped = bool(manifest.details.get(STRIPPED))
     for name in _OF_NET if stripped else (*_OF_NET, *(_OF_TRAINING if to_train else (STATE,))):
         file = path / name
-        if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
+        try:
+            sound = file.is_file() and digest_of_file(file) == manifest.details["files"][name]
+        except FileNotFoundError:  # it was removed a moment ago
+            sound = False
+        if not sound:
             raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
 
 

@@ -92,7 +92,7 @@ def run(config: PredictConfig) -> Result:
     devices = list(dict.fromkeys(choose_devices(config.devices)))
     for device in devices:
         prepare(device, config.precision)
-    copies = [open_nets(trained, device, config.precision) for device in devices]
+    trained, copies = open_nets(trained, devices, config.precision)
     where = str(devices[0]) if len(devices) == 1 else f"{len(devices)} devices"
     talk.say(f"{trained.which} of {config.net}, {_count(pictures)} on {where}")
     if not copies[0].uniform:

@@ -13,6 +13,7 @@ from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE
 from alexnet_cli.artifacts.common.working import OLD, beside
 from alexnet_cli.errors import ArtifactError
 
+F = TypeVar("F")
 T = TypeVar("T")
 _PATIENCE = 5.0
 """Seconds for which a reader tries again while what it reads goes on being replaced."""
@@ -38,6 +39,17 @@ def steadily(path: Path, read: Callable[[], T]) -> T:
                 raise
         time.sleep(_PAUSE * attempt)
     raise AssertionError("the loop ends by itself")
+
+
+def read_newest(found: F, find: Callable[[], F], read: Callable[[F], T]) -> tuple[F, T]:
+    """What `read` makes of `found`; where that fails and `find` has something else by now, what it makes of that."""
+    while True:
+        try:
+            return found, read(found)
+        except ArtifactError:
+            before, found = found, find()
+            if found == before:
+                raise
 
 
 def _identity(path: Path) -> tuple[object, object]:
