@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -319,6 +320,28 @@ def test_a_killed_writer_does_not_keep_the_lock(tmp_path: Path) -> None:
     with only_writer(out):
         pass
     assert names(tmp_path) == []
+
+
+FORKS = """
+import os, pathlib, sys, time
+from alexnet_cli.artifacts.common.working import only_writer
+with only_writer(pathlib.Path(sys.argv[1])):
+    if child := os.fork():
+        os.write(1, b"%d" % child)
+        os._exit(0)
+    os.close(1)
+    time.sleep(100)
+"""
+
+
+def test_a_process_that_a_killed_writer_forked_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    child = int(subprocess.run([sys.executable, "-c", FORKS, path], check=True, capture_output=True).stdout)
+    try:
+        with only_writer(path, patience=10):  # the child closes its end soon, and lives on
+            os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_the_lock_goes_when_the_work_fails(tmp_path: Path) -> None:

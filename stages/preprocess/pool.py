@@ -2,7 +2,8 @@
 
 Worker processes write crops into memory shared with this one; through the pipes go names and a few numbers. Each worker
 has its own pipe: when this process dies, however it dies, the workers read its end and leave; when a worker dies, this
-process reads that. The shared memory has no name, so nothing of it can stay behind.
+process reads that. The shared memory has no name, so nothing of it can stay behind. On Linux workers are forked: each
+would take as long to load Python and Pillow anew as for hundreds of pictures. They use neither threads nor torch.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import ctypes
 import hashlib
 import io
 import signal
+import sys
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 from crc32c import crc32c
 
@@ -24,12 +27,15 @@ from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, SIDE, raw_bytes
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.memory import keep_freed_blocks
 from alexnet_cli.pictures import BadPictureError, crop_image
+from alexnet_cli.signals import ENDING
 from alexnet_cli.sources.located import Located, read_located
 
 CHUNK = 8
 """Pictures in one message."""
 _SLOTS = 3
 """Chunks of shared memory for each worker: one being filled, one waiting, one whose turn has not come."""
+_FORKED = sys.platform == "linux"
+"""Elsewhere a process is started anew: macOS's own libraries don't outlive a fork."""
 _QUEUED = 2
 """Chunks that a worker has at most, so that it never waits for the next."""
 
@@ -52,8 +58,7 @@ class Job:
         return raw_bytes(self.side)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one picture. Its stored bytes lie in the shared memory, or in `spilled` where they don't fit."""
 
     size: int = 0
@@ -132,10 +137,16 @@ def _view(outcomes: Sequence[Outcome], memory: memoryview, job: Job) -> list[Sto
 
 
 class _Worker:
-    def __init__(self, context: Any, job: Job, ring: Any) -> None:
+    def __init__(self, context: Any, job: Job, ring: Any, before: Sequence[_Worker]) -> None:
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, job, ring), daemon=True, name="alexnet-preprocess")
-        self.process.start()
+        # A forked process has what this one has: an end of a pipe that stays open there would never be read as ended.
+        not_its_own = [*(worker.connection for worker in before), self.connection] if _FORKED else []
+        self.process = context.Process(
+            target=_serve, args=(theirs, job, ring, not_its_own), daemon=True, name="alexnet-preprocess"
+        )
+        with warnings.catch_warnings():  # of threads, which hold no lock that a worker needs
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
         theirs.close()
         self.chunks: list[tuple[int, int, Sequence[Located]]] = []
         """What it works on, in order: chunk number, slot, pictures."""
@@ -143,16 +154,16 @@ class _Worker:
 
 class _Pool:
     def __init__(self, job: Job, count: int) -> None:
-        context = get_context("spawn")
+        context = get_context("fork" if _FORKED else "spawn")
         self._job = job
         self._slots = count * _SLOTS
         self._bytes = CHUNK * job.room
         ring = context.RawArray(ctypes.c_ubyte, self._slots * self._bytes)
         self._memory = memoryview(ring).cast("B")
         self._workers: list[_Worker] = []
-        with _without_interrupts():
+        with _without_signals():
             for _ in range(count):
-                self._workers.append(_Worker(context, job, ring))
+                self._workers.append(_Worker(context, job, ring, self._workers))
 
     def run(self, pictures: Sequence[Located]) -> Generator[list[Stored], None, None]:
         count = -(-len(pictures) // CHUNK)
@@ -205,8 +216,13 @@ class _Pool:
         return arrived
 
 
-def _serve(connection: Connection, job: Job, ring: Any) -> None:
+def _serve(connection: Connection, job: Job, ring: Any, not_its_own: Sequence[Connection]) -> None:
     """A worker's life: chunks of pictures in, outcomes out, until the pipe ends."""
+    for other in not_its_own:
+        other.close()
+    for number in ENDING:  # they end it, whatever they do to its parent; Ctrl-C stays blocked
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     keep_freed_blocks()
     memory = memoryview(ring).cast("B")
     while True:
@@ -239,10 +255,13 @@ def _died(worker: _Worker) -> ResourceError:
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Processes started here never see Ctrl-C, which goes to all of a terminal's processes: their parent ends them."""
+def _without_signals() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which goes to all of a terminal's processes: their parent ends them.
+
+    Nor do they run this process's handlers of the other signals before they have put them off.
+    """
     resource_tracker.ensure_running()  # else it starts with the first process, and unblocks SIGINT as it does
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
         yield
     finally:

@@ -33,6 +33,8 @@ MARK = "alexnet-unfinished.json"
 WORK = ".alexnet-work"
 OLD = ".alexnet-old"
 _LOCK = ".alexnet-lock"
+_HELD: set[int] = set()
+"""The open files by which this process holds locks."""
 _LOCK_TEXT = "alexnet writes here, process "
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL)
 _NAME_BYTES = 200
@@ -209,6 +211,7 @@ def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
         if _same_file(handle, lock):
             break
         os.close(handle)
+    _HELD.add(handle)
     try:
         with contextlib.suppress(OSError):  # only so that others can say who holds it
             os.ftruncate(handle, 0)
@@ -216,7 +219,17 @@ def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+        _HELD.discard(handle)
         os.close(handle)
+
+
+def _let_go() -> None:
+    """In a forked process: a lock lasts until the last who has its file open closes it, and this one is no writer."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _lock(handle: int, path: Path, lock: Path) -> None:
