@@ -204,6 +204,44 @@ def test_a_net_in_passes_gives_the_logits_and_gradients_of_its_layers_one_by_one
 # ------------------------------------------------------------------------------------------------------------ products
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("most", [products._MOST_BYTES, 3000, 1], ids=["whole", "in parts", "one by one"])
+def test_the_first_convolution_and_its_gradients_are_torchs_in_float64(
+    most: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a few roundings of the products' sums; in bfloat16, of what each part's sum is rounded to."""
+    monkeypatch.setattr(products, "_MOST_BYTES", most)
+    maps = maps_of(7, 3, 23, 23, dtype=dtype) / 100
+    rng = torch.Generator().manual_seed(1)
+    weight, bias = torch.randn(8, 3, 5, 5, generator=rng).to(dtype).float(), torch.randn(8, generator=rng)
+    leaves = [weight.requires_grad_(), bias.to(dtype).float().requires_grad_()]
+    mine = products.convolve(maps, leaves[0], leaves[1], stride=3, padding=1, groups=1)
+    assert type(mine.grad_fn).__name__ == "_FirstBackward"
+    assert mine.dtype == dtype
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    theirs = functional.conv2d(maps.double(), doubles[0], doubles[1], stride=3, padding=1)
+    rtol, atol = (2**-8, 1e-30) if dtype == torch.bfloat16 else (1e-5, 1e-4)
+    torch.testing.assert_close(mine.double(), theirs, rtol=rtol, atol=atol)
+    weights = torch.randn(mine.shape, generator=rng).to(dtype)
+    found = torch.autograd.grad(mine, leaves, weights)
+    for one, other in zip(found, torch.autograd.grad(theirs, doubles, weights.double()), strict=True):
+        assert one.dtype == torch.float32
+        atol = (0.02 if dtype == torch.bfloat16 else 1e-5) * float(other.abs().max())
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
+
+
+def test_the_first_convolution_rounds_as_autocast_says_and_leaves_other_layers_alone() -> None:
+    maps, weight, bias = maps_of(2, 3, 9, 9), torch.randn(4, 3, 3, 3, requires_grad=True), torch.zeros(4)
+    settings = {"stride": 1, "padding": 0, "groups": 1}
+    with torch.autocast("cpu", torch.bfloat16):
+        mine, theirs = (call(maps, weight, bias, **settings) for call in (products.convolve, functional.conv2d))
+    assert torch.equal(mine, theirs)
+    (found,) = torch.autograd.grad(mine.float().sum(), weight)
+    assert found.dtype == torch.float32
+    above = products.convolve(maps.requires_grad_(), weight, bias, **settings)
+    assert type(above.grad_fn).__name__ == "ConvolutionBackward0"
+
+
 @pytest.mark.parametrize("shape", [(128, 300, 70), (1, 9216, 10), (7, 5, 1)], ids=str)
 def test_onednns_product_and_its_gradients_are_torchs_in_float64(shape: tuple[int, int, int]) -> None:
     if not products._works():

@@ -21,7 +21,8 @@ from alexnet_cli.net.kernels.lines import (
     neighbours,
     norm_line,
     norm_line_backward,
-    pool_line,
+    pool_across,
+    pool_down,
     relu_line,
     relu_line_backward,
     spread_line,
@@ -40,10 +41,11 @@ def flat(line):
 
 @inner
 def prepared(groups, maps, half):
-    """`inside` and `scratch` for lines of so many maps: some positions at once, about a thousand numbers."""
-    positions = max(1, 1024 // maps)
+    """`inside` and `scratch` for lines of so many maps: some positions at once, about 500 numbers, so that all of it
+    stays in the first cache."""
+    positions = max(1, 512 // maps)
     inside = neighbours(groups, maps // groups, half, positions)
-    return inside, np.zeros((3, inside.shape[1] + 2 * half), np.float32)
+    return inside, np.zeros((4, inside.shape[1] + 2 * half), np.float32)
 
 
 @kernel
@@ -71,9 +73,12 @@ def pooled(a, out, which, size, stride, relu, norm, relu_after, groups, k, alpha
     """out, and for each number its place in its window, row by row (uint8)."""
     _, height, width, maps = a.shape
     inside, scratch = prepared(groups, maps, half)
-    lines = np.empty((size, width, maps), np.float32)  # the last `size` lines, normalised
-    best = np.empty(out.shape[2:], np.float32)
-    place = np.empty(out.shape[2:], np.int32)
+    line = np.empty((width, maps), np.float32)
+    values = np.empty((size, *out.shape[2:]), np.float32)  # the last `size` lines, pooled along
+    places = np.empty((size, *out.shape[2:]), np.int32)
+    count = out.shape[2] * maps
+    flat_values, flat_places = values.reshape((size, count)), places.reshape((size, count))
+    best, place = np.empty(count, np.float32), np.empty(count, np.int32)
     zero = np.float32(0)
     for n in range(first, last):
         ready = 0
@@ -82,19 +87,17 @@ def pooled(a, out, which, size, stride, relu, norm, relu_after, groups, k, alpha
             bottom = min(top + size, height)
             for y in range(max(ready, top), bottom):
                 if norm:
-                    norm_line(flat(a[n, y]), flat(lines[y % size]), relu, k, alpha, half, inside, scratch)
+                    norm_line(flat(a[n, y]), flat(line), relu, k, alpha, half, inside, scratch)
                 else:
-                    relu_line(flat(a[n, y]), flat(lines[y % size]), relu)
+                    relu_line(flat(a[n, y]), flat(line), relu)
+                pool_across(line, values[y % size], places[y % size], size, stride)
             ready = bottom
-            for y in range(top, bottom):
-                pool_line(lines[y % size], best, place, y - top, size, stride)
-            result, places = out[n, row], which[n, row]
-            for column in range(len(result)):
-                for c in range(maps):
-                    value = best[column, c]
-                    below = relu_after and value <= zero
-                    result[column, c] = narrow(zero if below else value, result)
-                    places[column, c] = np.uint8(NOWHERE if below else place[column, c])
+            pool_down(flat_values, flat_places, top, bottom - top, size, best, place)
+            result, numbers = flat(out[n, row]), flat(which[n, row])
+            for i in range(count):
+                below = relu_after and best[i] <= zero
+                result[i] = narrow(zero if below else best[i], result)
+                numbers[i] = np.uint8(NOWHERE if below else place[i])
 
 
 @kernel

@@ -1,4 +1,6 @@
-"""The products of a fully-connected layer, by the library that is faster on this processor.
+"""Convolutions and the products of fully-connected layers, by the calls that are fast on this processor.
+
+The gradient of conv1's weights is formed in parts of a mini-batch: over a size, oneDNN gives it to a slow method.
 
 torch multiplies float32 matrices with MKL, which is fast on Intel's processors and slow on AMD's: there oneDNN, which
 torch has for convolutions, is up to three times as fast (docs/benchmarks.md). The processor decides, and not a
@@ -17,6 +19,53 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def convolve(maps: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int) -> Tensor:
+    """functional.conv2d. maps: (N, C, H, W); weight: (kernels, channels seen, size, size); bias: (kernels,)."""
+    first = weight.requires_grad and not maps.requires_grad and maps.shape[1] <= _FEW
+    if not first or not torch.is_grad_enabled() or not _fit(maps) or torch.compiler.is_compiling():
+        return functional.conv2d(maps, weight, bias, stride, padding, groups=groups)
+    return _First.apply(maps, weight, bias, stride, padding, groups)  # type: ignore[no-any-return]
+
+
+_FEW = 4
+"""Channels of a picture, or of a few more than it has: where oneDNN's slow method is."""
+_MOST_BYTES = 96 << 20
+"""Of the gradient that comes in, in one part: oneDNN 3.12 takes the fast method for up to 119 MB of it."""
+
+
+def _fit(maps: Tensor) -> bool:
+    return maps.device.type == "cpu" and maps.dtype in (torch.float32, torch.bfloat16) and maps.numel() > 0
+
+
+class _First(torch.autograd.Function):
+    """The first convolution: nobody wants its inputs' gradient. Products in the type of the maps, sums in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            maps = maps.to(torch.get_autocast_dtype("cpu"))
+        rounded = weight.to(maps.dtype)
+        ctx.save_for_backward(maps, rounded)
+        ctx.settings = (stride, padding, groups)
+        return functional.conv2d(maps, rounded, bias.to(maps.dtype), stride, padding, groups=groups)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        maps, weight = ctx.saved_tensors
+        stride, padding, groups = ctx.settings
+        parts = -(-gradient.numel() * gradient.element_size() // _MOST_BYTES)
+        wanted = [False, *ctx.needs_input_grad[1:3]]
+        found = [
+            torch.ops.aten.convolution_backward(
+                *part, weight, [len(weight)], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, wanted
+            )[1:]
+            for part in zip(gradient.chunk(parts), maps.chunk(parts), strict=True)
+        ]
+        sums = [sum(one.float() for one in own) if own[0] is not None else None for own in zip(*found, strict=True)]
+        return None, *sums, None, None, None
 
 
 def linear(numbers: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
