@@ -152,7 +152,19 @@ def test_mini_batches_change_neither_features_nor_names(net: Path, store: CropSt
     found = []
     for size in (5, 2):
         out = net.parent / f"{size}.h5"
-        words = ["features", net, store.path, "--layer", "pool5", "--out", out, "--devices", "cpu", "--batch-size", size]
+        words = [
+            "features",
+            net,
+            store.path,
+            "--layer",
+            "pool5",
+            "--out",
+            out,
+            "--devices",
+            "cpu",
+            "--batch-size",
+            size,
+        ]
         assert main([str(word) for word in (*words, "--quiet")]) == 0
         found.append(read_features(out)[1])
     np.testing.assert_allclose(found[1].features, found[0].features, rtol=1e-5, atol=1e-6)
