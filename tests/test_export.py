@@ -113,6 +113,36 @@ def test_onnxruntime_says_of_any_number_of_pictures_what_eval_says(
     assert all(not tensor.external_data for tensor in model.graph.initializer)
 
 
+@pytest.mark.parametrize("name", ["paper", "source-2012", "no-exchange", "one-column", "no-norm", "quickstart"])
+def test_an_onnx_file_comes_back_with_its_columns_classes_and_probabilities(
+    name: str, make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = make_net(name)
+    exported(capsys, net, "onnx", tmp_path / "net.onnx")
+    assert main(["import", str(tmp_path / "net.onnx"), "--from", "onnx", "-o", str(tmp_path / "back"), "-q"]) == 0
+    one, back = read_checkpoint(net), read_checkpoint(tmp_path / "back")
+    normed = any(spec.kind == "norm" for spec in one.recipe.net.layers)  # else columns and groups are the same
+    assert back.recipe.net.columns == (one.recipe.net.columns if normed else 1)
+    assert (back.classes.names, back.classes.words) == (CLASSES.names, CLASSES.words)
+    assert back.recipe.input.flip == one.recipe.input.flip
+    crops = coloured_crops([0, 1, 2, 3])
+    expected = said_of(net, crops)
+    assert expected.std(0).max() > 1e-4
+    np.testing.assert_allclose(said_of(tmp_path / "back", crops), expected, atol=1e-6, rtol=0)
+
+
+def test_norms_that_stay_in_columns_only_here_and_there_are_no_net_of_ours(
+    make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(capsys, make_net("paper"), "onnx", tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    (shape,) = [tensor for tensor in model.graph.initializer if tensor.name == "norm1.apart"]
+    shape.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(shape) * [1, 2, 1, 1], "norm1.apart"))
+    onnx.save(model, tmp_path / "mixed.onnx")
+    assert main(["import", str(tmp_path / "mixed.onnx"), "--from", "onnx", "-o", str(tmp_path / "x"), "-q"]) == 4
+    assert "some of its norms stay inside a column" in capsys.readouterr().err
+
+
 def test_raw_takes_transformed_patches_and_gives_logits(
     make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

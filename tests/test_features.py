@@ -152,8 +152,20 @@ def test_mini_batches_change_neither_features_nor_names(net: Path, store: CropSt
     found = []
     for size in (5, 2):
         out = net.parent / f"{size}.h5"
-        words = ["features", net, store.path, "--layer", "pool5", "--out", out, "--devices", "cpu"]
-        assert main([str(word) for word in (*words, "--batch-size", size, "--quiet")]) == 0
+        words = [
+            "features",
+            net,
+            store.path,
+            "--layer",
+            "pool5",
+            "--out",
+            out,
+            "--devices",
+            "cpu",
+            "--batch-size",
+            size,
+        ]
+        assert main([str(word) for word in (*words, "--quiet")]) == 0
         found.append(read_features(out)[1])
     np.testing.assert_allclose(found[1].features, found[0].features, rtol=1e-5, atol=1e-6)
     assert found[1].names == found[0].names == store.names

@@ -80,6 +80,7 @@ class Plan:
             "output": "logits" if self.raw else "probabilities",
             "classes": list(self.classes.names),
             "words": list(self.classes.words),
+            "mirror images": self.recipe.input.flip,
         }
 
     def transformed(self, pictures: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.recipes.fields import FieldError
 from alexnet_cli.recipes.layers import Convolution, Dropout, Linear, Norm, Pool, Spec
@@ -42,6 +43,12 @@ class Row:
     """(P, P, 3), R, G, B: where the file subtracts it from the centre patch itself."""
     scale: NDArray[np.float32] | None = None
     """(3,): where the file multiplies by it itself."""
+    columns: int = 1
+    """More than one where the file keeps the columns' maps apart."""
+    classes: ClassList | None = None
+    """Where the file names them."""
+    flip: bool = True
+    """Whether the net was trained on mirror images, as far as is known."""
     _weighted: int = 0
 
     def add(
@@ -75,6 +82,20 @@ class Row:
             raise self.wrong(f"a fully-connected layer's weights are {_shape(weight)}")
         self.add(Linear, weight, bias, neurons=weight.shape[0], sees="all")
 
+    def split(self, columns: int) -> None:
+        """Say of a file's layers what lies in each of several columns: of convolutions, groups are columns."""
+        self.columns = columns
+        for place, spec in enumerate(self.specs):
+            if isinstance(spec, Convolution):
+                if spec.groups not in (1, columns) or spec.kernels % columns:
+                    raise self.wrong(f"its {spec.name} has {spec.groups} groups, and its norms {columns} columns")
+                sees = spec.sees if spec.groups == 1 else "column"
+                self.specs[place] = dataclasses.replace(spec, kernels=spec.kernels // columns, groups=1, sees=sees)
+            elif isinstance(spec, Linear) and place + 1 < len(self.specs):
+                if spec.neurons == "classes" or spec.neurons % columns:
+                    raise self.wrong(f"its {spec.name} has {spec.neurons} neurons, and its norms {columns} columns")
+                self.specs[place] = dataclasses.replace(spec, neurons=spec.neurons // columns)
+
     def turn_channels(self) -> None:
         """B, G, R of the picture → R, G, B: the first layer's channels the other way round."""
         first = next(iter(self.tensors), None)
@@ -96,13 +117,13 @@ def recipe_of(row: Row, input_: Input) -> Recipe:
     classes = int(row.specs[-1].neurons)
     specs = (*row.specs[:-1], dataclasses.replace(row.specs[-1], neurons="classes"))
     try:
-        net = Net(columns=1, classes=classes, layers=specs, patch=input_.patch)
+        net = Net(columns=row.columns, classes=classes, layers=specs, patch=input_.patch)
     except FieldError as error:
         raise row.wrong(f"its layers don't fit one another at patches of {input_.patch} ({error.words})") from None
     _require_shapes(row, net)
     for name in KNOWN:
         known = load_recipe(name).with_options(net={"classes": classes}, input={"patch": input_.patch})
-        if _function(known.net) == _function(net):
+        if known.net.columns == net.columns and _function(known.net) == _function(net):
             return dataclasses.replace(known, input=input_)
     about = f"{row.path.name}, imported"
     return Recipe(name="imported", about=about, net=net, input=input_)

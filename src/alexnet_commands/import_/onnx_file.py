@@ -1,11 +1,13 @@
 """ONNX: a chain of nodes from the graph's input to its output, each one of the layers that a recipe knows.
 
 What leads to shapes of `Reshape` (Shape, Gather, Constant …) stands beside the chain. A file of `alexnet export` begins
-with its input transform, which is taken over.
+with its input transform, which is taken over, as its classes are. Its norms say how many columns there are: around
+them, each column's maps are reshaped to a picture of their own.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.class_list import ClassList
+from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.reading import read_regular
-from alexnet_cli.recipes.layers import Dropout, Norm, Pool, Relu, Tanh
+from alexnet_cli.recipes.layers import Dropout, MapNorm, Norm, Pool, Relu, Tanh
 from alexnet_commands.import_.found import Row
 
 MOST_BYTES = 1 << 31
 """Protobuf's own limit."""
-_SKIPPED = {"Identity", "Flatten", "Reshape", "Squeeze", "Softmax"}
+_SKIPPED = {"Identity", "Flatten", "Squeeze", "Softmax"}
 _EXTERNAL = 1
 
 
@@ -36,15 +39,28 @@ def read_onnx(row: Row) -> None:
     except FileNotFoundError:
         raise ArtifactError(f"{row.path}: there is no such file: check the path") from None
     try:
-        graph = onnx.load_model_from_string(content).graph
+        model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RecursionError):
         raise ArtifactError(f"{row.path}: is no ONNX model, or is damaged: get it again") from None
+    graph = model.graph
     if not graph.node:
         raise ArtifactError(f"{row.path}: is no ONNX model (it has no nodes): check the path, and --from")
     try:
         _Chain(row, graph).read()
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise row.wrong(f"its graph is damaged ({type(error).__name__})") from None
+    _take_what_it_says(row, {entry.key: entry.value for entry in model.metadata_props})
+
+
+def _take_what_it_says(row: Row, said: dict[str, str]) -> None:
+    """What `alexnet export` has noted in the file beside the graph; nothing of another program's notes."""
+    try:
+        about = {key: json.loads(said[key]) for key in ("made by", "classes", "words", "mirror images") if key in said}
+        if about.pop("made by", None) == "alexnet export":
+            row.flip = about.get("mirror images", True) is True
+            row.classes = ClassList(tuple(map(str, about["classes"])), words=tuple(map(str, about["words"])))
+    except (KeyError, TypeError, ValueError, RecursionError, AlexNetError):
+        row.classes = None
 
 
 class _Chain:
@@ -54,6 +70,10 @@ class _Chain:
         from onnx import numpy_helper
 
         self.row, self.graph = row, graph
+        self.apart = 1
+        """Into how many columns the maps are reshaped here."""
+        self.norms: set[int] = set()
+        """The same at each norm."""
         self.constants: dict[str, NDArray[Any]] = {}
         for tensor in graph.initializer:
             if tensor.data_location == _EXTERNAL:
@@ -75,9 +95,15 @@ class _Chain:
         while (node := self._next(nodes, last)) is not None:
             nodes.remove(node)
             last = self._take(node, nodes)
+        if self.apart > 1 or len(self.norms) > 1:
+            raise self.row.wrong("some of its norms stay inside a column, and others don't")
+        if self.norms - {1}:
+            self.row.split(*self.norms)
 
     def _next(self, nodes: list[Any], last: str) -> Any:
         found = [node for node in nodes if last in node.input and node.op_type != "Shape"]
+        if len(found) == 2 and (squares := [node for node in found if _squares(node)]):  # and the product behind them
+            return squares[0]
         if len(found) > 1:
             raise self.row.wrong(f"its '{last}' is read by {len(found)} nodes, and its layers stand in no row")
         return found[0] if found else None
@@ -85,7 +111,11 @@ class _Chain:
     def _take(self, node: Any, nodes: list[Any]) -> str:
         """Add a node's layer; the name of what comes out."""
         row, kind, given = self.row, node.op_type, _attributes(node)
-        if kind in _SKIPPED:
+        if self.apart > 1 and kind not in ("LRN", "Relu", "Reshape", "Identity"):
+            raise row.wrong(f"its node {node.name or node.output[0]} works on the maps of one column as on a picture")
+        if kind == "Reshape":
+            self._reshape(node)
+        elif kind in _SKIPPED:
             pass
         elif kind == "Relu":
             row.add(Relu)
@@ -96,6 +126,7 @@ class _Chain:
         elif kind == "LRN":
             alpha, beta, bias = (_short(given.get(name, default)) for name, default in _LRN)
             row.add(Norm, k=bias, alpha=alpha, beta=beta, window=int(given["size"]))
+            self.norms.add(self.apart)
         elif kind in ("MaxPool", "AveragePool"):
             self._pool(node, given)
         elif kind == "Dropout":
@@ -105,6 +136,8 @@ class _Chain:
             self._gemm(node, given)
         elif kind == "MatMul":
             return self._matmul(node, nodes)
+        elif row.specs and _squares(node):
+            return self._map_norm(node, nodes)
         elif not row.specs and kind in ("Cast", "Transpose", "Sub", "Mul"):
             self._transform(node, given)
         else:
@@ -123,6 +156,36 @@ class _Chain:
             row.scale = self.constants[node.input[1]].astype(np.float32)
         elif node.op_type != "Cast":
             raise row.wrong(f"its input transform has a {node.op_type} that is none of alexnet export's")
+
+    def _reshape(self, node: Any) -> None:
+        """To maps of one column, and back; or to the numbers that a fully-connected layer sees."""
+        shape = self.constants.get(node.input[1], np.zeros(0)).reshape(-1).tolist()
+        if len(shape) == 4:
+            maps = next(len(tensor) for tensor in reversed(self.row.tensors.values()) if tensor.dim() == 4)
+            if not 0 < shape[1] <= maps or maps % shape[1]:
+                raise self.row.wrong(f"its node {node.name or node.output[0]} makes {shape[1]} maps of {maps}")
+            self.apart = maps // int(shape[1])
+
+    def _map_norm(self, node: Any, nodes: list[Any]) -> str:
+        """maps · (k + α · mean of maps² over the window)^−β, as `alexnet export` writes it."""
+        maps, last, found = node.input[0], node.output[0], []
+        for kind in ("AveragePool", "Mul", "Add", "Pow", "Mul"):
+            above = self._next(nodes, last)
+            if above is None or above.op_type != kind:
+                raise self.row.wrong(f"its node {node.name or last} is a square that no layer here is")
+            nodes.remove(above)
+            found.append(above)
+            last = above.output[0]
+        pool, *numbers, product = found
+        given = _attributes(pool)
+        window = int(given["kernel_shape"][0])
+        plain = list(given["kernel_shape"]) == [window] * 2 and set(given.get("strides", [1])) == {1}
+        padded = list(given.get("pads", [])) == [window // 2] * 4 and window % 2 == 1 and given.get("count_include_pad")
+        if not (plain and padded and maps in product.input and not given.get("ceil_mode", 0)):
+            raise self.row.wrong(f"its norm {product.name or last} is of a kind that no layer here is")
+        alpha, k, power = (_short(self.constants[one.input[1]].item()) for one in numbers)
+        self.row.add(MapNorm, k=k, alpha=alpha, beta=-power, window=window)
+        return str(last)
 
     def _convolution(self, node: Any, given: dict[str, Any]) -> None:
         row = self.row
@@ -173,6 +236,10 @@ class _Chain:
     def _weights(self, node: Any) -> tuple[Tensor, Tensor | None]:
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         return _tensor(self.constants[node.input[1]]), None if bias is None else _tensor(self.constants[bias])
+
+
+def _squares(node: Any) -> bool:
+    return node.op_type == "Mul" and len(node.input) == 2 and node.input[0] == node.input[1]
 
 
 _LRN = (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))

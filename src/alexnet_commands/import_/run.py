@@ -76,7 +76,7 @@ def run(config: ImportConfig) -> Result:
         raise ArtifactError(f"{config.file}: its {name} is not finite: get it again")
     input_, transform = _input(config, row)
     recipe = recipe_of(row, input_)
-    classes, named = _classes(config, recipe.net.classes)
+    classes, named = _classes(config, row, recipe.net.classes)
     prepare_parent(config.out)
     Talk(quiet=config.quiet).say(f"{config.file}: recipe {recipe.name}, {len(classes):,} classes")
     digest = digest_of_file(config.file)
@@ -105,7 +105,8 @@ def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
         known = load_recipe("torchvision").input
         return known, transform_of(known)
     patch = config.patch or row.patch or _PATCHES.get(config.source, 224)
-    plain, theirs = Input(patch=patch, colour_noise=0.0), replace(load_recipe("torchvision").input, patch=patch)
+    plain = Input(patch=patch, colour_noise=0.0, flip=row.flip)
+    theirs = replace(load_recipe("torchvision").input, patch=patch, flip=row.flip)
     if config.mean == "torchvision":
         return theirs, transform_of(theirs)
     if config.mean is not None:
@@ -163,7 +164,7 @@ def _mean(config: ImportConfig, text: str) -> NDArray[np.float64]:
     return np.ascontiguousarray(image[:, :, ::-1])  # a .binaryproto is B, G, R
 
 
-def _classes(config: ImportConfig, count: int) -> tuple[ClassList, str]:
+def _classes(config: ImportConfig, row: Row, count: int) -> tuple[ClassList, str]:
     """The class list, and where it comes from."""
     if config.classes is not None:
         classes = read_class_list(config.classes)
@@ -172,6 +173,8 @@ def _classes(config: ImportConfig, count: int) -> tuple[ClassList, str]:
                 f"{config.classes}: has {len(classes):,} classes, and the net {count:,}: give the net's own list"
             )
         return classes, f"named by {config.classes}"
+    if row.classes is not None and len(row.classes) == count:
+        return row.classes, "named by the file"
     words: tuple[str, ...] = ()
     if count == _THOUSAND:
         from torchvision.models._meta import _IMAGENET_CATEGORIES
