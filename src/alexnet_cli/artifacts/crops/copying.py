@@ -25,7 +25,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 WORTH = 100_000
-"""Crops; for fewer, loading numba and compiling take longer than the compiled copy saves."""
+"""Crops; for fewer, loading numba and compiling take longer than they save."""
 _WORTH_COMPILING = 20_000
 """The same where numba is loaded already."""
 _REGISTERS = 4
