@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -102,6 +102,11 @@ class NetOptions(CommonOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_views(self.views)
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """Those that change the numbers that come out."""
+        return {"views": self.views, "precision": self.precision}
 
 
 def require_views(views: int) -> None:

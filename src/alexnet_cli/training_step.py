@@ -21,7 +21,7 @@ from alexnet_cli.recipes.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingStep:
-    """What a step is made of, on one rank. Its parts are called in the order in which they stand here."""
+    """The parts of a step on one rank, in the order in which they are called."""
 
     recipe: Recipe
     network: Network
@@ -42,21 +42,21 @@ class TrainingStep:
     def masks(self, step: int, pictures: int) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net.
 
-        step: steps made before. pictures: of the whole mini-batch.
+        step: how many steps were made before. pictures: in the whole mini-batch.
         """
         whole = dropout_masks(self.recipe.net, self.network.held, self.seed, step, pictures, self.ranks.device)
         own = own_masks(whole, self.network, self.ranks, pictures)
         return {name: mask.to(float_type(self.precision)) for name, mask in own.items()}
 
     def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
-        """What the net says of the patches, (N, K). forward: the network, or what wraps it. pictures: as above."""
+        """Forward pass: logits (N, K). forward: the network, or what torch wrapped around it. pictures: as above."""
         with autocast(self.ranks.device, self.precision):
             return forward(patches, masks, pictures)
 
     def loss(self, logits: Tensor, labels: Tensor, total: float | Tensor, weights: Tensor | None = None) -> Tensor:
         """This rank's share of the mean cross-entropy over the whole mini-batch: gradients are summed over the ranks.
 
-        weights: what a picture of each class counts; None: 1. total: what all of the mini-batch's count together.
+        weights: of a picture, by its class; None: all 1. total: sum of the weights over the whole mini-batch.
         """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = None if weights is None else weights.to(logits.dtype)
@@ -64,7 +64,7 @@ class TrainingStep:
 
 
 def descend(loss: Tensor, update: UpdateRule, between: Callable[[], None] = lambda: None) -> None:
-    """The gradients of a loss, and the update with them. between: called when the gradients are there."""
+    """Backward pass, then the update. between: called between the two."""
     loss.backward()  # type: ignore[no-untyped-call]
     between()
     update.step()

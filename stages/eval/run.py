@@ -96,7 +96,7 @@ def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
-        options={"views": config.views, "precision": config.precision},
+        options=config.shaping,
         parents={"checkpoint": checkpoint.digest, "crops": store.digest},
     )
     return is_current(config.out, asked, talk, verify=read_scores) is not None
@@ -112,17 +112,7 @@ def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
-    scoring = Scoring(
-        net=config.run,
-        crops=config.crops,
-        out=config.out,
-        views=config.views,
-        precision=config.precision,
-        batch_size=config.batch_size,
-        threads=config.workers,
-        overwrite=config.replaces,
-        quiet=config.quiet,
-    )
+    scoring = Scoring(net=config.run, crops=config.crops, out=config.out, options=config, overwrite=config.replaces)
     used: str = run_ranks(score_to_file, scoring, team)
     return used
 

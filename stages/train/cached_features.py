@@ -1,9 +1,8 @@
 """Training the last layers on a frozen net: what the frozen part gives is computed once per view, not once per epoch.
 
 The frozen part is every layer below the first one that is ever trained; its outputs are the *features*. They are
-computed for some of the ten test views (input/views.py), and each epoch draws one of a picture's cached views. What
-that leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen
-part.
+computed for some of the ten test views (views.py), and each epoch draws one of a picture's cached views. What that
+leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen part.
 The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as ever.
 
 RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed

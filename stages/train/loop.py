@@ -68,6 +68,6 @@ class Training(Session):
             return torch.stack([loss.double(), wrong.double(), torch.full_like(loss, len(labels)).double()])
 
     def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
-        """What the net says of training patches, of a mini-batch with so many pictures."""
+        """Logits of the mini-batch's training patches. pictures: in the whole mini-batch."""
         patches = self.step.patches(batch.crops, self.draws.of(batch.indices), self.schedule.colour_noise)
         return self.step.logits(self.forward, patches, masks, pictures)

@@ -130,9 +130,9 @@ class Session:
         self._step_began = time.perf_counter()
 
     def require_finite(self, loss: Tensor, forward: Callable[[], object]) -> None:
-        """TrainingError where a loss is not finite, before the update. Only on one CPU: others would have to wait.
+        """TrainingError where a loss is not finite, before the update. Only on one CPU: a GPU would wait for it.
 
-        forward: the pass that the loss came from, once more.
+        forward: repeats the pass that the loss came from.
         """
         if self.setting.device.type == "cpu" and self.ranks.world == 1 and not math.isfinite(float(loss.detach())):
             self.forward = self.network  # what torch.compile makes of it can't be watched

@@ -82,7 +82,7 @@ def write_checkpoint(
     parents: Mapping[str, str],
     details: Mapping[str, Any],
 ) -> Manifest:
-    """Publish a checkpoint folder; ResourceError where the disk won't have it."""
+    """Publish a checkpoint folder; ResourceError where the disk is full or fails."""
 
     def contents() -> Iterator[tuple[str, bytes]]:
         yield from net_files(recipe=recipe, classes=classes, model=model, transform=transform)
@@ -125,7 +125,7 @@ def write_net(
     """Publish a net without the state of its training: a checkpoint that can be used, and not trained on.
 
     contents: `net_files`, and what else belongs to the kind. UsageError where something lies there that may
-    not go; ResourceError where the disk won't have it.
+    not go; ResourceError where the disk is full or fails.
     """
     require_output(path, kind, overwrite=overwrite, inputs=inputs)
     try:

@@ -47,13 +47,13 @@ TENSORBOARD = "tensorboard"
 LOGS = "logs"
 """What other loggers write, a folder for each (alexnet_cli/loggers)."""
 RANK_LOGS = "ranks"
-"""What ranks other than the first have to say, a file for each."""
+"""The output of the ranks other than the first, a file for each."""
 
 DAMAGED = ".damaged"
 """Behind the name of a checkpoint that a run went back from."""
 _STEP = re.compile(r"step-\d+")
 _OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
-"""A checkpoint, or what a killed command left of one."""
+"""A checkpoint's name, or that of one that a killed command left unfinished."""
 _OTHERS = {
     ".caffemodel": "caffe",
     ".onnx": "onnx",

@@ -1,6 +1,6 @@
-"""Dropout (paper, 4.2): in training each number is 0 with probability p; at test time all are there, times 1 − p.
+"""Dropout (paper, 4.2): training sets each number to 0 with probability p; at test time all are kept, times 1 − p.
 
-Nets of older versions and of other programs have another convention ("inverted"): in training what stays is divided by
+Nets of older versions and of other programs have another convention ("inverted"): training divides what stays by
 1 − p, and at test time nothing happens. The layers above then see numbers of another scale while they train.
 """
 
@@ -12,7 +12,7 @@ from alexnet_cli.recipes.layers import Dropout as Spec
 
 
 class Dropout(nn.Module):
-    """Draws nothing itself: masks are a function of the seed, the step, the layer and the column (randomness.py)."""
+    """Draws no masks itself: they are a function of the seed, the step, the layer and the column (randomness.py)."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ from alexnet_cli.recipes.net import Layer, Net
 
 
 def place(net: Net, ranks: Ranks) -> Network:
-    """The part of a net that lives on this rank, with the exchanges that bring the others' numbers."""
+    """The part of a net that lives on this rank, with the exchanges that fetch the other ranks' activations."""
     layout = ranks.layout
     hybrid = layout.mode == "hybrid"
     group = ranks.all if hybrid else ranks.column
@@ -67,7 +67,7 @@ def replicate(network: Network, forward: Callable[..., Tensor], ranks: Ranks) ->
 
 
 def own_masks(masks: Masks, network: Network, ranks: Ranks, pictures: int) -> Masks:
-    """Of the dropout masks of a mini-batch of `pictures`, those of the pictures and neurons that are here.
+    """The dropout masks of this rank's pictures and neurons, out of those of a mini-batch of `pictures`.
 
     masks: (pictures, neurons of the columns held here) by layer.
     """
@@ -81,7 +81,7 @@ def own_masks(masks: Masks, network: Network, ranks: Ranks, pictures: int) -> Ma
 
 
 def gather_whole(network: Network, tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
-    """Whole tensors on the CPU, of what the ranks hold in parts; on other ranks than the first nothing.
+    """Whole tensors on the CPU, put together from the ranks' parts; empty on all ranks but the first.
 
     tensors: this rank's rows by parameter name (`conv1.weight`), in the same order on every rank.
     """
@@ -117,6 +117,6 @@ def _logits(logits: Tensor, pictures: int, *, group: Group, classes: int) -> Ten
 
 
 def _widths(seen: int, group: Group) -> list[int]:
-    """How many channels or numbers each rank has of those that are seen."""
+    """How many of the channels or numbers that are seen each rank holds."""
     rows = [column_rows(seen, group.size, index) for index in range(group.size)]
     return [row.stop - row.start for row in rows]

@@ -1,4 +1,4 @@
-"""Tables of TOML or JSON to dataclasses, and what is said of a wrong field."""
+"""Tables of TOML or JSON to dataclasses, and the message about a wrong field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 class FieldError(UsageError):
-    """A field of a recipe that can't be meant.
+    """A field of a recipe with a wrong name or value.
 
     path: the field, such as "net.conv1.kernels". table: the table it stands in, "net.conv1". problem: what is wrong.
     """
@@ -53,7 +53,7 @@ def require(field: str, fits: bool, problem: str) -> None:
 def section(kind: type[Section], table: str, values: Any, **known: Any) -> Section:
     """A table as a dataclass; FieldError with the table's path for an unknown field, a wrong type or value.
 
-    known: fields that do not come from the table.
+    known: values of fields that the table does not give.
     """
     if not isinstance(values, Mapping):
         raise FieldError("", f"is a table of fields, not {values!r}").under(table)
@@ -74,7 +74,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
-    """A value as its field has it: lists as tuples, whole numbers as floats where those are meant.
+    """A value in its field's type: lists become tuples, whole numbers become floats where the field is one.
 
     FieldError where it is of another type: "False" as text, for one, would count as true.
     """

@@ -43,7 +43,7 @@ def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> 
     """A recipe by name, or from a path that ends in .toml, with what it extends and with `--set`'s values.
 
     kept: a recipe whose net and input stand in the place of this one's, below `sets`. UsageError in one line, with file
-    and line, where there is no such recipe, or something in it can't be meant.
+    and line, where there is no such recipe, or a name or value in it is wrong.
     """
     draft = _read(name, ())
     if kept is not None:
@@ -61,7 +61,7 @@ def load_recipe(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = No
 
 
 def recipe_files() -> dict[str, Any]:
-    """Name → file of every recipe that an installed package declares; no stranger's replaces a built-in one."""
+    """Name → file of every recipe that an installed package declares; none replaces a built-in one."""
     found: dict[str, Any] = {}
     for point in sorted(entry_points(group=RECIPE_GROUP), key=lambda point: (point.name != "builtin", point.name)):
         for file in files(point.value).iterdir():
@@ -123,7 +123,7 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_\-.\" ]+?)\s*=")
 
 
 def _lines(text: str) -> dict[str, int]:
-    """The line of each table's and each value's name, by its path: what tomllib does not tell."""
+    """The line of each table and value, by its path: tomllib does not tell it."""
     found: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -143,7 +143,7 @@ def _place_in(label: str, lines: Mapping[str, int], path: str) -> Place:
 
 
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:
-    """What `make` gives; a wrong field is told with the file and line that it comes from."""
+    """The result of `make`. A wrong field becomes a UsageError with the file and line that it comes from."""
     try:
         return make()
     except FieldError as error:

@@ -103,7 +103,7 @@ def kind_of_manifest(text: str | bytes) -> str | None:
 
 
 def kind_of_damaged(data: Buffer) -> str | None:
-    """The kind that a manifest of ours names somewhere in `data`, which need not be JSON any more; None without one.
+    """The kind that a manifest of ours names somewhere in `data`, even in damaged JSON; None without one.
 
     Its beginning must be there, and after that the tool's name or the checksum.
     """
@@ -146,7 +146,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
-    """The manifest's values, of which kind and schema are as they should be."""
+    """The manifest's values, after a check of kind and schema."""
     values = parse_json(text, path=path, what="its manifest")
     if not isinstance(values, dict):
         raise _damaged(path, "it is no JSON object")

@@ -27,7 +27,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of artifact, and how it is told from everything else."""
+    """One kind of artifact, and how to recognise it."""
 
     name: str
     """As in the manifest."""
@@ -146,7 +146,7 @@ def require_apart(path: Path, inputs: Mapping[str, Path | None]) -> None:
 def _hdf5_kind(path: Path) -> str | None:
     """The kind of artifact that an HDF5 file is by its manifest; None for anything else.
 
-    Of one that HDF5 can't read any more, its bytes are searched for the manifest.
+    Where HDF5 can't read the file, its bytes are searched for the manifest.
     """
     import h5py  # slow to load, and only an existing file needs it
 

@@ -68,7 +68,7 @@ def publish_file(
     inputs: Mapping[str, Path | None] | None = None,
     locked: bool = False,
 ) -> None:
-    """Give a file its content and name, whole or not at all. UsageError where something lies there that may not go.
+    """Give a file its content and name, whole or not at all. UsageError where what lies there may not be replaced.
 
     locked: the caller holds `only_writer` on it.
     """
@@ -134,7 +134,7 @@ def replacing_inside(path: Path) -> Iterator[Path]:
 
 
 def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = False, synced: bool = False) -> None:
-    """Give a folder that was begun with `begin_work` its own name, in one step, and remove what had that name.
+    """Give a folder that `begin_work` began its final name in one step, and remove the artifact that had it.
 
     unfinished: the mark stays. synced: its files are on disk already.
     OSError where the disk will not. UsageError where something has the name by now that may not be replaced.

@@ -1,4 +1,4 @@
-"""Reading while another process replaces what is read: then the reader tries again."""
+"""Read an artifact while another process may replace it: then the reader tries again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alexnet_cli.errors import ArtifactError
 F = TypeVar("F")
 T = TypeVar("T")
 _PATIENCE = 5.0
-"""Seconds for which a reader tries again while what it reads goes on being replaced."""
+"""Seconds for which a reader tries again, as long as the artifact keeps being replaced."""
 _PAUSE = 0.01
 """Seconds by which the pause grows from one attempt to the next."""
 

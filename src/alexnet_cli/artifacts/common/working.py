@@ -38,7 +38,7 @@ _HELD: set[int] = set()
 _LOCK_TEXT = "alexnet writes here, process "
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL)
 _NAME_BYTES = 200
-"""A longer name is cut, and told from others by its digest: file systems have names of 255 bytes at most."""
+"""A longer name is cut and gets its digest: file systems allow 255 bytes."""
 
 
 def target_of(path: Path) -> Path:
@@ -68,7 +68,7 @@ def work_of(path: Path) -> Path:
 
 
 def mark(folder: Path, kind: str, target: Path) -> None:
-    """Say in a folder that it is an unfinished artifact of ours."""
+    """Mark a folder as an unfinished artifact of ours."""
     text = json.dumps({"alexnet": "unfinished", "kind": kind, "target": target_of(target).name}) + "\n"
     (folder / MARK).write_text(text, encoding="utf-8", errors="surrogateescape")
 
@@ -145,7 +145,7 @@ def discard(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder of ours, what tells so last: a half removed one is never taken for a whole one, nor foreign."""
+    """Remove a folder of ours, its mark last: so a half-removed one is never taken for a whole or a foreign one."""
     last = (MARK, MANIFEST_FILE)
     for entry in list(folder.iterdir()):
         if entry.name in last:

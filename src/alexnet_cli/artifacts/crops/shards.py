@@ -51,7 +51,7 @@ def open_crops(path: Path) -> CropStore:
 
 
 def _refuse_pictures(path: Path) -> None:
-    """ArtifactError where somebody gives the pictures instead of the store that is made of them."""
+    """ArtifactError where the path holds pictures, and not a crop store made of them."""
     pictures = path.suffix.lower() == ".tar" and path.is_file()
     with contextlib.suppress(OSError):  # what can't be looked at is reported by whoever opens it
         if path.is_dir() and not (path / MANIFEST_FILE).exists():
@@ -75,7 +75,7 @@ def shard_range(number: int, of: int, pictures: int) -> range:
 
 
 def divisions(path: Path) -> set[int]:
-    """Into how many shards the shards in a folder, finished or not, divide a store: {8}; more than one is a mistake."""
+    """How many shards each shard in a folder, finished or not, says there are: {8}; two numbers are a mistake."""
     return {of for _, of, _ in _folders(path)}
 
 

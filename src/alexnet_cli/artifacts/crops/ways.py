@@ -1,4 +1,4 @@
-"""How a record becomes a crop: by numpy and Pillow, or faster, for who reads many and has loaded what that needs.
+"""How a record becomes a crop: by numpy and Pillow, or in faster ways that pay where many are read.
 
 ways = fast_ways("raw", crops=1_281_167, nbytes=196_608)
 store.read_many(indices, out, ways)

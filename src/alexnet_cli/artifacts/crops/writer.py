@@ -1,4 +1,4 @@
-"""Writing a crop store so that it can be killed at any moment and continued.
+"""Writing a crop store, which may be killed at any moment and then goes on.
 
 Records are committed in steps of fixed length, each with a note of how far the work is, in one LMDB transaction: an
 interrupted and continued store goes through the same transactions as an uninterrupted one. What a step noted stays on

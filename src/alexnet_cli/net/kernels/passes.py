@@ -90,7 +90,7 @@ def _serves_pool(module: Pool) -> bool:
 
 
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
-    """What the first of some modules give, or the first few in one pass, and how many that were.
+    """Run the first module, or the first few in one compiled pass; its output, and how many modules ran.
 
     Only norm, ReLU and pool go together: a layer with weights may need an exchange between ranks first.
     """
