@@ -295,8 +295,7 @@ def test_tiny_imagenet_is_read_as_it_ships(form: str, tmp_path: Path) -> None:
         assert [val.classes.names[label] for label in val.labels] == truth, place
     test = sources_of(root, split="test")
     assert list(test.labels) == [-1, -1, -1]
-    if form == "folder":
-        assert train.classes.words == ("goldfish", "Egyptian cat")
+    assert train.classes.words == ("goldfish", "Egyptian cat")
 
 
 # Advice that can be followed

@@ -12,6 +12,7 @@ from alexnet_cli.class_list import plain_names
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.located import Located, read_located
 from alexnet_stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.splits import is_plain, split_called
 from alexnet_stages.preprocess.sources.tables import Names, NoLabelsError, Table, complete, read_table
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -20,15 +21,12 @@ TEXTS = frozenset({*METADATA, ANNOTATIONS})
 """Files that are looked for among the pictures."""
 ABOVE = "../"
 """In front of a text's name where it lies in the folder above the pictures'."""
-SPLITS = ("train", "training", "val", "validation", "valid", "test")
-PLAIN_FOLDERS = ("images", "imgs", "pictures", "photos")
-"""What a folder is called that holds pictures and stands for no class."""
 _ADVICE = "give --labels FILE to take a table's labels, or rename it to take the class folders"
 
 
 def find_above(found: Found, folder: Path) -> None:
     """Note the texts that lie in the folder above a split's or one called `images`."""
-    if folder.name in (*SPLITS, *PLAIN_FOLDERS):
+    if split_called(folder.name) or is_plain(folder.name):
         for name in TEXTS:
             if (folder.parent / name).is_file():
                 found.texts.setdefault(ABOVE + name, Located(name, str(folder.parent / name)))
@@ -50,7 +48,7 @@ def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], s
     tables = _tables(found)
     if not tables:
         return None
-    if len(tops) > 1 and tops <= set(SPLITS):
+    if len(tops) > 1 and all(map(split_called, tops)):
         raise PictureError(f"{found.place}: holds {', '.join(sorted(tops))}: give one of them, or --split")
     in_each = several and {PurePosixPath(path).parts[0] for path in tables} == tops
     try:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
 from alexnet_cli.errors import PictureError
-from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_ilsvrc2012
+from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
+from alexnet_cli.sources.tars import is_picture
+from alexnet_stages.preprocess.sources.archives import first_members, is_archive_name
 from alexnet_stages.preprocess.sources.listing import Found
-from alexnet_stages.preprocess.sources.recognise import split_called
+from alexnet_stages.preprocess.sources.splits import are_parts, is_plain, split_called
 from alexnet_stages.preprocess.sources.webdataset import are_numbered, wnid_of
 
 _SHOWN = 3
+_OBJECTS = (
+    ({"jpegimages", "annotations"}, "Pascal VOC's layout, which names objects in the pictures"),
+    ({"images", "labels"}, "YOLO's layout, which names objects in the pictures"),
+    ({"images", "annotations"}, "a layout of pictures with annotations, which are not read"),
+    ({"images", "masks"}, "a layout of pictures with outlines"),
+    *(
+        ({f"{split}2017", "annotations"}, "COCO's layout, which names objects in the pictures")
+        for split in ("train", "val")
+    ),
+)
+"""Folders that lie beside each other, in small letters, and what that means."""
 _WNID = re.compile(r"n\d{8}")
 _NO_CLASS = re.compile(
     r"(\d+\.|_*)?(background|un-?(label|tagg|sort)l?ed|un-?(known|defined)|un-?(classifi|categori[sz])ed|void|junk|garbage|"
@@ -34,6 +48,13 @@ _COPY = re.compile(r"(?:copy of (.+)|(.+?)(?:[ _-]+copy(?: ?\(?\d+\)?)?| \(\d+\)
 def require_pictures(found: Found) -> None:
     """PictureError where there are no pictures at all."""
     if not len(found.listing):
+        if found.packed:
+            raise PictureError(f"{found.packed[0]}: is an archive in an archive or folder, not read: unpack it first")
+        packed = sorted(ending for ending in found.ignored if is_archive_name(f"x{ending}") or ending == ".parquet")
+        if packed:
+            raise PictureError(
+                f"{found.root}: holds no pictures, but {packed[0]} files in folders: give the folder that they lie in"
+            )
         raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
 
 
@@ -53,7 +74,7 @@ def require_class_archives(found: Found) -> None:
     the same class folders in two.
     """
     names = {archive: Path(place).name for archive, place in found.folders.items()}
-    if len(names) > 1 and all(split_called(name) for name in names):
+    if len(names) > 1 and are_parts(set(names.values())):
         raise PictureError(
             f"{found.root}: holds the archives of {_some(sorted(names))}, not of classes: give one, such as "
             f"{found.folders[min(names)]}"
@@ -72,6 +93,18 @@ def require_class_archives(found: Found) -> None:
         raise PictureError(
             f"{found.root}: expected an archive for each class, found the folders {_some(shared)} in more than one: "
             f"{advice}"
+        )
+    mine = {archive: folders.get(archive, set()) - {archive} for archive in names}
+    named = {archive: inside for archive, inside in mine.items() if inside and not all(map(is_plain, inside))}
+    if (
+        named
+        and not set.intersection(*map(set, mine.values()))
+        and not any(archive.casefold() in {folder.casefold() for folder in inside} for archive, inside in named.items())
+    ):
+        archive, inside = min(named.items())
+        raise PictureError(
+            f"{found.folders[archive]}: is called after another class than the folder in it, {_some(sorted(inside))}: "
+            f"call each archive as its folder, unpack them, or {advice}"
         )
     if are_numbered(sorted(names)) and found.loose:
         raise PictureError(
@@ -171,14 +204,95 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
             )
 
 
+def require_the_level(found: Found, folders: Collection[str]) -> None:
+    """PictureError where folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
+    first = min(folders, key=lambda name: (split_called(name) != "train", name))
+    names = _some(sorted(folders))
+    if are_parts(folders) and (len(folders) > 1 or all(name.count("/") > 1 for name in found.listing.names)):
+        raise PictureError(
+            f"{found.root}: holds {names}, not class folders: give one, such as {found.place / first}, or --split"
+        )
+    holders: dict[str, set[str]] = {}
+    for name in found.listing.names:
+        folder, inner, file = (*name.split("/", 2), "", "")[:3]
+        if not file:
+            return
+        holders.setdefault(inner, set()).add(folder)
+    shared = sorted(inner for inner, above in holders.items() if len(above) > 1)
+    if len(shared) > 1:
+        if are_parts(shared):
+            raise PictureError(
+                f"{found.root}: the folders {names} hold the parts {_some(shared)}: put the classes into the parts, "
+                f"such as {shared[0]}/{first}, and give one part"
+            )
+        raise PictureError(
+            f"{found.root}: the folders {names} hold the same folders, {_some(shared)}: give one, such as "
+            f"{found.place / first}, or a file of the classes' names as --classes where {names} are the classes"
+        )
+    if len(holders) > max(1, len(folders)):
+        some = _some([f"{min(above)}/{inner}" for inner, above in sorted(holders.items())])
+        found.notes.append(f"folders in class folders, such as {some}, are NO CLASSES of their own")
+
+
+def refuse_objects(found: Found) -> None:
+    """PictureError for layouts that name or outline the objects in a picture, not its class."""
+    there = {name.lower() for name in found.folders}
+    what = next((what for names, what in _OBJECTS if names <= there), None)
+    if what:
+        raise PictureError(
+            f"{found.root}: is {what}: a net for classes needs one for each picture: make a folder for each class, "
+            "or give --labels FILE ('name label' lines or CSV)"
+        )
+
+
+def refuse_packed_classes(found: Found, folders: Container[str]) -> None:
+    """PictureError for an archive beside class folders, unless the folders were unpacked from it."""
+    for path in found.packed:
+        if found.root.is_dir() and _holds_only(Path(path), folders):
+            continue
+        raise PictureError(
+            f"{path}: is an archive among class folders, so its class would be missing: unpack it, or move it away"
+        )
+
+
+def _holds_only(archive: Path, folders: Container[str]) -> bool:
+    """Whether an archive's first pictures lie in such folders."""
+    if is_devkit(archive):
+        return True
+    try:
+        names = [member.name for member in first_members(archive) if is_picture(member.name)]
+    except PictureError:
+        return False
+    return bool(names) and all(any(part in folders for part in name.split("/")[:-1]) for name in names)
+
+
+def first_words(names: Sequence[str]) -> str:
+    """`; their names begin with cat and dog …` of cat.1.jpg and dog.1.jpg, to end a line with; else nothing."""
+    words: Counter[str] = Counter()
+    for name in names:
+        match = re.fullmatch(r"(\D*[^\W\d_])[._ -]*\(?\d+\)?\.\w+", name.rpartition("/")[2])
+        if match is None:
+            return ""
+        words[match[1]] += 1
+    if not 1 < len(words) <= len(names) // 2:
+        return ""
+    return f" (their names begin with {_some(sorted(words))}: if those are the classes, sort them into folders)"
+
+
 def require_several(found: Found, classes: Sequence[str]) -> None:
     """PictureError where all pictures are of one class: probably the folder above or below is meant."""
     names = set(classes)
     if len(names) != 1:
         return
     name = next(iter(names))
-    deeper = sum(picture.count("/") > 1 for picture in found.listing.names)
-    advice = f"give {found.root / name}" if deeper == len(found.listing) else "give the folder above, or --classes"
+    above = os.path.commonpath({picture.rpartition("/")[0] for picture in found.listing.names})
+    parts = above.split("/")
+    deeper = all(picture.count("/") > len(parts) for picture in found.listing.names)
+    advice = "give the folder above, or --classes"
+    if deeper:
+        advice = f"give {found.place / above}"
+    elif is_plain(name) or len(parts) > 1 or split_called(name):
+        advice = f"give {found.place / above} with --labels FILE{first_words(found.listing.names)}"
     raise PictureError(
         f"{found.root}: expected two or more class folders, found one, '{name}', with {len(found.listing):,} pictures: "
         f"is this the wrong level? {advice}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_files import read_lines
@@ -38,8 +38,17 @@ def from_devkit(devkit: Devkit, root: Path, names: Sequence[str]) -> list[str]:
 
 def read_words(path: Path) -> dict[str, str]:
     """Class -> words, of lines `n01440764 tench, Tinca tinca`."""
+    return _words(line for _, line in read_lines(path))
+
+
+def words_in(content: bytes) -> dict[str, str]:
+    """The same, of such a file's content."""
+    return _words(content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines())
+
+
+def _words(lines: Iterable[str]) -> dict[str, str]:
     words = {}
-    for _, line in read_lines(path):
+    for line in lines:
         name, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
         if name:
             words[name] = rest.strip()

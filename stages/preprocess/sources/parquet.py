@@ -105,6 +105,7 @@ def _columns(
     features = _features(path, schema)
     images = [name for name, about in features.items() if about.get("_type") == "Image"]
     images = images or [field.name for field in schema if _is_picture(field.type)]
+    images = images or [field.name for field in schema if str(field.type) in ("binary", "large_binary")]
     if len(images) != 1:
         what = f"{len(images)} columns of pictures ({', '.join(images)})" if images else "no column of pictures"
         raise PictureError(f"{path}: has {what}: expected one: write it again with one called image")
@@ -115,10 +116,8 @@ def _columns(
     choice = [name for name in schema.names if name == column and name not in images] if column else classes or plain
     if len(choice) != 1:
         what = f"{len(choice)} columns of labels ({', '.join(choice)})" if choice else "no column of labels"
-        what = f"no column of labels {column!r}" if column else what
-        raise PictureError(
-            f"{path}: has {what} (found {', '.join(schema.names)[:80]}): give --label-column TITLE or --unlabelled"
-        )
+        what = what if choice else f"{what}{f' {column!r}' if column else ''} (found {', '.join(schema.names)[:80]})"
+        raise PictureError(f"{path}: has {what}: give --label-column TITLE or --unlabelled")
     names = features.get(choice[0], {}).get("names")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise PictureError(f"{path}: its schema is damaged (the classes of {choice[0]}): download it again")
@@ -136,8 +135,6 @@ def _features(path: Path, schema: Any) -> dict[str, dict[str, Any]]:
 
 
 def _is_picture(kind: Any) -> bool:
-    if str(kind) in ("binary", "large_binary"):
-        return True
     fields = [kind.field(at).name for at in range(kind.num_fields)] if hasattr(kind, "num_fields") else []
     return "bytes" in fields
 
