@@ -13,9 +13,8 @@ import pytest
 import torch
 from preprocessing import save_noise
 
-from alexnet_cli.artifacts import checkpoint
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_manifest, write_checkpoint
-from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.manifest import Manifest, digest_of_file
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import COLUMNS, METRICS_DETAIL, RunFolder, find_checkpoint, read_found, vouch_for
 from alexnet_cli.class_list import ClassList
@@ -224,7 +223,7 @@ def test_a_command_reads_a_run_that_trains_on_at_any_moment(
     save_noise(tmp_path / "a.jpg", 1)
     places = {"{run}": str(run.path), "{store}": str(store.path), "{picture}": str(tmp_path / "a.jpg")}
     words = [places.get(word, word) for word in COMMANDS[command]] + ["--out", str(out), "-q"]
-    read, used = checkpoint.digest_of_file, set()
+    used, left = set(), 0
 
     def goes_on(path: Path) -> str:
         nonlocal left
@@ -233,10 +232,9 @@ def test_a_command_reads_a_run_that_trains_on_at_any_moment(
             for step in (20, 30, 40):
                 shutil.copytree(made / f"{step}", run.checkpoint_path(step))
             run.tidy()
-        return read(path)
+        return digest_of_file(path)
 
     for moment in range(1, 100, 2):
-        left = 0
         for path in (run.path, out):
             shutil.rmtree(path, ignore_errors=True)
         out.unlink(missing_ok=True)
@@ -244,7 +242,7 @@ def test_a_command_reads_a_run_that_trains_on_at_any_moment(
         run.write_metrics([dict.fromkeys(COLUMNS, 1)])
         left = moment
         with monkeypatch.context() as patched:
-            patched.setattr(checkpoint, "digest_of_file", goes_on)
+            patched.setattr("alexnet_cli.artifacts.checkpoint.digest_of_file", goes_on)
             assert main(words) == 0, (moment, capsys.readouterr().err)
         used.add(left > 0)
         if left > 0:
