@@ -11,7 +11,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from alexnet_cli.console import printable, terminal_width
+from alexnet_cli.console import print_lines, printable, terminal_width
 
 _GAP = 2
 _LEAST = 12
@@ -21,7 +21,7 @@ _LEAST = 12
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers."""
     lines = lines_of(columns, rows, left=left, width=terminal_width())
-    print("\n".join([*([printable(title)] if title else []), "", *lines, ""]))
+    print_lines("\n".join([*([printable(title)] if title else []), "", *lines, "", ""]))
 
 
 def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, width: int) -> list[str]:
