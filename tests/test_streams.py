@@ -198,3 +198,11 @@ def test_a_closed_terminal_stops_preprocess_like_sigterm(tmp_path: Path) -> None
         "alexnet: stopped by SIGHUP: the same command goes on where it stopped\n",
     )
     assert not out.exists()
+
+
+def test_a_working_folder_that_is_gone_is_named_as_such(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    program = f"mkdir {gone}; cd {gone}; rmdir {gone}; exec {sys.executable} -m alexnet_cli pca /x.lmdb --out /x.h5"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+    assert done.stderr.startswith("alexnet: the folder that you are in: No such file")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from typer.models import OptionInfo
 
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 from alexnet_cli.help import flowing
 from alexnet_cli.memory import require_address_space
 from alexnet_cli.options import CommonOptions
@@ -57,6 +58,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
         def command(**options: Any) -> None:
             require_address_space()
+            _require_folder()
             _require_utf8(options)
             work(config_type(**options))
 
@@ -68,6 +70,14 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
         return command
 
     return decorate
+
+
+def _require_folder() -> None:
+    """ResourceError where the working folder is gone: MKL would end the process itself."""
+    try:
+        os.getcwd()  # noqa: PTH109 (as it is, nothing resolved)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, "the folder that you are in")) from None
 
 
 def _require_utf8(options: Mapping[str, Any]) -> None:

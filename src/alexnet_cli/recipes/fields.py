@@ -13,6 +13,9 @@ from alexnet_cli.errors import UsageError
 Section = TypeVar("Section")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
+_LARGEST = {int: 2**53, float: 3.4e38}
+"""What a float64 counts exactly, and what a float32 holds: beyond it nothing can be computed, NaN included."""
+
 
 class FieldError(UsageError):
     """A field of a recipe with a wrong name or value.
@@ -99,6 +102,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if inner:  # a number, or one word that stands for it
         words = [word for part in inner if get_origin(part) is Literal for word in get_args(part)]
         return value if value in words else _typed(inner[0], value, name)
+    if type(value) in (int, float) and not abs(value) <= _LARGEST[type(value)]:
+        raise FieldError(name, f"{name} must be a number between ±{_LARGEST[type(value)]:g}")
     if hint is float and type(value) is int:
         return float(value)
     if hint in _KINDS and type(value) is not hint:
