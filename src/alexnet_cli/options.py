@@ -67,7 +67,7 @@ class CommonOptions:
         bool,
         Option(
             "--update",
-            help="Do nothing where the output was made from the same input and options; else make it, or make it anew.",
+            help="Do nothing where the output is there and was made from the same input and options; else make it.",
         ),
     ] = False
     """Make the output only where it is absent, or was made from something else."""

@@ -34,10 +34,10 @@ class Training(Session):
 
     def _run_epoch(self) -> None:
         """A step with each mini-batch of the epoch; a run that goes on begins where it was stopped."""
-        seed, epoch, recipe = self.setting.seed, self.progress.epoch, self.recipe.input
+        seed, epoch, input_ = self.setting.seed, self.progress.epoch, self.recipe.input
         order = order_of(seed, epoch, len(self.setting.store))
         positions = self.transform.positions
-        self.draws = draws_of(seed, epoch, order, positions=positions, flip=recipe.flip, run=recipe.patch_run)
+        self.draws = draws_of(seed, epoch, order, positions=positions, flip=input_.flip, run=input_.patch_run)
         batches = batches_of(order, self.batch_size)[self.progress.batch : self.batches]
         with self.progress_bar() as advance, self._loader(batches) as loader:
             for batch, whole in zip(loader, batches, strict=True):
@@ -59,8 +59,8 @@ class Training(Session):
         pictures, weights = len(whole), self.class_weights
         everyone = self.labels[torch.from_numpy(whole).to(self.setting.device)]
         labels = everyone[self.ranks.shares.results(pictures)]
-        logits = self._logits(batch, self.step.masks(self.progress.step, pictures), pictures)
-        loss = self.step.loss(logits, labels, pictures if weights is None else weights[everyone].sum(), weights)
+        logits = self._logits(batch, self.parts.masks(self.progress.step, pictures), pictures)
+        loss = self.parts.loss(logits, labels, pictures if weights is None else weights[everyone].sum(), weights)
         self.require_finite(loss, lambda: self._logits(batch, None, pictures))
         descend(loss, self.update)
         with torch.no_grad():
@@ -69,5 +69,5 @@ class Training(Session):
 
     def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
         """Logits of the mini-batch's training patches. pictures: in the whole mini-batch."""
-        patches = self.step.patches(batch.crops, self.draws.of(batch.indices), self.schedule.colour_noise)
-        return self.step.logits(self.forward, patches, masks, pictures)
+        patches = self.parts.patches(batch.crops, self.draws.of(batch.indices), self.schedule.colour_noise)
+        return self.parts.logits(self.forward, patches, masks, pictures)

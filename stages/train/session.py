@@ -54,7 +54,7 @@ class Session:
         self.network = place(self.recipe.net, self.ranks)
         self.forward: Callable[..., Tensor] = self.network
         self._compiled: Callable[..., Tensor] = self.network
-        self.step = TrainingStep(
+        self.parts = TrainingStep(
             recipe=self.recipe,
             network=self.network,
             transform=self.transform,

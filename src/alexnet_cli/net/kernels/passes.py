@@ -115,67 +115,48 @@ def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
 
 def apply(maps: Tensor, work: Pass) -> Tensor:
     """One pass. maps: (N, G·C, H, W) of float32 or bfloat16 on the CPU; what comes out is channels_last."""
-    function = _Pooled if work.size else _Normalised
-    return function.apply(maps, work)  # type: ignore[no-any-return]
+    if work.size:
+        return _Pooled.apply(maps, work)  # type: ignore[no-any-return]
+    return _Normalised.apply(maps, False, work.relu, *work.constants)  # type: ignore[no-any-return]
 
 
 def over_pixels(maps: Tensor, *, k: float, alpha: float, window: int) -> Tensor:
     """The same-map norm to the power 0.75. maps: (N, C, H, W) of float32 or bfloat16 on the CPU."""
-    return _OverPixels.apply(maps, np.float32(k), np.float32(alpha / window**2), window // 2)  # type: ignore[no-any-return]
+    return _Normalised.apply(maps, True, np.float32(k), np.float32(alpha / window**2), window // 2)  # type: ignore[no-any-return]
 
 
-class _OverPixels(torch.autograd.Function):
-    """Saves only its input."""
+def _norm_kernels(pixels: bool) -> tuple[Any, Any]:
+    """Forward and backward of a norm over pixels, or over maps."""
+    if pixels:
+        from alexnet_cli.net.kernels.pixels import normalised_over_pixels, normalised_over_pixels_backward
 
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, *constants: Any) -> Tensor:
-        from alexnet_cli.net.kernels.pixels import normalised_over_pixels
+        return normalised_over_pixels, normalised_over_pixels_backward
+    from alexnet_cli.net.kernels.loops import normalised, normalised_backward
 
-        maps = maps.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(maps)
-        ctx.constants = constants
-        result = torch.empty_like(maps)
-        over(normalised_over_pixels, len(maps), array(maps), array(result), *constants)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        from alexnet_cli.net.kernels.pixels import normalised_over_pixels_backward
-
-        (maps,) = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        result = torch.empty_like(maps)
-        arrays = array(maps), array(gradient), array(result)
-        over(normalised_over_pixels_backward, len(maps), *arrays, *ctx.constants)
-        return result, None, None, None
+    return normalised, normalised_backward
 
 
 class _Normalised(torch.autograd.Function):
-    """[ReLU] → norm. Saves only its input."""
+    """A norm over pixels, or [ReLU] → norm over maps. Saves only its input."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, work: Pass) -> Tensor:
-        from alexnet_cli.net.kernels.loops import normalised
-
+    def forward(ctx: Any, maps: Tensor, pixels: bool, *constants: Any) -> Tensor:
         maps = maps.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(maps)
-        ctx.work = work
+        ctx.pixels, ctx.constants = pixels, constants
         result = torch.empty_like(maps)
-        over(normalised, len(maps), array(maps), array(result), work.relu, *work.constants)
+        over(_norm_kernels(pixels)[0], len(maps), array(maps), array(result), *constants)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        from alexnet_cli.net.kernels.loops import normalised_backward
-
         (maps,) = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         result = torch.empty_like(maps)
         arrays = array(maps), array(gradient), array(result)
-        over(normalised_backward, len(maps), *arrays, ctx.work.relu, *ctx.work.constants)
-        return result, None
+        over(_norm_kernels(ctx.pixels)[1], len(maps), *arrays, *ctx.constants)
+        return result, None, *(None for _ in ctx.constants)
 
 
 class _Pooled(torch.autograd.Function):
