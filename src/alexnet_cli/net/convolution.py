@@ -6,7 +6,6 @@ The sum goes over the channels c that kernel k sees: all that come in, or those 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
 from alexnet_cli.net.kernels.products import convolve
 from alexnet_cli.net.weights import Weights
@@ -27,7 +26,5 @@ class Convolution(Weights):
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) → (N, kernels, H', W')."""
         spec = self.spec
-        if spec.overhang:
-            maps = functional.pad(maps, (0, spec.overhang, 0, spec.overhang))
-        settings = {"stride": spec.stride, "padding": spec.padding, "groups": self.groups}
+        settings = {"stride": spec.stride, "padding": spec.padding, "overhang": spec.overhang, "groups": self.groups}
         return convolve(maps, self.weight, self.bias, **settings)

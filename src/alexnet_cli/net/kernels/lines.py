@@ -146,9 +146,16 @@ def norm_line_backward(a, g, out, relu, k, alpha, half, inside, scratch):
 
 @inner
 def relu_line(a, out, relu):
-    """out = max(0, a), or a, in float32."""
+    """out = max(0, a), or a."""
     for i in range(len(a)):
-        out[i] = rectified(wide(a[i]), relu)
+        out[i] = narrow(rectified(wide(a[i]), relu), out)
+
+
+@inner
+def add_scaled(a, factor, out):
+    """out += a · factor, in float32."""
+    for i in range(len(a)):
+        out[i] += wide(a[i]) * factor
 
 
 @inner

@@ -18,6 +18,7 @@ import numpy as np
 
 from alexnet_cli.compiled import inner, kernel
 from alexnet_cli.net.kernels.lines import (
+    add_scaled,
     neighbours,
     norm_line,
     norm_line_backward,
@@ -115,3 +116,70 @@ def pooled_backward(a, g, which, out, size, stride, relu, norm, groups, k, alpha
                 norm_line_backward(flat(a[n, y]), flat(line), flat(out[n, y]), relu, k, alpha, half, inside, scratch)
             else:
                 relu_line_backward(flat(a[n, y]), flat(line), flat(out[n, y]), relu)
+
+
+@kernel
+def averaged(a, out, size, stride, first, last):
+    """The mean of each window, of the numbers that are there."""
+    _, height, width, maps = a.shape
+    sums = np.empty((width, maps), np.float32)
+    along, one = np.empty(maps, np.float32), np.float32(1)
+    for n in range(first, last):
+        for row in range(out.shape[1]):
+            top, bottom = row * stride, min(row * stride + size, height)
+            sums[:] = np.float32(0)
+            for y in range(top, bottom):
+                add_scaled(flat(a[n, y]), one, flat(sums))
+            for column in range(out.shape[2]):
+                left, right = column * stride, min(column * stride + size, width)
+                along[:] = np.float32(0)
+                for x in range(left, right):
+                    add_scaled(sums[x], one, along)
+                share = np.float32(1 / ((bottom - top) * (right - left)))
+                result = out[n, row, column]
+                for c in range(maps):
+                    result[c] = narrow(along[c] * share, result)
+
+
+@kernel
+def averaged_backward(g, out, size, stride, first, last):
+    """∂a from g, the gradient of what came out: each number's share of its windows' gradients."""
+    _, height, width, maps = out.shape
+    shares = np.empty((g.shape[2], maps), np.float32)
+    line = np.empty((width, maps), np.float32)
+    for n in range(first, last):
+        for y in range(height):
+            shares[:], line[:] = np.float32(0), np.float32(0)
+            for row in range(max(0, (y - size + stride) // stride), min(g.shape[1], y // stride + 1)):
+                part = np.float32(1 / (min(row * stride + size, height) - row * stride))
+                add_scaled(flat(g[n, row]), part, flat(shares))
+            for column in range(g.shape[2]):
+                left, right = column * stride, min(column * stride + size, width)
+                share = np.float32(1 / (right - left))
+                for x in range(left, right):
+                    for c in range(maps):
+                        line[x, c] += shares[column, c] * share
+            relu_line(flat(line), flat(out[n, y]), False)
+
+
+@kernel
+def folded(lines, out, above, before, first, last):
+    """Squares of pixels as one pixel: out[n, Y, X, dy] = what begins at X·B − before of line Y·S + dy − above, else 0.
+
+    lines: (N, H, numbers); out: (N, H', W', S, B). above: lines of zeros; before: numbers of zeros.
+    """
+    _, height, count = lines.shape
+    _, rows, columns, stride, block = out.shape
+    for n in range(first, last):
+        for y in range(rows * stride):
+            row, dy, source = y // stride, y % stride, y - above
+            there = 0 <= source < height
+            for column in range(columns):
+                start = column * block - before
+                if there and start >= 0 and start + block <= count:
+                    for i in range(block):
+                        out[n, row, column, dy, i] = lines[n, source, start + i]
+                    continue
+                for i in range(block):
+                    inside = there and 0 <= start + i < count
+                    out[n, row, column, dy, i] = lines[n, source, start + i] if inside else 0
