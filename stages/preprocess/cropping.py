@@ -48,7 +48,7 @@ class _Steps:
     def __init__(self, writer: CropWriter, pictures: int, job: Job) -> None:
         self._writer = writer
         self._left = pictures
-        self._room = STEP * job.room * (1 if job.codec == "raw" else _MOST)
+        self._room = job.room * (1 if job.codec == "raw" else _MOST)
         self._sources = 0
         self._rejects: list[tuple[str, str]] = []
         self._failed: BaseException | None = None
@@ -59,7 +59,7 @@ class _Steps:
         try:
             for (name, label), (outcome, value) in zip(labelled, chunk, strict=True):
                 if not self._sources:
-                    self._writer.begin(self._room)
+                    self._writer.begin(min(STEP, self._left) * self._room)
                 self._sources += 1
                 if outcome.rejected:
                     self._rejects.append((name, outcome.rejected))

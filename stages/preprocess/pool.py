@@ -103,7 +103,7 @@ def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Gener
             yield chunk
             ring.give_back(slot, chunk)
         return
-    pool = _Pool(job, workers)
+    pool = _Pool(job, workers, min(count, _HELD))
     try:
         yield from pool.run(pictures)
     finally:
@@ -185,7 +185,7 @@ class _Ring:
 
 def _memory(count: int, kind: int) -> Any:
     """Memory that takes none before it is written to, unlike a bytearray; in large pages where the system has them."""
-    memory = mmap.mmap(-1, count, flags=kind | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(-1, count, flags=kind | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -209,9 +209,9 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: Job, count: int, held: int = _HELD) -> None:
         context = get_context("fork" if _FORKED else "spawn")
-        nbytes = (count * _SLOTS + _HELD) * CHUNK * job.room
+        nbytes = (count * _SLOTS + held) * CHUNK * job.room
         ring = _memory(nbytes, mmap.MAP_SHARED) if _FORKED else context.RawArray(ctypes.c_ubyte, nbytes)
         self._ring = _Ring(ring, job)
         self._workers: list[_Worker] = []
