@@ -8,13 +8,17 @@ would take as long to load Python and Pillow anew as for hundreds of pictures. T
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import io
+import mmap
 import signal
 import sys
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
@@ -32,6 +36,8 @@ from alexnet_cli.sources.located import Located, read_located
 
 CHUNK = 8
 """Pictures in one message."""
+_HELD = 32
+"""Chunks whose bytes somebody may hold while others are made: as many as a step of the store has."""
 _SLOTS = 3
 """Chunks of shared memory for each worker: one being filled, one waiting, one whose turn has not come."""
 _FORKED = sys.platform == "linux"
@@ -72,19 +78,32 @@ class Outcome(NamedTuple):
 Stored = tuple[Outcome, memoryview]
 
 
-def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Generator[list[Stored], None, None]:
+class Chunk(list[Stored]):
+    """Outcomes and stored bytes of a few pictures."""
+
+    until: Future[None] | None = None
+    """Their bytes stay as they are until this is done; without it, until the next chunk is asked for."""
+
+
+def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Generator[Chunk, None, None]:
     """Yield the pictures' outcomes and stored bytes, a few at a time, in their order.
 
-    The bytes are valid until the next are asked for. With one worker everything happens in this process.
+    With one worker everything happens in this process.
     """
     count = -(-len(pictures) // CHUNK)
     workers = min(workers, count)
-    if workers <= 1:
-        memory = memoryview(bytearray(CHUNK * job.room))
-        for start in range(0, len(pictures), CHUNK):
-            yield _view(crop_chunk(pictures[start : start + CHUNK], job, memory), memory, job)
+    if not count:
         return
-    pool = _Pool(job, workers)
+    if workers == 1:
+        ring = _Ring(_memory(min(count, _HELD + 1) * CHUNK * job.room, mmap.MAP_PRIVATE), job)
+        for start in range(0, len(pictures), CHUNK):
+            slot = ring.take(wait=True)
+            assert slot is not None
+            chunk = ring.view(slot, crop_chunk(pictures[start : start + CHUNK], job, ring.room_of(slot)))
+            yield chunk
+            ring.give_back(slot, chunk)
+        return
+    pool = _Pool(job, workers, min(count, _HELD))
     try:
         yield from pool.run(pictures)
     finally:
@@ -127,13 +146,50 @@ def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
     return Outcome(len(value), crc32c(value), int(facts), digest)
 
 
-def _view(outcomes: Sequence[Outcome], memory: memoryview, job: Job) -> list[Stored]:
-    stored = []
-    for position, outcome in enumerate(outcomes):
-        start = position * job.room
-        value = memoryview(outcome.spilled) if outcome.spilled else memory[start : start + outcome.size]
-        stored.append((outcome, value))
-    return stored
+class _Ring:
+    """Memory for the crops of some chunks. The slot that came back last is used first: its memory is in the caches."""
+
+    def __init__(self, memory: Any, job: Job) -> None:
+        self._memory = memoryview(memory).cast("B")
+        self._room = job.room
+        self.bytes = CHUNK * job.room
+        self._free = list(reversed(range(len(self._memory) // self.bytes)))
+        self._held: deque[tuple[Future[None], int]] = deque()
+
+    def take(self, *, wait: bool) -> int | None:
+        """A slot that is free, or once it is; else None. Raises what went wrong with bytes that somebody held."""
+        while self._held and (self._held[0][0].done() or (wait and not self._free)):
+            self._held[0][0].result()
+            self._free.append(self._held.popleft()[1])
+        return self._free.pop() if self._free else None
+
+    def give_back(self, slot: int, chunk: Chunk) -> None:
+        if chunk.until is None:
+            self._free.append(slot)
+        else:
+            self._held.append((chunk.until, slot))
+
+    def room_of(self, slot: int) -> memoryview:
+        return self._memory[slot * self.bytes : (slot + 1) * self.bytes]
+
+    def view(self, slot: int, outcomes: Sequence[Outcome]) -> Chunk:
+        """What lies in a slot."""
+        room, chunk = self.room_of(slot), Chunk()
+        for position, outcome in enumerate(outcomes):
+            start = position * self._room
+            chunk.append(
+                (outcome, memoryview(outcome.spilled) if outcome.spilled else room[start : start + outcome.size])
+            )
+        return chunk
+
+
+def _memory(count: int, kind: int) -> Any:
+    """Memory that takes none before it is written to, unlike a bytearray; in large pages where the system has them."""
+    memory = mmap.mmap(-1, count, flags=kind | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 class _Worker:
@@ -153,32 +209,33 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: Job, count: int, held: int = _HELD) -> None:
         context = get_context("fork" if _FORKED else "spawn")
-        self._job = job
-        self._slots = count * _SLOTS
-        self._bytes = CHUNK * job.room
-        ring = context.RawArray(ctypes.c_ubyte, self._slots * self._bytes)
-        self._memory = memoryview(ring).cast("B")
+        nbytes = (count * _SLOTS + held) * CHUNK * job.room
+        ring = _memory(nbytes, mmap.MAP_SHARED) if _FORKED else context.RawArray(ctypes.c_ubyte, nbytes)
+        self._ring = _Ring(ring, job)
         self._workers: list[_Worker] = []
         with _without_signals():
             for _ in range(count):
                 self._workers.append(_Worker(context, job, ring, self._workers))
 
-    def run(self, pictures: Sequence[Located]) -> Generator[list[Stored], None, None]:
+    def run(self, pictures: Sequence[Located]) -> Generator[Chunk, None, None]:
         count = -(-len(pictures) // CHUNK)
-        free = list(range(self._slots))
         arrived: dict[int, tuple[int, list[Outcome]]] = {}
         sent = 0
         for number in range(count):
             while number not in arrived:
-                while free and sent < count and (worker := self._least_busy()):
-                    self._send(worker, sent, free.pop(), list(pictures[sent * CHUNK : (sent + 1) * CHUNK]))
+                # Chunks are sent in order: where this one is not sent yet, none is on its way.
+                while sent < count and (worker := self._least_busy()):
+                    if (slot := self._ring.take(wait=sent == number)) is None:
+                        break
+                    self._send(worker, sent, slot, list(pictures[sent * CHUNK : (sent + 1) * CHUNK]))
                     sent += 1
                 arrived.update(self._receive())
             slot, outcomes = arrived.pop(number)
-            yield _view(outcomes, self._memory[slot * self._bytes : (slot + 1) * self._bytes], self._job)
-            free.append(slot)
+            chunk = self._ring.view(slot, outcomes)
+            yield chunk
+            self._ring.give_back(slot, chunk)
 
     def close(self) -> None:
         """End the workers; they hold nothing that needs saving."""
@@ -195,7 +252,7 @@ class _Pool:
     def _send(self, worker: _Worker, number: int, slot: int, pictures: Sequence[Located]) -> None:
         worker.chunks.append((number, slot, pictures))
         try:
-            worker.connection.send((slot * self._bytes, pictures))
+            worker.connection.send((slot * self._ring.bytes, pictures))
         except OSError:
             raise _died(worker) from None
 
