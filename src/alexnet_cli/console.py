@@ -171,11 +171,16 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, together: int = 0
+) -> None:
+    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers.
+
+    together: as `lines_of`.
+    """
     from alexnet_cli.tables import lines_of
 
-    lines = lines_of(columns, rows, left=left, width=terminal_width())
+    lines = lines_of(columns, rows, left=left, width=terminal_width(), together=together)
     print("\n".join([*([printable(title)] if title else []), "", *lines, ""]))
 
 
