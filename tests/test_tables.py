@@ -91,3 +91,17 @@ def test_a_pipe_gets_what_a_terminal_of_80_columns_shows(tmp_path: Path) -> None
     ]
     assert shown[0] == shown[1] == shown[2]
     assert max(map(len, shown[0].splitlines())) <= 80
+
+
+def test_columns_that_belong_together_stand_together_or_in_a_table_of_their_own() -> None:
+    heads = ("lenet", "maps", "paper", "maps")
+    rows = [("conv1", "6", "conv1", "96"), ("", "", "conv3", "384")]
+    beside = ["  lenet  maps  paper  maps", " ──────────────────────────", "  conv1     6  conv1    96"]
+    assert lines_of(heads, rows, left=1, width=80, together=2)[:3] == [
+        line.replace("  paper  maps", "  paper  maps") for line in beside
+    ]
+    below = lines_of(heads, rows, left=1, width=20, together=2)
+    assert below == [
+        *("  lenet  maps", " ─────────────", "  conv1     6", ""),
+        *("  paper  maps", " ─────────────", "  conv1    96", "  conv3   384"),
+    ]

@@ -17,7 +17,7 @@ import typer
 from alexnet_cli import __version__
 from alexnet_cli.console import printable, size
 from alexnet_cli.errors import AlexNetError, describe_os_error
-from alexnet_cli.help import CommandWithHelp, GroupWithHelp, meant_option
+from alexnet_cli.help import CommandWithHelp, GroupWithHelp, keep_close_names, meant_option
 from alexnet_cli.memory import limit_reached
 from alexnet_cli.signals import EndedBySignalError, ending_on_signals
 from alexnet_cli.streams import finish_streams, prepare_streams
@@ -133,6 +133,7 @@ def _explain(error: BaseException) -> int:
         where = context.command_path if context else "alexnet"
         if meant := meant_option(error):
             return _fail(f"there is no option {error.option_name}: {meant} (`{where} --help`)", 2)  # type: ignore[attr-defined]
+        keep_close_names(error)
         return _fail(f"{error.format_message()} (try `{where} --help`)", 2)
     if isinstance(error, MemoryError):
         return _fail("out of memory: use a smaller --batch-size or fewer --workers", 5)

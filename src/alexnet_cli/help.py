@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from typing import Any
 
@@ -10,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 _MEANT = {
     "--rate": ("--lr", "--learning-rate", "--learning_rate", "--eta", "--eps"),
     "--epochs": ("--epoch", "--num-epochs", "--num_epochs", "--max-epochs", "--max_epochs", "-e"),
-    "--batch-size": ("--bs", "--batch", "--batchsize", "--batch_size", "--mini-batch", "-b"),
+    "--batch-size": ("--bs", "--batch", "--batchsize", "--batch_size", "--mini-batch", "-b", "-bs"),
     "--devices cuda": ("--gpu", "--gpus", "--cuda", "--use-cuda"),
     "--devices": ("--device", "--gpu-ids", "--device-ids", "--accelerator"),
     "--devices cpu": ("--cpu", "--no-cuda"),
@@ -26,12 +27,20 @@ _MEANT = {
     "--recipe": ("--config", "--model", "--arch", "--preset"),
     "--set training.momentum=": ("--momentum",),
     "--set training.weight_decay=": ("--weight-decay", "--weight_decay", "--wd", "--decay"),
+    "--set training.patience=": ("--patience",),
+    "--set net.dropout6.probability=": ("--dropout",),
     "--set training.schedule=": ("--scheduler", "--lr-scheduler", "--schedule"),
     "--stats": ("--mean", "--pca", "--statistics", "--mean-file"),
     "--val": ("--validation", "--valid", "--val-dir", "--val-data", "--valid-dir"),
     "--seed": ("--random-seed", "--random_seed", "--manual-seed", "--rng"),
     "--quiet": ("--silent", "--no-progress", "--no-bar"),
-    "--top": ("--topk", "--top-k", "--top_k", "--top5", "-k"),
+    "--side": ("--imgsz", "--img-size", "--image-size", "--size", "--resize", "--crop-size"),
+    "--holdout": ("--val-split", "--valid-split", "--validation-split", "--val-size", "--test-size"),
+    "--log tensorboard": ("--tensorboard", "--tb"),
+    "--log wandb": ("--wandb",),
+    "--log mlflow": ("--mlflow",),
+    "--log": ("--logger", "--loggers", "--report-to", "--log-to"),
+    "--top": ("--topk", "--k", "--top-k", "--top_k", "--top5", "-k"),
     "--views 1": ("--center-crop", "--centre-crop", "--single-crop", "--no-tta"),
     "--views": ("--tta", "--crops-per-picture", "--ten-crop", "--augment"),
     "--layer": ("--layers", "--node", "--feature", "--blob"),
@@ -42,6 +51,7 @@ _MEANT = {
 _NAMELESS = (
     *("--data", "--dataset", "--data-dir", "--data-path", "--train"),
     *("--input", "--source", "--image", "--images", "-i"),
+    *("--net", "--model", "--weights", "--checkpoint", "--ckpt", "--run"),
 )
 """What other tools call the path that ours take without a name."""
 _COMMANDS = {
@@ -56,6 +66,12 @@ _COMMANDS = {
     "doctor": ("env", "info", "collect-env", "version"),
     "recipe": ("recipes", "config", "models"),
     "sample": ("demo", "download"),
+    "curves": ("loss", "losses", "error", "training", "history", "metrics"),
+    "filters": ("kernels", "weights", "conv1"),
+    "activations": ("maps", "feature-maps"),
+    "neighbours": ("neighbors", "nearest", "similar", "knn"),
+    "confusion": ("confusion-matrix", "matrix", "confusions"),
+    "--help": ("help",),
 }
 """The command that is meant → what people from other tools type."""
 
@@ -102,7 +118,7 @@ class GroupWithHelp(_WithHelp, TyperGroup):
         tried = args[0] if args else ""
         if self.get_command(ctx, tried) is None:
             for meant, names in _COMMANDS.items():
-                if tried in names and self.get_command(ctx, meant) is not None:
+                if tried in names and (meant == "--help" or self.get_command(ctx, meant) is not None):
                     ctx.fail(f"there is no command {tried}: use {meant}")
         return super().resolve_command(ctx, args)
 
@@ -124,3 +140,10 @@ def meant_option(error: BaseException) -> str | None:
     if tried in _NAMELESS and paths:
         return f"give the path without a name, as {' '.join(paths)}"
     return None
+
+
+def keep_close_names(error: BaseException) -> None:
+    """Of the options that the parser suggests for an unknown one, keep those that may be a slip of the keyboard."""
+    tried, suggested = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    if tried and suggested:
+        error.possibilities = difflib.get_close_matches(tried, suggested, cutoff=0.75)  # type: ignore[attr-defined]

@@ -18,25 +18,35 @@ _LEAST = 12
 """Columns of text are not made narrower than this, unless they are."""
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers."""
-    lines = lines_of(columns, rows, left=left, width=terminal_width())
-    print_lines("\n".join([*([printable(title)] if title else []), "", *lines, "", ""]))
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, together: int = 0
+) -> None:
+    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers.
+
+    together: as `lines_of`.
+    """
+    lines = lines_of(columns, rows, left=left, width=terminal_width(), together=together)
+    print_lines("
+".join([*([printable(title)] if title else []), "", *lines, "", ""]))
 
 
-def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, width: int) -> list[str]:
+def lines_of(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, width: int, together: int = 0
+) -> list[str]:
     """The lines of a table: heads, a rule, rows, without blanks at their ends.
 
     The first `left` columns are text, left-aligned, and may be wrapped; the others are numbers, right-aligned. Where
-    all columns don't fit, several tables follow one another, each with the first column in front.
+    all columns don't fit, several tables follow one another, each with the first column in front. together: so many
+    columns at a time belong together, such as one of several nets: a table is of whole groups, each with its own names.
     """
     cells = [[printable(cell) for cell in row] for row in (heads, *rows)]
     natural = [max(_cells(row[column]) for row in cells) for column in range(len(heads))]
     least = [min(natural[column], max(_LEAST, _longest_word(cells, column))) for column in range(left)]
     lines: list[str] = []
-    for block in _blocks(natural, least, width):
+    for block in _blocks(natural, least, width, together or len(heads)):
         widths = _shrunk([natural[column] for column in block], [*least, *natural[left:]], block, width)
         part = [[row[column] for column in block] for row in cells]
+        part = [row for row in part if any(cell.strip() for cell in row)]
         lines += ([""] if lines else []) + _drawn(part, widths, [column < left for column in block])
     return lines
 
@@ -68,14 +78,20 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * len(widths) + 1
 
 
-def _blocks(natural: Sequence[int], least: Sequence[int], width: int) -> list[list[int]]:
-    """Which columns stand together; the first stands in front of each block."""
+def _blocks(natural: Sequence[int], least: Sequence[int], width: int, together: int) -> list[list[int]]:
+    """Which columns stand together; the first of a group stands in front of each block of it."""
     smallest = [*least, *natural[len(least) :]]
-    blocks: list[list[int]] = [[0]]
-    for column in range(1, len(natural)):
-        if len(blocks[-1]) > 1 and _total([smallest[at] for at in [*blocks[-1], column]]) > width:
-            blocks.append([0])
-        blocks[-1].append(column)
+    blocks: list[list[int]] = []
+    for start in range(0, len(natural), together):
+        group = list(range(start, min(start + together, len(natural))))
+        if blocks and _total([smallest[at] for at in [*blocks[-1], *group]]) <= width:
+            blocks[-1] += group
+            continue
+        blocks.append(group[:1])
+        for column in group[1:]:
+            if len(blocks[-1]) > 1 and _total([smallest[at] for at in [*blocks[-1], column]]) > width:
+                blocks.append(group[:1])
+            blocks[-1].append(column)
     return blocks
 
 

@@ -240,7 +240,7 @@ def print_result(result: Result) -> None:
         ("standard deviation R, G, B", _figures(ours.channel_std, 2), "58.40 57.12 57.38"),
         ("eigenvalues", _figures(ours.eigenvalues, 1), "14142.9 1222.5 292.6"),
         ("  in 0–1 units", _figures(ours.eigenvalues / 255**2, 4), "0.2175 0.0188 0.0045"),
-        ("standard deviations along them", _figures(ours.standard_deviations, 1), "121.8 37.1 19.7"),
+        ("standard deviation of each", _figures(ours.standard_deviations, 1), "121.8 37.1 19.7"),
         ("eigenvector 1", _figures(vectors[:, 0], 4), "0.5675 0.5808 0.5836"),
         ("eigenvector 2", _figures(vectors[:, 1], 4), "0.7192 -0.0045 -0.6948"),
         ("eigenvector 3", _figures(vectors[:, 2], 4), "-0.4009 0.8140 -0.4203"),

@@ -53,7 +53,6 @@ def _use(side: int, patch: int) -> list[str]:
     return [
         "## Use",
         "",
-        "    pip install alexnet",
         "    alexnet predict FOLDER picture.jpg",
         "",
         "FOLDER is this folder. `model.safetensors` has the weights (`conv1.weight`, …; dimension 0 is column a's",
@@ -74,7 +73,7 @@ def _data(checkpoint: Checkpoint) -> list[str]:
         "",
         f"Classes: {shown}{', …' if len(names) > 5 else ''} ({len(names):,} in all, in config.json).",
     ]
-    known = {"crops": "training pictures", "statistics": "their statistics", "validation": "validation pictures"}
+    known = {"crops": "training pictures", "statistics": "statistics", "validation": "validation pictures"}
     lines += [f"Digest of the {what}: `{parents[role]}`." for role, what in known.items() if role in parents]
     return [*lines, "TODO: say where the pictures come from.", ""]
 

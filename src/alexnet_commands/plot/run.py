@@ -117,7 +117,7 @@ def neighbours(config: NeighboursConfig) -> Drawn:
         read_some(asked, indices),
         [_title(asked, index) for index in indices],
         [read_some(store, [one.index for one in row]) if row else np.empty((0, 1, 1, 3), np.uint8) for row in nearest],
-        [[f"{_title(store, one.index)}, {one.distance:.3g}" for one in row] for row in nearest],
+        [[f"{_title(store, one.index)}, {one.distance:#.3g}".removesuffix(".") for one in row] for row in nearest],
     ).publish(config, inputs)
     queries_told = [
         {

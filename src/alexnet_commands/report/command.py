@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_facts, print_json
+from alexnet_cli.console import percent, print_facts, print_json
 from alexnet_commands.report.config import ReportConfig
 
 
@@ -26,4 +28,13 @@ def command(config: ReportConfig) -> None:
     if config.json:
         print_json(result)
     else:
-        print_facts("report", {name.replace("_", " "): str(value) for name, value in result.items()})
+        facts = {name.replace("_", " "): _told(name, value) for name, value in result.items() if name != "report"}
+        print_facts(result["report"], facts)
+
+
+def _told(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return percent(value) if name.endswith("_error") else str(value)

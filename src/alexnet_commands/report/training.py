@@ -40,8 +40,8 @@ def training_page(path: Path) -> tuple[str, dict[str, Any]]:
     facts = {"run": str(path), "epochs": epochs[-1], "finished": folder.finished, "best_epoch": best}
     sections = {
         "In short": _summary(folder, checkpoint.recipe, config, epochs, columns, which),
-        "Loss": _loss(epochs, columns),
-        "Error": _errors(epochs, columns),
+        "Loss": _loss(checkpoint.recipe, epochs, columns),
+        "Error": _errors(checkpoint.recipe, epochs, columns),
         "Rate": _rate(epochs, columns["rate"]),
         "Speed": line_chart(
             [Line("pictures/s", epochs, columns["images_per_second"])], x_name="epoch", y_name="pictures/s"
@@ -106,13 +106,18 @@ def _machine(found: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _loss(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
+def _loss(recipe: Recipe, epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
     lines = [Line("training", epochs, columns["train_loss"]), Line("validation", epochs, columns["validation_loss"])]
-    words = "Mean cross-entropy: in training over an epoch's patches with dropout, in validation of the centre views."
+    patches = f"an epoch's patches{_with_dropout(recipe)}"
+    words = f"Mean cross-entropy: in training over {patches}, in validation of the centre views."
     return line_chart([line for line in lines if line.points()], x_name="epoch", y_name="loss") + html.paragraph(words)
 
 
-def _errors(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
+def _with_dropout(recipe: Recipe) -> str:
+    return " with dropout" if any(spec.kind == "dropout" for spec in recipe.net.layers) else ""
+
+
+def _errors(recipe: Recipe, epochs: list[int], columns: Mapping[str, list[float | None]]) -> str:
     names = {
         "validation top-1": "validation_top1_error",
         "validation top-5": "validation_top5_error",
@@ -122,7 +127,7 @@ def _errors(epochs: list[int], columns: Mapping[str, list[float | None]]) -> str
         Line(name, epochs, [None if share is None else 100 * share for share in columns[column]])
         for name, column in names.items()
     ]
-    words = "In validation of the centre views; in training of an epoch's patches, with dropout."
+    words = f"In validation of the centre views; in training of an epoch's patches{_with_dropout(recipe)}."
     drawn = [line for line in lines if line.points()]
     return line_chart(drawn, x_name="epoch", y_name="error (%)") + html.paragraph(words)
 
@@ -187,11 +192,24 @@ def _recipe(recipe: Recipe) -> str:
     net = values["net"]
     rows = [("columns, classes", f"{net['columns']}, {net['classes']}")]
     for name in net["order"]:
-        fields = [f"{key} {value}" for key, value in net[name].items() if key != "kind" and value is not None]
+        fields = [f"{key} {_value(value)}" for key, value in net[name].items() if key != "kind" and value is not None]
         rows.append((name, ", ".join([net[name]["kind"], *fields])))
     layers = html.table(("layer", ""), rows, left=2)
     tables = [
-        html.table((name, ""), [(key, str(value)) for key, value in values[name].items() if value is not None], left=2)
+        html.table(
+            (name, ""), [(key, _value(value)) for key, value in values[name].items() if value is not None], left=2
+        )
         for name in ("input", "training")
     ]
     return layers + "".join(tables)
+
+
+def _value(value: Any) -> str:
+    """A recipe's value, near to how TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(one)}" for key, one in value.items() if one not in (None, {})) or "–"
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(_value, value)) or "–"
+    return str(value)

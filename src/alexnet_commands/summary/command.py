@@ -9,6 +9,9 @@ from alexnet_cli.console import print_facts, print_json, size
 from alexnet_cli.tables import print_table
 from alexnet_commands.summary.config import SummaryConfig
 
+_COLUMNS = 5
+"""Of each net that is compared: name, output, kernels, what comes then, parameters."""
+
 
 @command_from(SummaryConfig)
 def command(config: SummaryConfig) -> None:
@@ -87,12 +90,17 @@ def _print_compared(compared: dict[str, Any]) -> None:
     totals = (("parameters", "parameters"), ("neurons", "neurons"), ("multiply-adds", "multiply_adds"))
     for title, key in totals:
         rows.append([cell for net in nets for cell in (title, "", "", "", f"{net[key]:,}")])
-    print_table(" beside ".join(net["recipe"] for net in nets), heads, rows, left=len(heads) - 1)
+    for column in range(_COLUMNS - 1, len(heads), _COLUMNS):  # numbers, in columns of text
+        wide = max(len(row[column]) for row in [heads, *rows])
+        for row in [heads, *rows]:
+            row[column] = row[column].rjust(wide)
+    title = " beside ".join(net["recipe"] for net in nets)
+    print_table(title, heads, rows, left=len(heads), together=_COLUMNS)
 
 
 def _cells(layer: dict[str, Any] | None) -> tuple[str, ...]:
     if layer is None:
-        return ("",) * 5
+        return ("",) * _COLUMNS
     then = " → ".join(layer["then"])
     return layer["name"], _times(layer["output"]), layer["kernels"], then, f"{layer['parameters']:,}"
 
