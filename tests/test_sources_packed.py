@@ -236,8 +236,7 @@ def test_an_archive_in_place_of_a_class_is_never_left_out_silently(form: str, in
     root = tree(tmp_path / "in", {**FILES, "fox/1.jpg": jpeg(1), inner: data.replace(b"bat/", b"cow/")})
     if form != "folder":
         files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        pack = (lambda: tar_of(files.items())) if form == "tar" else (lambda: zip_of(files))
-        root = write(tmp_path / f"in.{form}", pack())
+        root = write(tmp_path / f"in.{form}", tar_of(files.items()) if form == "tar" else zip_of(files))
     line = refused(root)
     assert f"{inner}: is an archive among class folders" in line or (inner == "emu.tar" and "holds tars, and " in line)
 
