@@ -26,8 +26,7 @@ def print_table(
     together: as `lines_of`.
     """
     lines = lines_of(columns, rows, left=left, width=terminal_width(), together=together)
-    print_lines("
-".join([*([printable(title)] if title else []), "", *lines, "", ""]))
+    print_lines("\n".join([*([printable(title)] if title else []), "", *lines, "", ""]))
 
 
 def lines_of(
