@@ -89,6 +89,8 @@ class Network(nn.Module):
             numbers = layer(numbers, None if masks is None else masks[name])
         else:
             numbers, together = run_together([self.get_submodule(step) for step in steps], numbers)
+            if not together:
+                numbers, together = layer(numbers), 1
         if steps[together - 1] == self.steps[-1] and LOGITS in self.exchanges:
             numbers = self.exchanges[LOGITS](numbers, pictures)
         return numbers, together

@@ -99,15 +99,12 @@ def _serves_pool(module: Pool) -> bool:
 
 
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
-    """Run the first module, or the first few in one compiled pass; its output, and how many modules ran.
-
-    Only norm, ReLU and pool go together: a layer with weights may need an exchange between ranks first.
-    """
+    """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
     first = modules[0]
     if isinstance(first, Norm) and not isinstance(first.spec, MapNorm) and triton_serves(numbers):
         return _on_gpu(numbers, first), 1
     if numbers.dim() != 4 or not serves(numbers):
-        return first(numbers), 1
+        return numbers, 0
     if isinstance(first, Norm) and isinstance(first.spec, MapNorm) and _fits(first):
         spec = first.spec
         return over_pixels(numbers, k=spec.k, alpha=spec.alpha, window=spec.window), 1
@@ -115,7 +112,7 @@ def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor,
         pool = first.spec
         return average(numbers, size=pool.size, stride=pool.stride, overhang=pool.overhang), 1
     work, count = pass_of(modules)
-    return (apply(numbers, work), count) if count else (first(numbers), 1)
+    return (apply(numbers, work), count) if count else (numbers, 0)
 
 
 def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
@@ -127,14 +124,13 @@ def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
 
 def apply(maps: Tensor, work: Pass) -> Tensor:
     """One pass. maps: (N, G·C, H, W) of float32 or bfloat16 on the CPU; what comes out is channels_last."""
-    if work.size:
-        return _Pooled.apply(maps, work)  # type: ignore[no-any-return]
-    return _Normalised.apply(maps, False, work.relu, *work.constants)  # type: ignore[no-any-return]
+    function = _Pooled if work.size else _Normalised
+    return function.apply(maps, work)  # type: ignore[no-any-return]
 
 
 def over_pixels(maps: Tensor, *, k: float, alpha: float, window: int) -> Tensor:
     """The same-map norm to the power 0.75. maps: (N, C, H, W) of float32 or bfloat16 on the CPU."""
-    return _Normalised.apply(maps, True, np.float32(k), np.float32(alpha / window**2), window // 2)  # type: ignore[no-any-return]
+    return _OverPixels.apply(maps, np.float32(k), np.float32(alpha / window**2), window // 2)  # type: ignore[no-any-return]
 
 
 def average(maps: Tensor, *, size: int, stride: int, overhang: bool) -> Tensor:
@@ -167,38 +163,58 @@ class _Averaged(torch.autograd.Function):
         return result, None, None, None
 
 
-def _norm_kernels(pixels: bool) -> tuple[Any, Any]:
-    """Forward and backward of a norm over pixels, or over maps."""
-    if pixels:
-        from alexnet_cli.net.kernels.pixels import normalised_over_pixels, normalised_over_pixels_backward
-
-        return normalised_over_pixels, normalised_over_pixels_backward
-    from alexnet_cli.net.kernels.loops import normalised, normalised_backward
-
-    return normalised, normalised_backward
-
-
-class _Normalised(torch.autograd.Function):
-    """A norm over pixels, or [ReLU] → norm over maps. Saves only its input."""
+class _OverPixels(torch.autograd.Function):
+    """Saves only its input."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, pixels: bool, *constants: Any) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, *constants: Any) -> Tensor:
+        from alexnet_cli.net.kernels.pixels import normalised_over_pixels
+
         maps = maps.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(maps)
-        ctx.pixels, ctx.constants = pixels, constants
+        ctx.constants = constants
         result = torch.empty_like(maps)
-        over(_norm_kernels(pixels)[0], len(maps), array(maps), array(result), *constants)
+        over(normalised_over_pixels, len(maps), array(maps), array(result), *constants)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        from alexnet_cli.net.kernels.pixels import normalised_over_pixels_backward
+
         (maps,) = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         result = torch.empty_like(maps)
         arrays = array(maps), array(gradient), array(result)
-        over(_norm_kernels(ctx.pixels)[1], len(maps), *arrays, *ctx.constants)
-        return result, None, *(None for _ in ctx.constants)
+        over(normalised_over_pixels_backward, len(maps), *arrays, *ctx.constants)
+        return result, None, None, None
+
+
+class _Normalised(torch.autograd.Function):
+    """[ReLU] → norm. Saves only its input."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, work: Pass) -> Tensor:
+        from alexnet_cli.net.kernels.loops import normalised
+
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(maps)
+        ctx.work = work
+        result = torch.empty_like(maps)
+        over(normalised, len(maps), array(maps), array(result), work.relu, *work.constants)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        from alexnet_cli.net.kernels.loops import normalised_backward
+
+        (maps,) = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        result = torch.empty_like(maps)
+        arrays = array(maps), array(gradient), array(result)
+        over(normalised_backward, len(maps), *arrays, ctx.work.relu, *ctx.work.constants)
+        return result, None
 
 
 class _Pooled(torch.autograd.Function):
