@@ -296,12 +296,10 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
 
 def _split_prefix(path: Path, split: str | None, prefix: str = "") -> tuple[str, str | None]:
     """In a tar of folders `train/`, `val/`, …, or below one of its folders: the folder to take, and its split."""
-    names = [
-        member.name for member in members(Archive(path)) if is_picture(member.name) and not is_hidden_path(member.name)
-    ]
+    names = (member.name for member in members(Archive(path)) if is_picture(member.name))
+    folders = {name[: name.rfind("/") + 1] for name in names if not is_hidden_path(name)}  # few, of a million pictures
     while True:
-        inside = [name for name in names if name.startswith(prefix)]
-        tops = {name[len(prefix) :].partition("/")[0] if "/" in name[len(prefix) :] else "" for name in inside}
+        tops = {folder[len(prefix) :].partition("/")[0] for folder in folders if folder.startswith(prefix)}
         if not tops and prefix:
             raise _no_folder(path, prefix.rstrip("/"))
         found = {called: top for top in sorted(tops) if (called := split_called(top))}
