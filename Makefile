@@ -84,7 +84,7 @@ DEVICES ?= auto
 PRECISION ?= fp32
 CODEC ?= raw
 
-NUMBERS = $(shell seq 1 $(call quote,$(MEMBERS)) 2>/dev/null)
+NUMBERS = $(shell seq 1 $(call quote,$(MEMBERS)) 2>/dev/null | head -n 1000)
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/sample)
 quote = '$(subst ','\'',$1)'
 INTO = $(call quote,$(OUT))

@@ -184,6 +184,7 @@ def real(project: Project) -> Project:
         (("EPOCHS=abc",), "Invalid value for '--epochs'"),
         (("MEMBERS=none",), "Invalid value for '--members'"),
         (("MEMBERS=0",), "Invalid value for '--members'"),
+        (("MEMBERS=9999999999",), "Invalid value for '--members'"),
         (("PRECISION=fp16",), "--precision fp16: unknown"),
         (("RECIPE=papre",), "there is no recipe 'papre'"),
         (("DEVICES=cuda:96,97",), "this machine has"),

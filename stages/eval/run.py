@@ -18,7 +18,7 @@ from alexnet_cli.artifacts.scores import KIND, SCHEMA, Scores, read_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
-from alexnet_cli.reports.evaluation import PAGE, intervals, publish_report, request_for
+from alexnet_cli.reports.evaluation import PAGE, intervals, is_current_report, publish_report
 from alexnet_stages.eval.config import EvalConfig
 
 
@@ -84,7 +84,7 @@ def run(config: EvalConfig) -> Result:
 
 def _report(config: EvalConfig, path: Path, manifest: Manifest, scores: Scores, store: CropStore, talk: Talk) -> bool:
     """Write the report; whether there was anything to do."""
-    if config.update and is_current(path, request_for(manifest, store), talk) is not None:
+    if config.update and is_current_report(path, manifest, store, talk):
         return False
     publish_report(path, manifest, scores, store, title=str(config.run), overwrite=config.replaces)
     talk.say(f"{path / PAGE}: the report")

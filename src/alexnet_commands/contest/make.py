@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from alexnet_cli.artifacts.common.ownership import require_apart, require_output
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
-from alexnet_cli.signals import signals_to_children
+from alexnet_cli.signals import EndedBySignalError, signals_to_children
 from alexnet_commands.check.run import require_devices
 from alexnet_commands.contest.config import ContestConfig
 from alexnet_commands.contest.graph import Step, needed_for, steps
@@ -61,10 +62,12 @@ def make(config: ContestConfig) -> None:
 def run_command(words: Sequence[str]) -> int:
     """Run `alexnet WORDS`; its exit code. What it prints goes to stderr: stdout is for the table.
 
-    A signal is passed on, and we wait until the command has saved; none comes after it.
+    A signal is passed on, and we wait until the command has saved. EndedBySignalError or KeyboardInterrupt where it has
+    not said itself that a signal ended it.
     """
     with signals_to_children() as children:
         code = children.start(words, stdout=sys.stderr).wait()
-    if not code and children.signal is not None:
-        return 128 + children.signal
-    return code if code >= 0 else 128 - code
+    number = -code if code < 0 else children.signal
+    if number is not None and code <= 0:  # the command itself has not said why it ended, or came to its end
+        raise KeyboardInterrupt if number == signal.SIGINT else EndedBySignalError(number)
+    return code

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import mmap
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 from alexnet_cli import __version__
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
-from alexnet_cli.reading import parse_json
+from alexnet_cli.reading import open_regular, parse_json
 
 Buffer = bytes | mmap.mmap
 
@@ -199,6 +200,6 @@ def add_part(total: Any, part: bytes | bytearray | memoryview | str) -> None:
 
 
 def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file's bytes; errors as of `open_regular`."""
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
