@@ -15,7 +15,7 @@ from preprocessing import save_noise
 
 from alexnet_cli.artifacts import checkpoint
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_manifest, write_checkpoint
-from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.manifest import Manifest, digest_of_file
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import COLUMNS, METRICS_DETAIL, RunFolder, find_checkpoint, read_found, vouch_for
 from alexnet_cli.class_list import ClassList
@@ -224,7 +224,7 @@ def test_a_command_reads_a_run_that_trains_on_at_any_moment(
     save_noise(tmp_path / "a.jpg", 1)
     places = {"{run}": str(run.path), "{store}": str(store.path), "{picture}": str(tmp_path / "a.jpg")}
     words = [places.get(word, word) for word in COMMANDS[command]] + ["--out", str(out), "-q"]
-    read, used = checkpoint.digest_of_file, set()
+    read, used, left = digest_of_file, set(), 0
 
     def goes_on(path: Path) -> str:
         nonlocal left

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
@@ -27,7 +27,6 @@ from alexnet_cli.cli import main
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.whole import load_whole
 from alexnet_cli.randomness import draws_of, order_of
-from alexnet_stages.train import session
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -202,13 +201,12 @@ def test_the_first_epochs_filters_are_there_before_its_checkpoint_is(
 ) -> None:
     """A training that goes on from that checkpoint never writes them again."""
     there: dict[str, bool] = {}
-    write = session.write_checkpoint
 
     def noted(path: Path, **given: Any) -> Any:
         there[path.name] = any((path.parents[1] / "filters").glob("first-epoch.safetensors"))
-        return write(path, **given)
+        return write_checkpoint(path, **given)
 
-    monkeypatch.setattr(session, "write_checkpoint", noted)
+    monkeypatch.setattr("alexnet_stages.train.session.write_checkpoint", noted)
     assert bench("--quiet", "--epochs", 1, "--checkpoint-minutes", 0) == 0
     assert len(there) > 1 and [name for name, is_there in there.items() if is_there] == [max(there)]
 
