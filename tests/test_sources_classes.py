@@ -151,7 +151,7 @@ def test_blanks_around_a_name_make_no_class(form: str, tmp_path: Path) -> None:
     assert "'cat' and 'cat ' are one name, but for blanks around it" in refused(
         in_form(form, tmp_path / "c", ["cat/1.jpg", "cat /2.jpg", "dog/3.jpg"])
     )
-    assert "has a class named 'do\\x07g'" in refused(in_form(form, tmp_path / "d", ["cat/1.jpg", "do\x07g/2.jpg"]))
+    assert "has a class named 'do\\ng'" in refused(in_form(form, tmp_path / "d", ["cat/1.jpg", "do\ng/2.jpg"]))
 
 
 def test_classes_that_may_be_one_are_named(tmp_path: Path) -> None:

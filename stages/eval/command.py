@@ -39,7 +39,7 @@ def command(config: EvalConfig) -> None:
     if result.loss is not None:
         print_lines(f"{_intervals(result.intervals)}; loss {result.loss:.4f}\n")
     if result.class_errors:
-        print()
+        print_lines("\n")
         worst = sorted(result.class_errors.items(), key=lambda entry: -entry[1])[:_SHOWN]
         title = "By class" if len(result.class_errors) <= _SHOWN else f"The {_SHOWN} classes with the largest error"
         print_table(title, ("class", "top-1 error"), [(result.titles[name], percent(error)) for name, error in worst])

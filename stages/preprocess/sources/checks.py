@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import unicodedata
 from collections import Counter
@@ -59,9 +60,9 @@ def require_pictures(found: Found) -> None:
 
 
 def require_class_names(root: Path, names: Sequence[str]) -> None:
-    """PictureError where a class's name is none: empty, a step to another folder, with control characters, or twice."""
+    """PictureError where a class's name is none: empty, a step to another folder, of several lines, or there twice."""
     for name, count in Counter(names).items():
-        if name in ("", ".", "..") or any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
+        if name in ("", ".", "..") or len(name.splitlines()) > 1:
             raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
         if count > 1:
             raise PictureError(f"{root}: its class list names '{name}' twice: give each class a name of its own")
@@ -119,7 +120,7 @@ def _inside(names: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, set[st
     folders: dict[str, set[str]] = {}
     for name in names:
         archive, _, own = name.partition("/")
-        folder, slash, _ = own.partition("/")
+        folder, slash, _ = posixpath.normpath(f"/{own}").lstrip("/").partition("/")
         if slash:
             folders.setdefault(archive, set()).add(folder)
         wnid = wnid_of(own)
