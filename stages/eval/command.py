@@ -32,7 +32,7 @@ def command(config: EvalConfig) -> None:
         return
     errors = result.errors
     rows = [("centre view", percent(errors["centre_top1_error"]), percent(errors["centre_top5_error"]))]
-    if config.views == 10:
+    if result.views > 1:
         views = f"{result.views} views" + ("" if result.views == 10 else ", no mirror images")
         rows.append((views, percent(errors["top1_error"]), percent(errors["top5_error"])))
     print_table(f"{result.pictures:,} pictures, {result.checkpoint}", ("", "top-1 error", "top-5 error"), rows)

@@ -5,7 +5,7 @@ The gradient of conv1's weights is formed in parts of a mini-batch: over a size,
 torch multiplies float32 matrices with MKL, which is fast on Intel's processors and slow on AMD's: there oneDNN, which
 torch has for convolutions, is up to three times as fast (docs/benchmarks.md). The processor decides, and not a
 measurement: a busy machine could decide otherwise when a training goes on, and its weights would differ in the last
-bit. benchmarks/products.py measures both.
+bit. benchmarks/kernels.py measures both.
 """
 
 from __future__ import annotations
