@@ -214,19 +214,20 @@ def head(line: str) -> str:
     return skeleton(cells[0] if line.startswith(" ") else line)
 
 
+def _same(quoted: str, printed: str, *, exactly: bool) -> bool:
+    if exactly:
+        return quoted.rstrip() == printed.rstrip()
+    return head(quoted) == head(printed) and quoted.startswith(" ") == printed.startswith(" ")
+
+
 def missing_from(quoted: list[str], printed: list[str]) -> list[str]:
     """The quoted lines that are not there, in their order; headings and rules above tables must be the same exactly."""
     wrong, at = [], 0
     for number, line in enumerate(quoted):
         if line.strip() in ("", "…"):
             continue
-        near_rule = "%" not in line and any("──" in one for one in quoted[number : number + 2])
-        same = (
-            (lambda one, line=line: one.rstrip() == line.rstrip())
-            if near_rule
-            else (lambda one, line=line: head(one) == head(line) and one.startswith(" ") == line.startswith(" "))
-        )
-        found = next((place for place in range(at, len(printed)) if same(printed[place])), None)
+        heading = "%" not in line and any("──" in one for one in quoted[number : number + 2])
+        found = next((place for place in range(at, len(printed)) if _same(line, printed[place], exactly=heading)), None)
         if found is None:
             wrong.append(line)
         else:
