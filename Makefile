@@ -84,9 +84,11 @@ DEVICES ?= auto
 PRECISION ?= fp32
 CODEC ?= raw
 
-NUMBERS = $(shell seq 1 $(MEMBERS) 2>/dev/null)
+NUMBERS = $(shell seq 1 $(call quote,$(MEMBERS)) 2>/dev/null | head -n 1000)
 SOURCE := $(if $(DATA),$(DATA),$(OUT)/sample)
 quote = '$(subst ','\'',$1)'
+INTO = $(call quote,$(OUT))
+WHERE = --devices $(call quote,$(DEVICES)) --precision $(call quote,$(PRECISION))
 VAL = $(shell [ -d $(call quote,$(SOURCE)/validation) ] && echo validation || echo val)
 # Not empty where DATA is one folder of classes, or an archive: it holds neither train/ nor val/ nor validation/.
 WHOLE = $(if $(DATA),$(shell for part in train val validation; do [ ! -d $(call quote,$(DATA))/$$part ] || exit; done; echo whole))
@@ -96,13 +98,13 @@ $(error OUT='$(OUT)': must be a path without blanks)
 endif
 
 define APART
-$(ALEXNET) preprocess $(call quote,$(SOURCE)/train) --out $(OUT)/train.lmdb --codec $(CODEC) --update
-$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(OUT)/val.lmdb --classes $(OUT)/train.lmdb --allow-missing \
-    --codec $(CODEC) --update
+$(ALEXNET) preprocess $(call quote,$(SOURCE)/train) --out $(INTO)/train.lmdb --codec $(call quote,$(CODEC)) --update
+$(ALEXNET) preprocess $(call quote,$(SOURCE)/$(VAL)) --out $(INTO)/val.lmdb --classes $(INTO)/train.lmdb --allow-missing \
+    --codec $(call quote,$(CODEC)) --update
 endef
 define TOGETHER
-$(ALEXNET) preprocess $(call quote,$(DATA)) --out $(OUT)/train.lmdb --holdout $(call quote,$(HOLDOUT)) \
-    --holdout-out $(OUT)/val.lmdb --codec $(CODEC) --update
+$(ALEXNET) preprocess $(call quote,$(DATA)) --out $(INTO)/train.lmdb --holdout $(call quote,$(HOLDOUT)) \
+    --holdout-out $(INTO)/val.lmdb --codec $(call quote,$(CODEC)) --update
 endef
 PREPROCESS = $(if $(WHOLE),$(TOGETHER),$(APART))
 
@@ -110,21 +112,21 @@ PREPROCESS = $(if $(WHOLE),$(TOGETHER),$(APART))
 # anew. A trained net is never deleted: an unfinished one goes on, and one of another recipe is refused.
 full-pipeline: $(READY)  ## preprocess, pca, train, eval, ensemble: only what is out of date, going on where it stopped
 	@$(ALEXNET) check $(if $(DATA),--data $(call quote,$(DATA)) --holdout $(call quote,$(HOLDOUT))) --recipe $(call quote,$(RECIPE)) --members $(call quote,$(MEMBERS)) \
-	    $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) --devices $(call quote,$(DEVICES)) --precision $(call quote,$(PRECISION)) --codec $(call quote,$(CODEC))
+	    $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) $(WHERE) --codec $(call quote,$(CODEC))
 ifeq ($(DATA),)
-	$(ALEXNET) sample $(OUT)/sample --update
+	$(ALEXNET) sample $(INTO)/sample --update
 endif
 	$(PREPROCESS)
-	$(ALEXNET) pca $(OUT)/train.lmdb --out $(OUT)/stats.h5 --update
+	$(ALEXNET) pca $(INTO)/train.lmdb --out $(INTO)/stats.h5 --update
 	set -e; for seed in $(NUMBERS); do \
-	    $(ALEXNET) train $(OUT)/train.lmdb --val $(OUT)/val.lmdb --stats $(OUT)/stats.h5 --recipe $(RECIPE) \
-	        $(if $(EPOCHS),--epochs $(EPOCHS)) --devices $(DEVICES) --precision $(PRECISION) --seed $$seed \
-	        --out $(OUT)/runs/$$seed --update; \
-	    $(ALEXNET) eval $(OUT)/runs/$$seed $(OUT)/val.lmdb --devices $(DEVICES) --precision $(PRECISION) \
-	        --out $(OUT)/scores/$$seed.h5 --update; \
+	    $(ALEXNET) train $(INTO)/train.lmdb --val $(INTO)/val.lmdb --stats $(INTO)/stats.h5 --recipe $(call quote,$(RECIPE)) \
+	        $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) $(WHERE) --seed $$seed \
+	        --out $(INTO)/runs/$$seed --update; \
+	    $(ALEXNET) eval $(INTO)/runs/$$seed $(INTO)/val.lmdb $(WHERE) \
+	        --out $(INTO)/scores/$$seed.h5 --update; \
 	done
-	$(ALEXNET) ensemble $(NUMBERS:%=$(OUT)/scores/%.h5) --crops $(OUT)/val.lmdb --out $(OUT)/ensemble --update
-	@echo "everything is up to date: $(OUT)/ensemble/table.txt, nets in $(OUT)/runs"
+	$(ALEXNET) ensemble $(NUMBERS:%=$(INTO)/scores/%.h5) --crops $(INTO)/val.lmdb --out $(INTO)/ensemble --update
+	@echo "everything is up to date:" $(INTO)/ensemble/table.txt, nets in $(INTO)/runs
 
 # ------------------------------------------------------------------------------------------------------ the contest entry
 

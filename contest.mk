@@ -39,7 +39,7 @@ own = $(if $(filter file undefined,$(origin $1)),$2,$($1))
 # $(call given,--option,value): both, or nothing where the value is empty.
 given = $(if $2,$1 $(call quote,$2))
 
-CONTEST = $(ALEXNET) contest $(call own,OUT,contest) $(call given,--data,$(DATA)) $(call given,--fall2011,$(FALL2011)) \
+CONTEST = $(ALEXNET) contest $(call quote,$(call own,OUT,contest)) $(call given,--data,$(DATA)) $(call given,--fall2011,$(FALL2011)) \
     --members $(call quote,$(call own,MEMBERS,5)) --pretrained $(call quote,$(PRETRAINED)) \
     --recipe $(call quote,$(call own,RECIPE,source-2012)) $(call given,--pretrain-recipe,$(PRETRAIN_RECIPE)) \
     $(call given,--finetune-recipe,$(FINETUNE_RECIPE)) $(call given,--epochs,$(EPOCHS)) \
@@ -48,7 +48,7 @@ CONTEST = $(ALEXNET) contest $(call own,OUT,contest) $(call given,--data,$(DATA)
     --expect $(call quote,$(EXPECT)) $(call given,--devkit,$(DEVKIT)) $(call given,--only,$(ONLY)) \
     $(if $(TEST),$(if $(filter yes,$(TEST)),--test,--no-test)) $(call given,--train-options,$(TRAIN_OPTIONS)) \
     $(call given,--preprocess-options,$(PREPROCESS_OPTIONS)) \
-    --devices $(call quote,$(DEVICES)) --precision $(call quote,$(PRECISION))
+    $(WHERE)
 
 .PHONY: contest contest-plan
 

@@ -25,7 +25,7 @@ from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.artifacts.statistics import Statistics, write_statistics
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import duration
-from alexnet_cli.input.patches import input_transform
+from alexnet_cli.input.normalisation import input_transform
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network
 from alexnet_cli.recipes.read import load_recipe

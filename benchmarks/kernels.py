@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_cli.devices import cores, prepare
+from alexnet_cli.devices import prepare
+from alexnet_cli.machine import cores
 from alexnet_cli.net.kernels import blocks, products
 from alexnet_cli.net.kernels.passes import Pass, apply, over_pixels
 

@@ -1,14 +1,14 @@
-"""Crops a second from a raw and a JPEG store into batch buffers, beside the machine's limit and a plain DataLoader.
+"""Crops a second from raw and JPEG stores into batch buffers, beside the machine's limit and a plain DataLoader.
 
-$ .venv/bin/python benchmarks/loader.py                          # a synthetic store of 2,048 crops
+$ .venv/bin/python benchmarks/loader.py                          # synthetic stores: 2,048 crops, and small ones
 $ .venv/bin/python benchmarks/loader.py --store out/train.lmdb --threads 1 2
 
 Random order, mini-batches of 128, the page cache warm, checksums included. The limit on one thread: for a raw store,
 copying the same bytes from the memory map into the same buffers; for a JPEG store, Pillow decoding the same records and
-nothing else. Several passes make one measurement, as many as 20,000 crops take: a loader of few crops does not compile
-its copy. The plain way is what one writes first: a Dataset whose __getitem__ opens a transaction, copies the crop out
-and makes a tensor of it, in a DataLoader with as many processes as the loader here has threads. Each repeat measures
-all of them, one after the other; medians are printed, and the medians of the ratios within a repeat.
+nothing else. The small raw store has crops of 32×32, 3 kB each. Several passes make one measurement. The plain way is
+what one writes first: a Dataset whose __getitem__ opens a transaction, copies the crop out and makes a tensor of it, in
+a DataLoader with as many processes as the loader here has threads. Each repeat measures all of them, one after the
+other; medians are printed, and the medians of the ratios within a repeat.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import math
 import statistics
 import tempfile
 import time
@@ -39,17 +40,19 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.loader import CropLoader, batches_of
 
 BATCH = 128
-PASS = 20_000
-"""Crops of one measurement of a raw store."""
+PASS = 20_000 * SIDE * SIDE * 3
+"""Bytes of one measurement of a raw store."""
+SMALL = 32
+"""Side of CIFAR-10's pictures."""
 
 
-def make_store(path: Path, pictures: int, codec: str) -> CropStore:
+def make_store(path: Path, pictures: int, codec: str, side: int = SIDE) -> CropStore:
     """A store of smooth random crops, which a JPEG makes as small as a photograph's."""
     rng = np.random.default_rng(0)
     records = []
     for index in range(pictures):
         coarse = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-        crop = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        crop = coarse.resize((side, side), Image.Resampling.BICUBIC)
         if codec == "raw":
             value = crop.tobytes()
         else:
@@ -59,7 +62,7 @@ def make_store(path: Path, pictures: int, codec: str) -> CropStore:
         records.append(Record(f"{index:06d}.JPEG", 0, value, crc32c(value)))
     writer = CropWriter(path, {"benchmark": codec})
     writer.commit(len(records), records, [])
-    writer.finish(ClassList(("one", "other")), codec=codec, options={}, details={})
+    writer.finish(ClassList(("one", "other")), codec=codec, side=side, options={}, details={})
     writer.close()
     return open_crops(path)
 
@@ -68,7 +71,7 @@ class Plain(Dataset[Tensor]):
     """A crop store as one would read it first."""
 
     def __init__(self, store: CropStore) -> None:
-        self.path, self.codec, self.length = str(store.path), store.codec, len(store)
+        self.path, self.codec, self.length, self.shape = str(store.path), store.codec, len(store), store.shape
         self.environment: lmdb.Environment | None = None
 
     def __len__(self) -> int:
@@ -81,7 +84,7 @@ class Plain(Dataset[Tensor]):
             value = transaction.get(key_of(index))
         assert value is not None
         if self.codec == "raw":
-            return torch.from_numpy(np.frombuffer(value, np.uint8).reshape(SIDE, SIDE, 3).copy())
+            return torch.from_numpy(np.frombuffer(value, np.uint8).reshape(self.shape).copy())
         return torch.from_numpy(np.array(Image.open(io.BytesIO(value)).convert("RGB")))
 
 
@@ -155,14 +158,21 @@ def main() -> None:
         if options.store:
             stores = [open_crops(options.store)]
         else:
-            stores = [make_store(Path(folder) / f"{codec}.lmdb", options.pictures, codec) for codec in ("raw", "jpeg")]
+            few, many = options.pictures, options.pictures * 25  # pages of 4 kB: both are far larger than a cache
+            kinds = {"raw": ("raw", SIDE, few), "small": ("raw", SMALL, many), "jpeg": ("jpeg", SIDE, few)}
+            stores = [
+                make_store(Path(folder) / f"{name}.lmdb", pictures, codec, side)
+                for name, (codec, side, pictures) in kinds.items()
+            ]
         for store in stores:
             report(store, options)
 
 
 def report(store: CropStore, options: argparse.Namespace) -> None:
     """Measure one store and print."""
-    crops = PASS if store.codec == "raw" else len(store)  # decoding takes a hundred times as long
+    # Decoding takes a hundred times as long, and Python's loop over small records ten times.
+    nbytes = math.prod(store.shape)
+    crops = len(store) if store.codec != "raw" else PASS // nbytes // (1 if store.side > SMALL else 10)
     one, bound = "alexnet, 1 thread", "limit, 1 thread"
     ways = {bound: limit(store, crops), one: ours(store, 1, crops)}
     ways |= {f"alexnet, {count} threads": ours(store, count, crops) for count in options.threads if count > 1}
@@ -174,9 +184,13 @@ def report(store: CropStore, options: argparse.Namespace) -> None:
             rate = measure()
             if repeat:  # the first pass warms the page cache
                 rates[name].append(rate)
-    print(f"{store.codec}, {len(store):,} crops")
+    print(f"{store.codec}, {len(store):,} crops of {store.side}×{store.side}")
     for name, values in rates.items():
-        print(f"  {name:22} {statistics.median(values):9,.0f} crops/s  ({min(values):,.0f} … {max(values):,.0f})")
+        rate = statistics.median(values)
+        print(
+            f"  {name:22} {rate:11,.0f} crops/s, {rate * nbytes / 1e9:5.2f} GB/s"
+            f"  ({min(values):,.0f} … {max(values):,.0f})"
+        )
     ratios = [mine / most for mine, most in zip(rates[one], rates[bound], strict=True)]
     what = "copying the same bytes" if store.codec == "raw" else "decoding alone"
     print(f"  of {what}: {statistics.median(ratios):.2f}  ({min(ratios):.2f} … {max(ratios):.2f})")

@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.devices import autocast, prepare
-from alexnet_cli.input.patches import InputTransform, view
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.input.views import view, views_of
 from alexnet_cli.loader import CropLoader
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
@@ -64,7 +65,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     forward = replicate(network, network, ranks)
     still = InputTransform(torch.full((256, 256, 3), 120.0), torch.full((3,), 1 / 64), torch.zeros(3, 3))
     transform = still.to(ranks.device)
-    (centre,) = transform.views(1, mirrored=False)
+    (centre,) = views_of(1, side=transform.side, patch=transform.patch, mirrored=False)
     store = open_crops(work.store)
     total = work.warmup + work.steps
     whole = [np.random.default_rng(step).integers(0, len(store), work.batch_size) for step in range(total)]

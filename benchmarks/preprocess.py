@@ -7,8 +7,10 @@ Pillow and pillow-simd are two builds of one module and can't live in one enviro
 that has plain Pillow and numpy, in which the plain measurements run. Each Python is a process of its own; they take
 turns, one measurement each, and the medians are printed. Rates are pictures per second of processor time (user and
 system, workers included), so that other work on the machine disturbs them little; of the whole command also per
-second of the clock. The whole command works on one and on several copies of each picture: the difference is its rate
-without start and end, which a large set hardly feels. The last line says what it does beside cropping, each part alone.
+second of the clock. The crop function runs in as many processes at once as the command has workers: cores that share
+memory and caches are slower together than one alone. The whole command works on one and on several copies of each
+picture: the difference is its rate without start and end, which a large set hardly feels. Removing what it wrote is not
+counted. The last line says what it does beside cropping, each part alone.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import multiprocessing
 import os
 import resource
 import shutil
@@ -93,25 +96,42 @@ def copying(path: str) -> object:
     return step
 
 
-def storing(paths: Sequence[str]) -> None:
+def storing(paths: Sequence[str], place: str) -> None:
     """Crops to disk, in transactions as the command makes them."""
     from alexnet_stages.preprocess.cropping import STEP
 
-    with tempfile.TemporaryDirectory() as place, lmdb.open(place, map_size=1 << 34, lock=False) as environment:
+    with lmdb.open(place, map_size=1 << 34, lock=False) as environment:
         for start in range(0, len(paths), STEP):
             with environment.begin(write=True) as transaction:
                 for number in range(start, min(start + STEP, len(paths))):
                     transaction.put(b"%08d" % number, CROP)
 
 
-def whole_command(folder: str, workers: int) -> None:
+def at_once(work: Callable[[str], object], paths: Sequence[str], processes: int) -> None:
+    """The same work on the same pictures in several processes at the same time."""
+
+    def all_of_it() -> None:
+        for path in paths:
+            work(path)
+
+    if processes == 1:
+        all_of_it()
+        return
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=all_of_it) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def whole_command(folder: str, workers: int, place: str) -> None:
     """`alexnet preprocess`: walk, crop, checksum, store, sync."""
     from alexnet_stages.preprocess.config import PreprocessConfig
     from alexnet_stages.preprocess.run import run
 
-    with tempfile.TemporaryDirectory() as place:
-        out = Path(place) / "crops.lmdb"
-        run(PreprocessConfig(source=Path(folder), out=out, unlabelled=True, workers=workers, quiet=True))
+    out = Path(place) / "crops.lmdb"
+    run(PreprocessConfig(source=Path(folder), out=out, unlabelled=True, workers=workers, quiet=True))
 
 
 MEASURED: dict[str, Callable[[str], object]] = {
@@ -138,16 +158,17 @@ def serve(folder: str) -> None:
     for line in sys.stdin:
         what, _, number = line.strip().partition(" ")
         chosen = paths if what == "command" else once
-        before = used()
-        if what in ("command", "first"):
-            whole_command(folder if what == "command" else str(Path(folder) / FIRST), int(number))
-        elif what == "store":
-            storing(chosen)
-        else:
-            for path in chosen:
-                MEASURED[what](path)
-        processor, clock = (after - start for after, start in zip(used(), before, strict=True))
-        print(len(chosen) / processor, len(chosen) / clock, flush=True)
+        times = int(number or 1) if what in MEASURED else 1
+        with tempfile.TemporaryDirectory() as place:
+            before = used()
+            if what in ("command", "first"):
+                whole_command(folder if what == "command" else str(Path(folder) / FIRST), int(number), place)
+            elif what == "store":
+                storing(chosen, place)
+            else:
+                at_once(MEASURED[what], chosen, times)
+            processor, clock = (after - start for after, start in zip(used(), before, strict=True))
+        print(times * len(chosen) / processor, times * len(chosen) / clock, flush=True)
 
 
 class Server:
@@ -193,17 +214,22 @@ def report(rates: dict[str, list[tuple[float, float]]], copies: int, mine: str, 
         "decode": f"decoding alone (Pillow {mine})",
         "plain": f"plain Pillow {other}: convert, resize, crop",
         "plain_box": f"plain Pillow {other}: resize with a box",
-        "ours": f"alexnet's crop function (Pillow {mine})",
+        "ours 1": f"alexnet's crop function (Pillow {mine})",
+    }
+    labels |= {
+        what: f"the same in {what.split()[1]} processes at once"
+        for what in rates
+        if what.startswith("ours ") and what != "ours 1"
     }
     commands = [what for what in rates if what.startswith("command")]
     labels |= {what: f"alexnet preprocess --workers {what.split()[1]}, all" for what in commands}
     medians = {what: statistics.median(rate for rate, _ in found) for what, found in rates.items()}
     print(f"{'pictures per processor second':<46}{'median':>8}{'× crop':>9}{'× decoding':>12}{'× plain':>9}")
     for what, label in labels.items():
-        against = (medians[what] / medians[other_] for other_ in ("ours", "decode", "plain"))
+        crop = f"ours {what.split()[1]}" if what in commands else "ours 1"
+        against = (medians[what] / medians[other_] for other_ in (crop, "decode", "plain"))
         ratios = "".join(f"{ratio:>{width}.2f}" for ratio, width in zip(against, (9, 12, 9), strict=True))
         print(f"{label:<46}{medians[what]:>8.0f}{ratios}")
-    crop = statistics.median(rate for _, rate in rates["ours"])
     for what in commands:
         workers, found = int(what.split()[1]), []
         for which in (0, 1):  # of processor time, by the clock
@@ -211,14 +237,15 @@ def report(rates: dict[str, list[tuple[float, float]]], copies: int, mine: str, 
                 statistics.median(pair[which] for pair in rates[name]) for name in (f"first {workers}", what)
             )
             found.append((copies - 1) / (copies / all_ - 1 / first))
-        clock = found[1] / (crop * min(workers, os.cpu_count() or 1))
+        crop = f"ours {workers}"
+        clock = found[1] / statistics.median(rate for _, rate in rates[crop])
         print(
-            f"{labels[what]}, without start and end: {found[0] / medians['ours']:.2f} of the crop function, "
+            f"{labels[what]}, without start and end: {found[0] / medians[crop]:.2f} of the crop function, "
             f"{found[0] / medians['decode']:.2f} of decoding; by the clock {found[1]:.0f} pictures/s, {clock:.2f}"
         )
     parts = {"hash": "SHA-256", "sum": "checksum", "copy": "copies", "store": "LMDB and the disk"}
     spent = ", ".join(f"{text} {1e6 / medians[what]:.0f}" for what, text in parts.items())
-    print(f"microseconds for each picture: cropping {1e6 / medians['ours']:.0f}; beside it {spent}")
+    print(f"microseconds for each picture: cropping {1e6 / medians['ours 1']:.0f}; beside it {spent}")
 
 
 def main() -> None:
@@ -262,11 +289,11 @@ def main() -> None:
 def measure(place: str, options: argparse.Namespace, copies: int, rounds: int) -> None:
     """Take turns, and print."""
     servers = {"mine": Server(sys.executable, place), "plain": Server(options.plain_python, place)}
-    turns = {"decode": "mine", "plain": "plain", "plain_box": "plain", "ours": "mine"}
+    turns = {"decode": "mine", "plain": "plain", "plain_box": "plain", "ours 1": "mine"}
     turns |= dict.fromkeys(("hash", "sum", "copy", "store"), "mine")
-    at_once = os.cpu_count() or 1
-    for workers in options.workers or sorted({1, at_once, 2 * at_once}):
-        turns |= {f"first {workers}": "mine", f"command {workers}": "mine"}
+    cores = os.cpu_count() or 1
+    for workers in options.workers or sorted({1, cores, 2 * cores}):
+        turns |= {f"ours {workers}": "mine", f"first {workers}": "mine", f"command {workers}": "mine"}
     rates: dict[str, list[tuple[float, float]]] = {what: [] for what in turns}
     for round_number in range(rounds + 1):
         for what, who in turns.items():

@@ -112,7 +112,7 @@ def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 
         from alexnet_cli.artifacts.checkpoint import write_checkpoint
         from alexnet_cli.artifacts.statistics import read_statistics
-        from alexnet_cli.input.patches import input_transform
+        from alexnet_cli.input.normalisation import input_transform
         from alexnet_cli.net.initial import initialise
         from alexnet_cli.net.network import Network
         from alexnet_cli.recipes.read import load_recipe

@@ -20,8 +20,9 @@ from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.ablate.config import AblateConfig
+from alexnet_commands.ablate.plot import draw
 from alexnet_commands.ablate.processes import Job, run_jobs
-from alexnet_commands.ablate.run import jobs_of
+from alexnet_commands.ablate.run import RECORD, jobs_of, require_folder
 from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, table_csv
 
 Capture = pytest.CaptureFixture[str]
@@ -132,16 +133,37 @@ def test_jobs_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
     assert [[result["recipe"] for result in of] for of in results] == [[job.name] * 2 for job in jobs]
 
 
-def test_sigterm_is_passed_on_and_nothing_more_begins(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_is_passed_on_and_nothing_more_begins(tmp_path: Path, number: signal.Signals) -> None:
     jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * 50) for name in ("paper", "small", "tanh")]
-    before = signal.getsignal(signal.SIGTERM)
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(number)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
     timer.start()
     with pytest.raises(SystemExit) as caught:
         run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
-    assert caught.value.code == 143
+    assert caught.value.code == 128 + number
     assert not (tmp_path / "tanh.log").exists()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def test_an_ablation_that_was_killed_at_its_beginning_goes_on_and_a_folder_of_ones_own_is_refused(
+    tmp_path: Path,
+) -> None:
+    asked = config(tmp_path, update=True)
+    asked.out.mkdir()
+    for ending in ("work", "lock"):
+        (asked.out / f".{RECORD}.alexnet-{ending}").touch()
+    require_folder(asked)
+    (asked.out / "table.csv").write_text("mine")
+    with pytest.raises(UsageError, match="is no folder of `alexnet ablate`"):
+        require_folder(asked)
+
+
+def test_names_with_dollars_and_escapes_are_drawn_as_they_are(tmp_path: Path) -> None:
+    scores = [score("a$x^", 1, 0.4), score("\x1b[1m$\\frac{", 1, 0.5)]
+    draw(tmp_path, rows_of(scores), scores)
+    assert "$" in (tmp_path / "plot.svg").read_text()
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def test_a_missing_one_is_refused(tmp_path: Path) -> None:
 
 def test_an_artifact_of_another_kind_is_refused(saved: Path) -> None:
     rewritten(saved, kind="crops")
-    with pytest.raises(ArtifactError, match="is crops, not checkpoint"):
+    with pytest.raises(ArtifactError, match="is a crop store, not a checkpoint"):
         read_checkpoint(saved)
 
 

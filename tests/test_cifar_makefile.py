@@ -38,15 +38,20 @@ def test_cifar_is_preprocessed_at_32_and_its_nets_compared(folder: Path) -> None
     assert "--recipes cifar-26,cifar-18 --each-own --seeds 1 " in lines[-1]
 
 
-def test_figure_1_takes_a_tar_and_unpacks_it_once(folder: Path) -> None:
+def test_figure_1_takes_a_tar_as_it_is_and_removes_nothing(folder: Path) -> None:
     made = pictures(folder / "made")
     subprocess.run(["tar", "-cJf", folder / "c.tar.xz", "-C", made, "train", "val"], check=True)
+    own = folder / "o/cifar/pictures.part/own.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
     for _ in range(2):
         done = run_make(folder, "figure-1", "DATA=c.tar.xz", "OUT=o")
         assert done.returncode == 0, done.stderr
-    assert (folder / "o/cifar/pictures/train/cat/1.jpg").read_text() == "a picture"
-    line = (folder / "log").read_text().splitlines()[-1]
-    assert "--recipes figure-1-relu,figure-1-tanh --train-error 25 --seeds 1,2,3 " in line
+    lines = (folder / "log").read_text().splitlines()
+    assert lines[0].startswith("preprocess c.tar.xz --split train --out o/cifar/train.lmdb")
+    assert lines[1].startswith("preprocess c.tar.xz --split val --out o/cifar/val.lmdb")
+    assert "--recipes figure-1-relu,figure-1-tanh --train-error 25 --seeds 1,2,3 " in lines[-1]
+    assert own.read_text() == "mine"
 
 
 def test_without_data_it_says_what_is_missing(folder: Path) -> None:
@@ -54,3 +59,13 @@ def test_without_data_it_says_what_is_missing(folder: Path) -> None:
     assert done.returncode == 2
     assert "DATA is missing" in done.stdout + done.stderr
     assert (folder / "log").read_text() == ""
+
+
+@pytest.mark.parametrize("value", ["a b", "a;>made", "a'b", 'a"b', "a&>made", "a(b)", "`>made`", "*"])
+def test_a_variable_reaches_the_commands_as_it_is(folder: Path, value: str) -> None:
+    pictures(folder / "data")
+    done = run_make(folder, "cifar", "DATA=data", f"CIFAR={value}", f"SEEDS={value}", f"DEVICES={value}")
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "made").exists()
+    line = (folder / "log").read_text().splitlines()[-1]
+    assert f"--seeds {value} --devices {value} " in line and line.endswith(f"--out {value}/nets --update")

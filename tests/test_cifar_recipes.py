@@ -27,7 +27,7 @@ from alexnet_cli.recipes.layers import Pool
 from alexnet_cli.recipes.net import layers, shapes
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_stages.train.inputs import doubts
-from alexnet_stages.train.session import class_weights
+from alexnet_stages.train.losses import class_weights
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]

@@ -255,6 +255,8 @@ def test_one_command_line_imports_no_other_command_nor_anything_heavy(words: lis
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "numpy", "PIL", "h5py", "lmdb", "scipy"}
+    if words[0] == "--version":
+        assert not [name for name in loaded if name.startswith(("alexnet_stages.", "alexnet_commands."))]
     if words[0] == "pca":
         assert "alexnet_stages.pca.command" in loaded
         assert not loaded & {"alexnet_stages.train", "alexnet_stages.preprocess", "alexnet_commands.summary"}

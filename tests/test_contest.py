@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import tarfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +27,7 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.signals import EndedBySignalError
 from alexnet_commands.contest import make as making
 from alexnet_commands.contest.rates import pictures_in
 from alexnet_stages.ensemble.config import EnsembleConfig
@@ -184,6 +189,37 @@ def test_one_net_can_be_made_alone_with_what_it_needs(project: Project) -> None:
 def test_a_typo_ends_the_contest_before_any_work(project: Project, words: tuple[str, ...], message: str) -> None:
     assert project.make(*words, code=2) == []
     assert message in project.output
+
+
+def test_a_table_of_ones_own_is_refused_before_any_work_and_ours_is_written_anew(project: Project) -> None:
+    table = project.folder / "contest" / "table.txt"
+    table.write_text("my own table\n")
+    assert not project.make("--members", "2", code=2)
+    assert table.read_text() == "my own table\n"
+    assert "is no table of `alexnet contest`" in project.output
+    table.unlink()
+    for _ in range(2):
+        assert project.make("--members", "2")
+        assert table.read_text() in project.output
+
+
+def test_a_folder_inside_a_source_is_refused_before_any_work(project: Project) -> None:
+    assert not project.make("--data", "data", "--fall2011", ".", code=2)
+    assert "lies inside --fall2011 ., which is read" in project.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_ends_the_command_that_runs_and_is_the_code(number: signal.Signals) -> None:
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    timer.start()
+    start = time.monotonic()
+    words = ["time", "--recipe", "small", "--devices", "cpu", "--seconds", "600"]
+    try:
+        code = making.run_command(words)
+    except EndedBySignalError as error:  # it was still starting, and had no time to say so
+        code = error.exit_code
+    assert code == 128 + number
+    assert time.monotonic() - start < 60
 
 
 # ------------------------------------------------------------------------------------------------------- `make contest`

@@ -256,28 +256,30 @@ def test_a_forked_process_reads_for_itself(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.lmdb") == f"{tmp_path}/none.lmdb: there is no such crops: check the path"
+    assert refusal(tmp_path / "none.lmdb") == f"{tmp_path}/none.lmdb: there is no such crop store: check the path"
 
 
 def test_an_unfinished_store_is_never_taken_for_a_finished_one(tmp_path: Path) -> None:
     writer = CropWriter(tmp_path / "a.lmdb", PLAN)
     writer.commit(1, [record(0)], [])
     writer.close()
-    assert "there is no such crops" in refusal(tmp_path / "a.lmdb")
-    assert "is no finished crops: run the same `alexnet preprocess` again" in refusal(tmp_path / ".a.lmdb.alexnet-work")
+    assert "there is no such crop store" in refusal(tmp_path / "a.lmdb")
+    assert "is no finished crop store: run the same `alexnet preprocess` again" in refusal(
+        tmp_path / ".a.lmdb.alexnet-work"
+    )
 
 
 def test_a_strangers_database_is_refused(tmp_path: Path) -> None:
     lmdb.open(str(tmp_path / "a.lmdb")).close()
-    assert "is no finished crops" in refusal(tmp_path / "a.lmdb")
+    assert "is no finished crop store" in refusal(tmp_path / "a.lmdb")
     (tmp_path / "file.lmdb").write_text("hello")
-    assert "is no finished crops" in refusal(tmp_path / "file.lmdb")
+    assert "is no finished crop store" in refusal(tmp_path / "file.lmdb")
 
 
 def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb")
     change_manifest(tmp_path / "a.lmdb", kind="ensemble")
-    assert "is ensemble, not crops: check the order of the arguments" in refusal(tmp_path / "a.lmdb")
+    assert "is an ensemble, not a crop store: check the order of the arguments" in refusal(tmp_path / "a.lmdb")
 
 
 def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def garble_names(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lose_manifest, "is no finished crops"),
+        (lose_manifest, "is no finished crop store"),
         (garble_manifest, "its manifest is damaged"),
         (lose_data, "preprocess it again"),
         (garble_data, "preprocess it again"),

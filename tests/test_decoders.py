@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import zlib
@@ -218,6 +219,10 @@ def test_jpeg_2000_with_its_channels_in_another_order_is_rejected() -> None:
 
     assert damage_of(jp2((1, 2, 3)), "JPEG2000") is None
     assert "channels in another order" in str(damage_of(jp2((3, 2, 1)), "JPEG2000"))
+    for columns, expected in (((0, 1, 2), False), ((2, 1, 0), True)):  # of a palette
+        mapping = b"".join(struct.pack(">HBB", 0, 1, column) for column in columns)
+        data = box(b"jP  ", b"\r\n\x87\n") + box(b"jp2h", box(b"cmap", mapping))
+        assert (damage_of(data, "JPEG2000") is not None) is expected
 
 
 def tiff(tags: dict[int, tuple[int, ...]], pixels: bytes) -> bytes:
@@ -249,6 +254,52 @@ def test_a_tiffs_colour_map_may_have_eight_bits() -> None:
         colours[:, 5] = COLOUR
         data = tiff({**basic, 320: tuple((colours * factor).ravel().tolist())}, bytes([5] * 64))
         assert (crop_of(data)[0] == COLOUR).all(), factor
+
+
+@pytest.mark.parametrize("zero_is_white", [False, True])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_grey_tiffs_are_scaled_by_their_bits_and_know_which_end_is_white(bits: int, zero_is_white: bool) -> None:
+    greatest = (1 << bits) - 1
+    wanted = np.arange(64).reshape(8, 8) * 4
+    values = (wanted * greatest + 127) // 255
+    values = greatest - values if zero_is_white else values
+    if bits == 12:  # two values in three bytes
+        first, second = values[:, ::2], values[:, 1::2]
+        pixels = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
+    else:
+        pixels = values.astype("u1" if bits == 8 else "<u2").tobytes()
+    photometric = 0 if zero_is_white else 1
+    data = tiff({256: (8,), 257: (8,), 258: (bits,), 259: (1,), 262: (photometric,), 277: (1,), 278: (8,)}, pixels)
+    if bits == 12 and zero_is_white:  # Pillow reads none
+        with pytest.raises(BadPictureError, match="is TIFF, but damaged or of a kind that is not read"):
+            crop_of(data, side=8)
+    else:
+        assert (crop_of(data, side=8)[0] == wanted[..., None]).all()
+
+
+def test_a_tiff_of_signed_pixels_is_rejected() -> None:
+    basic: dict[int, tuple[int, ...]] = {256: (8,), 257: (8,), 258: (8,), 259: (1,), 262: (1,), 277: (1,), 278: (8,)}
+    with pytest.raises(BadPictureError, match="has signed pixels, whose scale is unknown"):
+        crop_of(tiff({**basic, 339: (2,)}, bytes(64)))
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
+        (b"8BPS\0\1" + bytes(60), "is a Photoshop file, which is not read: convert it"),
+        (b"%PDF-1.4\n", "is PDF,"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "is JPEG XL,"),
+        (b"\xff\xd8\xff\xc3\0\x0b\x08\0\x08\0\x08\1\1\x11\0", "is lossless JPEG, which is not read"),
+        (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x08\0\x08\1\1\x11\0", "is JPEG of 12 bits, which is not read"),
+        (b"P7\nWIDTH 8\n", "is PAM,"),
+        (b"MM\0+\0\x08\0\0" + bytes(40), "is TIFF, but damaged or of a kind that is not read"),
+        (b"some text", "is no picture of a known format"),
+    ],
+)
+def test_what_is_not_read_is_named(start: bytes, what: str) -> None:
+    with pytest.raises(BadPictureError, match=re.escape(what)):
+        crop_of(start, name="x.jpg")
 
 
 def planar(values: NDArray[np.uint16]) -> bytes:

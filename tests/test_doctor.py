@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet_cli import __version__
+from alexnet_cli import __version__, machine
 from alexnet_cli.cli import main
 from alexnet_commands.doctor.config import DoctorConfig
 from alexnet_commands.doctor.run import run
@@ -95,3 +95,32 @@ def test_json_is_one_object_with_every_fact(capsys: pytest.CaptureFixture[str]) 
 def test_a_missing_path_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--path", "/no/such/folder"]) == 2
     assert "/no/such/folder: there is no such folder" in capsys.readouterr().err
+
+
+def test_a_process_computes_with_as_many_threads_as_omp_num_threads_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    for said, processes, threads in (("", 1, 8), ("", 3, 2), ("3", 1, 3), ("1", 2, 1), ("4,2", 2, 4), ("many", 2, 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert machine.threads_of_process(processes) == threads, (said, processes)
+
+
+def test_torchruns_own_omp_num_threads_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun sets it to 1 for several processes of a machine where nobody has set it."""
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert machine.threads_of_process(2) == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert machine.threads_of_process(2) == 2
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("150000 100000", 2), ("max 100000", 8), ("20000 100000", 1), ("", 8)])
+def test_a_containers_quota_of_time_limits_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert machine.cores() == cores

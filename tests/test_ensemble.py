@@ -17,6 +17,7 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
 from alexnet_stages.ensemble import run as stage
+from alexnet_stages.ensemble.fit import fit_weights
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -371,6 +372,38 @@ def test_an_interrupted_ensemble_does_not_score_again_what_it_has(
     damaged.write_bytes(content)
     assert bench(one, two) == 0
     assert capsys.readouterr().err.count("scored before") == 1
+
+
+def test_weights_are_fitted_and_pictures_scored_with_the_same_checkpoint_of_a_run_in_training(
+    bench: Bench, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A better checkpoint comes when the weights are fitted, and before the members are scored on --crops."""
+    holdout = make_store("holdout", [0, 1, 2, 3, 4], classes=CLASSES, seed=5)
+    run, other = bench.net("a", error=0.5), bench.net("b", seed=9)
+    fitted: list[list[NDArray[np.float32]]] = []
+
+    def fit_while_training(scores: list[Scores]) -> Any:
+        fitted.append([one.probabilities for one in scores])
+        if len(fitted) == 1:
+            bench.net("a", step=12, error=0.25)
+        return fit_weights(scores)
+
+    monkeypatch.setattr("alexnet_stages.ensemble.run.fit_weights", fit_while_training)
+    words = (run, other, "--fit-weights", holdout.path, "--precision", "fp32")
+    assert bench(*words) == 0
+    said = capsys.readouterr().err
+    assert "a member has changed meanwhile" in said
+    assert len(fitted) == 2 and not np.array_equal(fitted[0][0], fitted[1][0])
+    assert np.array_equal(fitted[0][1], fitted[1][1]) and said.count("scored before") == 3  # b's, and a's on --crops
+    best = run / "checkpoints" / "step-00000012"
+    digest = json.loads((best / "manifest.json").read_text())["digest"]
+    members = json.loads((bench.out / "members.json").read_text())
+    assert members[0]["checkpoint_digest"] == digest
+    assert (bench.out / members[0]["checkpoint_path"]).resolve() == best.resolve()
+    asked = json.loads((bench.out / "manifest.json").read_text())["details"]["made_from"]
+    assert asked["members"][0]["checkpoint"] == digest
+    assert bench(*words, "--update") == 0
+    assert "up to date" in capsys.readouterr().err and len(fitted) == 2
 
 
 def test_a_run_without_a_store_to_evaluate_it_on_is_refused(bench: Bench, capsys: Capture) -> None:

@@ -152,3 +152,23 @@ def test_a_report_on_the_wrong_pictures_or_without_labels_is_refused(
     capsys.readouterr()
     assert main(["report", str(none.path), "--out", "r.html"]) == 4
     assert "is neither a run folder nor a scores file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["report.html", "pictures.csv"])
+@pytest.mark.parametrize("damage", ["a byte more", "missing"])
+def test_a_report_that_is_damaged_is_no_longer_up_to_date(
+    scored: Path, store: CropStore, tmp_path: Path, name: str, damage: str, capsys: Capture
+) -> None:
+    words = [*map(str, ("report", scored, store.path, "--out", tmp_path / "r")), "--update"]
+    assert main(words) == 0
+    whole = (tmp_path / "r" / name).read_bytes()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "up to date" in capsys.readouterr().err
+    if damage == "missing":
+        (tmp_path / "r" / name).unlink()
+    else:
+        (tmp_path / "r" / name).write_bytes(whole + b" ")
+    assert main(words) == 0
+    assert "is made anew" in capsys.readouterr().err
+    assert (tmp_path / "r" / name).read_bytes() == whole

@@ -30,7 +30,7 @@ from alexnet_cli.net.whole import load_whole
 from alexnet_cli.randomness import cached_views_of, dropout_masks, order_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Change, Recipe
-from alexnet_stages.train.cached_features import CachedSession, cached_views, split
+from alexnet_stages.train.cached_features import CachedTraining, cached_views, split
 
 MakeStore = Callable[..., CropStore]
 EPOCHS = 4
@@ -181,14 +181,14 @@ def test_the_run_says_what_is_computed_once_and_leaves_no_features_behind(
 
 def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the next training believe that SIGTERM came after so many steps."""
-    original = CachedSession._timed_step
+    original = CachedTraining.after_step
 
-    def step(self: CachedSession, *arguments: Any) -> None:
+    def step(self: CachedTraining, *arguments: Any) -> None:
         original(self, *arguments)
         if self.progress.step == steps:
             self.stop.signal = signal.SIGTERM
 
-    monkeypatch.setattr(CachedSession, "_timed_step", step)
+    monkeypatch.setattr(CachedTraining, "after_step", step)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7], ids=["within an epoch", "at its end", "within another"])
@@ -211,21 +211,43 @@ def test_a_stop_among_the_features_keeps_the_views_that_are_finished(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert shop.tune("whole") == 0
-    original, computed = CachedSession._frozen_outputs, []
+    original, computed = CachedTraining._frozen_outputs, []
 
-    def outputs(self: CachedSession, *arguments: Any) -> NDArray[np.float32]:
+    def outputs(self: CachedTraining, *arguments: Any) -> NDArray[np.float32]:
         computed.append(arguments)
         if len(computed) == 4:  # one batch a view
             self.stop.signal = signal.SIGTERM
         return original(self, *arguments)
 
-    monkeypatch.setattr(CachedSession, "_frozen_outputs", outputs)
+    monkeypatch.setattr(CachedTraining, "_frozen_outputs", outputs)
     assert shop.tune() == 75
     assert sorted(path.name for path in (shop.path / "tuned" / "features").glob("*.npy")) == [
         f"view-{number}.npy" for number in range(3)
     ]
     assert shop.tune("tuned", "--resume") == 0
     assert len(computed) == 4 + 7 + 1  # the other seven views, and the validation pictures
+    for name in FC8:
+        assert torch.equal(shop.newest("tuned").model[name], shop.newest("whole").model[name])
+
+
+def test_features_that_were_damaged_are_computed_again_on_resume(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shop.tune("whole") == 0
+    with monkeypatch.context() as patched:
+        stopped_after(3, patched)
+        assert shop.tune() == 75
+    features = shop.path / "tuned" / "features"
+    flipped = bytearray((features / "view-4.npy").read_bytes())
+    flipped[-2] ^= 0x40  # the exponent of the last number
+    (features / "view-4.npy").write_bytes(flipped)
+    with (features / "validation.npy").open("rb+") as file:
+        file.truncate(300)
+    capsys.readouterr()
+    assert shop.tune("tuned", "--resume") == 0
+    said = capsys.readouterr().err
+    assert said.count("is not as it was written, so it is computed again") == 2
+    assert f"features of {12 + 6} views computed in" in said
     for name in FC8:
         assert torch.equal(shop.newest("tuned").model[name], shop.newest("whole").model[name])
 

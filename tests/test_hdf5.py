@@ -202,7 +202,9 @@ def test_a_newer_format_is_refused_with_the_advice_to_update(tmp_path: Path, wri
 
 def test_scores_given_as_statistics_are_named_as_what_they_are(tmp_path: Path) -> None:
     write_some_scores(tmp_path / "s.h5")
-    with pytest.raises(ArtifactError, match="is scores, not statistics: check the order of the arguments"):
+    with pytest.raises(
+        ArtifactError, match="is a scores file, not a statistics file: check the order of the arguments"
+    ):
         read_statistics(tmp_path / "s.h5")
 
 

@@ -289,6 +289,8 @@ def test_what_is_no_regular_file_is_refused_at_once(
         (4, ("ensemble", odd[".h5"], *out)),
         (4, (*train, "--recipe", "quickstart", "--stats", odd[".h5"])),
         (4, ("eval", net, store.path, *out)),
+        (4, ("features", net, store.path, "--devices", "cpu", *out)),
+        (4, ("strip", net, *out)),
         (3, ("preprocess", odd[".tar"], *out)),
         (3, ("preprocess", odd[".txt"], *out)),
         (3, ("preprocess", odd[""], *out)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
-from alexnet_cli.console import Talk, print_facts, print_json, print_lines, print_table, printable
+from alexnet_cli.console import Talk, print_facts, print_json, print_lines, printable
+from alexnet_cli.tables import csv_of, print_table
+from alexnet_stages.preprocess.rejects import read_rejects, write_rejects
 
 MakeStore = Callable[..., CropStore]
 Capture = pytest.CaptureFixture[str]
@@ -95,3 +98,42 @@ def test_ensemble_shows_names_of_members_escaped_in_its_table_too(tmp_path: Path
     table = (tmp_path / "e/table.txt").read_text(encoding="utf-8")
     assert not ACTS.search(printed.out + printed.err + table)
     assert SHOWN in table and SHOWN in printed.out
+
+
+def test_tables_of_csv_have_a_line_for_each_row_and_nothing_that_acts_on_a_terminal() -> None:
+    rows: list[tuple[object, ...]] = [("name", "share"), (EVIL, 0.25), ("a\nb\udcff", math.nan), ('x,"y"', None)]
+    text = csv_of(rows)
+    assert text == f'name,share\n{SHOWN},0.25\na\\x0ab\\udcff,\n"x,""y""",\n'
+
+
+def test_a_recipes_file_and_values_are_shown_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"{EVIL}.toml"
+    Path(name).write_text('extends = "paper"\nabout = "\\u001b[2J"\n', encoding="utf-8")
+    for words in (["recipe", "show", name], ["recipe", "diff", name, "small"], ["summary", "--recipe", name]):
+        assert main(words) == 0
+        printed = capsys.readouterr()
+        assert not ACTS.search(printed.out + printed.err), words
+        assert SHOWN in printed.out
+
+
+@pytest.mark.parametrize("name", [EVIL, "back\\slash", "tab\there", "two\nlines\r", "no UTF-8 \udcff", "\\x41"])
+def test_the_names_of_rejects_come_back_and_act_on_no_terminal(tmp_path: Path, name: str) -> None:
+    file = write_rejects(tmp_path, [(name, f"is {EVIL}"), ("b", "is damaged")])
+    assert not ACTS.search(file.read_text(encoding="utf-8").replace("\t", ""))
+    assert read_rejects(tmp_path) == [(name, f"is {SHOWN}"), ("b", "is damaged")]
+
+
+def test_rejects_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "rejects.tsv").write_text("a\\tb\\nc\\\\n\tis damaged\n", encoding="utf-8")
+    assert read_rejects(tmp_path) == [("a\tb\nc\\n", "is damaged")]
+
+
+@pytest.mark.parametrize(
+    "words", [["pca", "x.lmdb", "--out", "\udcff.h5"], ["plot", "curves", "a", "\udcff"], ["recipe", "show", "\udcff"]]
+)
+def test_a_name_that_is_no_utf_8_is_refused_in_one_line(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 2
+    assert re.fullmatch(r"alexnet: \\udcff(\.h5)?: is no UTF-8: .*\n", capsys.readouterr().err)

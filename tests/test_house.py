@@ -181,6 +181,17 @@ def test_nothing_calls_pickle_or_its_disguises(path: Path) -> None:
         assert "allow_pickle" not in words, f"{here(path)}:{call.lineno}: {name}"
 
 
+SPEAK = ("cli.py", "console.py", "launch.py")
+"""They print constants, or what passed `printable`."""
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in SPEAK], ids=here)
+def test_all_that_is_said_passes_the_one_function_that_escapes_it(path: Path) -> None:
+    """Names come from strangers: what prints them is in console.py."""
+    said = [call.lineno for name, call in calls(path) if name in ("print", "sys.stdout.write", "sys.stderr.write")]
+    assert not said, f"{here(path)}: use print_lines, print_facts, print_table, print_json or Talk in lines {said}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=here)
 def test_files_and_functions_stay_readable(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -203,3 +214,75 @@ def test_configs_are_frozen_and_keyword_only() -> None:
         assert configs, f"{here(folder)}/config.py has no config"
         for config in configs:
             assert ast.unparse(config.decorator_list[0]) == "dataclass(frozen=True, kw_only=True)", config.name
+
+
+def modules_here() -> dict[str, Path]:
+    """Every module of the library, the commands and the stages, by its dotted name."""
+    found = {}
+    for path in SOURCES:
+        below = path.relative_to(ROOT / "src" if path.is_relative_to(ROOT / "src") else ROOT)
+        name = ".".join(below.with_suffix("").parts).removesuffix(".__init__")
+        found["alexnet_" + name if name.partition(".")[0] == "stages" else name] = path
+    return found
+
+
+def imported_to_run(path: Path) -> set[str]:
+    """What a file imports, at module level or late; not what it imports for the type checker alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def module_of(imported_name: str, modules: dict[str, Path]) -> str:
+    """The module that a name stands in, or is."""
+    return imported_name if imported_name in modules else imported_name.rpartition(".")[0]
+
+
+def test_no_file_takes_part_in_a_circle_of_imports() -> None:
+    modules = modules_here()
+    arrows = {
+        name: {module_of(word, modules) for word in imported_to_run(path)} & set(modules) - {name}
+        for name, path in modules.items()
+    }
+    while leaves := [name for name, below in arrows.items() if not below & set(arrows)]:
+        for name in leaves:
+            del arrows[name]
+    # What is left stands in a circle, or above one.
+    while roots := [name for name in arrows if not any(name in below for below in arrows.values())]:
+        for name in roots:
+            del arrows[name]
+    assert not arrows, f"in a circle: {', '.join(sorted(arrows))}"
+
+
+ABOVE_THE_NET = ("artifacts", "sources", "parallel", "devices", "machine", "loader", "trained", "evaluation")
+ROOMS = {
+    "recipes": ("torch", "numpy", "numba", "alexnet_cli.net", "alexnet_cli.input", "alexnet_cli.artifacts"),
+    "net": ("pathlib", "io", "h5py", "lmdb", "torch.distributed", *(f"alexnet_cli.{room}" for room in ABOVE_THE_NET)),
+    "input": ("pathlib", "io", "h5py", "lmdb", *(f"alexnet_cli.{room}" for room in ("artifacts", "sources", "loader"))),
+    "artifacts": ("alexnet_cli.net", "alexnet_cli.parallel", "alexnet_cli.training_step"),
+    "sources": ("alexnet_cli.net", "alexnet_cli.input", "torch"),
+    "reports": ("alexnet_cli.net", "alexnet_cli.devices", "alexnet_cli.parallel", "torch"),
+}
+"""Room of the library → what it knows nothing of, as docs/architecture.md has it."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_knows_nothing_of_what_the_architecture_page_says(room: str) -> None:
+    paths = [path for path in LIBRARY if room in path.parts and "kernels" not in path.parts]
+    assert paths
+    for path in paths:
+        wrong = [module for module in imported_to_run(path) if any(within(module, one) for one in ROOMS[room])]
+        assert not wrong, f"{here(path)} imports {', '.join(wrong)}"

@@ -73,7 +73,7 @@ def test_the_passes_and_their_work() -> None:
     weighed = sum(count[name] * number * work.get(name, 1) for name, number in passes.items())
     assert f"{total / 1e6:.0f} million, as if all were of five convolutions: {weighed / 1e6:.0f} million" in TEXT
     assert f"takes {weighed / 1e6:.0f},000 s = {weighed / 1000 / 3600:.0f} hours" in " ".join(TEXT.split())
-    assert f"at 5,000 images/s {weighed / 5000 / 3600:.0f} hours" in " ".join(TEXT.split())
+    assert f"at 5,000 pictures/s {weighed / 5000 / 3600:.0f} hours" in " ".join(TEXT.split())
 
 
 def test_every_command_of_the_page_has_the_options_that_it_is_given() -> None:

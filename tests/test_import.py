@@ -80,7 +80,7 @@ def refused(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
 
 def logits_of(path: Path, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The imported net's logits of the centre view."""
-    from alexnet_cli.input.patches import view
+    from alexnet_cli.input.views import view
 
     net = Net.from_checkpoint(read_checkpoint(path), torch.device("cpu"), "fp32")
     with torch.no_grad():

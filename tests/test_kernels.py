@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import ReLU, functional
 
 from alexnet_cli import compiled
 from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.net import norm as norm_module
-from alexnet_cli.net.activation import Relu
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.kernels import products
-from alexnet_cli.net.kernels.passes import Pass, apply, over_pixels, pass_of
+from alexnet_cli.net.kernels.passes import Pass, apply, average, over_pixels, pass_of
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
@@ -104,6 +103,32 @@ def test_the_same_map_norm_and_its_gradient_are_the_formula_in_float64(shape: tu
     torch.testing.assert_close(half.double(), exact, rtol=2**-8, atol=1e-30)
 
 
+@pytest.mark.parametrize("overhang", [False, True])
+@pytest.mark.parametrize("window", [(3, 2), (2, 2), (2, 3), (5, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 64, 8, 8), (2, 5, 9, 6)], ids=str)
+def test_the_average_of_windows_and_its_gradient_are_torchs_in_float64(
+    shape: tuple[int, ...], window: tuple[int, int], overhang: bool
+) -> None:
+    maps, (size, stride) = maps_of(*shape), window
+
+    def by_torch(maps: Tensor) -> Tensor:
+        return functional.avg_pool2d(maps, size, stride, ceil_mode=overhang, count_include_pad=False)
+
+    def mine(maps: Tensor) -> Tensor:
+        return average(maps, size=size, stride=stride, overhang=overhang)
+
+    found, gradient = with_gradient(mine, maps)
+    theirs, expected = with_gradient(by_torch, maps.double())
+    torch.testing.assert_close(found.double(), theirs, rtol=1e-6, atol=3e-5)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-6, atol=1e-6)
+    weight = torch.randn(found.shape, generator=torch.Generator().manual_seed(9)).bfloat16()
+    half, gradient = with_gradient(mine, maps.bfloat16(), weight)
+    wide, expected = with_gradient(mine, maps.bfloat16().float(), weight.float())
+    assert half.dtype == gradient.dtype == torch.bfloat16
+    assert torch.equal(half, wide.bfloat16())
+    assert torch.equal(gradient, expected.bfloat16())
+
+
 @pytest.mark.parametrize("name", ["norm of two columns", "relu, norm, pool", "pool, relu"])
 def test_bfloat16_is_one_rounding_away_from_float64(name: str) -> None:
     """Positive numbers in another place of each window: a tie between rounded numbers has no one gradient."""
@@ -157,18 +182,18 @@ def test_layers_are_joined_into_the_passes_of_paper_and_source() -> None:
     within = Norm(MapNorm(name="m"), 1)
     other = Norm(NormSpec(name="o", beta=0.5), 2)
     for modules, count in (
-        ([Relu(), norm, pool, Relu()], 4),
-        ([Relu(), norm, pool, torch.nn.Flatten()], 3),
-        ([norm, pool, Relu(), Relu()], 3),
-        ([Relu(), norm, within, pool], 2),
-        ([Relu(), pool], 2),
-        ([pool, Relu()], 2),
-        ([Relu(), norm, average], 2),
-        ([Relu()], 0),
+        ([ReLU(), norm, pool, ReLU()], 4),
+        ([ReLU(), norm, pool, torch.nn.Flatten()], 3),
+        ([norm, pool, ReLU(), ReLU()], 3),
+        ([ReLU(), norm, within, pool], 2),
+        ([ReLU(), pool], 2),
+        ([pool, ReLU()], 2),
+        ([ReLU(), norm, average], 2),
+        ([ReLU()], 0),
         ([pool], 0),
-        ([average, Relu()], 0),
+        ([average, ReLU()], 0),
         ([within, pool], 0),
-        ([Relu(), other, pool], 0),
+        ([ReLU(), other, pool], 0),
     ):
         assert pass_of(modules)[1] == count, modules
 
@@ -203,6 +228,62 @@ def test_a_net_in_passes_gives_the_logits_and_gradients_of_its_layers_one_by_one
 
 
 # ------------------------------------------------------------------------------------------------------------ products
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("most", [products._MOST_BYTES, 3000, 1], ids=["whole", "in parts", "one by one"])
+def test_the_first_convolution_and_its_gradients_are_torchs_in_float64(
+    most: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a few roundings of the products' sums; in bfloat16, of what each part's sum is rounded to."""
+    monkeypatch.setattr(products, "_MOST_BYTES", most)
+    maps = maps_of(7, 3, 27, 27, dtype=dtype) / 100
+    rng = torch.Generator().manual_seed(1)
+    weight, bias = torch.randn(8, 3, 11, 11, generator=rng).to(dtype).float(), torch.randn(8, generator=rng)
+    leaves = [weight.requires_grad_(), bias.to(dtype).float().requires_grad_()]
+    mine = products.convolve(maps, leaves[0], leaves[1], stride=4, padding=1, overhang=2)
+    assert type(mine.grad_fn).__name__ == "_FirstBackward"
+    assert mine.dtype == dtype
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    padded = functional.pad(maps.double(), (1, 3, 1, 3))
+    theirs = functional.conv2d(padded, doubles[0], doubles[1], stride=4)
+    rtol, atol = (2**-8, 1e-30) if dtype == torch.bfloat16 else (1e-5, 1e-4)
+    torch.testing.assert_close(mine.double(), theirs, rtol=rtol, atol=atol)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        assert torch.equal(products.convolve(maps, leaves[0], leaves[1], stride=4, padding=1, overhang=2), mine)
+    weights = torch.randn(mine.shape, generator=rng).to(dtype)
+    found = torch.autograd.grad(mine, leaves, weights)
+    for one, other in zip(found, torch.autograd.grad(theirs, doubles, weights.double()), strict=True):
+        assert one.dtype == torch.float32
+        atol = (0.02 if dtype == torch.bfloat16 else 1e-5) * float(other.abs().max())
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sizes", [(11, 4, 0, 3, 24), (11, 4, 2, 0, 24), (5, 3, 1, 2, 10), (2, 2, 0, 0, 7)], ids=str)
+def test_a_convolution_over_folded_maps_is_the_convolution(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Whole numbers, so that every sum is exact in float64; in both widths in which the loop copies them."""
+    size, stride, padding, overhang, side = sizes
+    rng = torch.Generator().manual_seed(2)
+    maps = torch.randint(-9, 9, (3, 3, side, side + 1), generator=rng).to(dtype)
+    weight = torch.randint(-9, 9, (4, 3, size, size), generator=rng).double()
+    padded = functional.pad(maps.double(), (padding, padding + overhang) * 2)
+    folded = products.fold_maps(maps, size, stride, padding, overhang)
+    found = functional.conv2d(folded.double(), products.fold_weight(weight, stride))
+    assert torch.equal(found, functional.conv2d(padded, weight, stride=stride))
+    assert torch.equal(products.unfold_weight(products.fold_weight(weight, stride), size, stride), weight)
+
+
+def test_the_first_convolution_rounds_as_autocast_says_and_leaves_other_layers_alone() -> None:
+    maps, weight, bias = maps_of(2, 3, 9, 9), torch.randn(4, 3, 3, 3, requires_grad=True), torch.zeros(4)
+    settings = {"stride": 1, "padding": 0}
+    with torch.autocast("cpu", torch.bfloat16):
+        mine, theirs = (call(maps, weight, bias, **settings) for call in (products.convolve, functional.conv2d))
+    assert torch.equal(mine, theirs)
+    (found,) = torch.autograd.grad(mine.float().sum(), weight)
+    assert found.dtype == torch.float32
+    above = products.convolve(maps.requires_grad_(), weight, bias, **settings)
+    assert type(above.grad_fn).__name__ == "ConvolutionBackward0"
 
 
 @pytest.mark.parametrize("shape", [(128, 300, 70), (1, 9216, 10), (7, 5, 1)], ids=str)

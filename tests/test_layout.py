@@ -112,7 +112,10 @@ def test_devices_on_cuda_are_a_number_or_a_list(monkeypatch: pytest.MonkeyPatch)
         choose_devices("cuda:2,2")
 
 
-@pytest.mark.parametrize("text", ["tpu", "cpu:0", "cpu:a", "cuda:", "cuda:-1", "cpu:0,1"])
+@pytest.mark.parametrize(
+    "text",
+    ["cpu:257", "cpu:999999", "cuda:99999999999", "cpu:²", "tpu", "cpu:0", "cpu:a", "cuda:", "cuda:-1", "cpu:0,1"],
+)
 def test_devices_that_can_not_be_meant_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         choose_devices(text)

@@ -88,6 +88,27 @@ def test_the_variables_reach_the_commands(project: Project) -> None:
     assert "--codec jpeg" in lines[2]
 
 
+@pytest.mark.parametrize("value", ["a;>made", "a'b", 'a"b', "a&>made", "a(b)", "`>made`", "*", "~"])
+def test_a_variable_reaches_the_commands_as_it_is(project: Project, value: str) -> None:
+    names = ("OUT", "RECIPE", "EPOCHS", "DEVICES", "PRECISION", "CODEC")
+    lines = project.make(*(f"{name}={value}" for name in names), "MEMBERS=2")
+    assert kinds(lines) == WHOLE
+    assert not (project.folder / "made").exists()
+    assert (
+        f"train {value}/train.lmdb --val {value}/val.lmdb --stats {value}/stats.h5 --recipe {value} --epochs {value} "
+        f"--devices {value} --precision {value} --seed 1 --out {value}/runs/1 --update"
+    ) in lines
+    assert f"--codec {value} --update" in lines[2]
+    assert lines[-1] == (
+        f"ensemble {value}/scores/1.h5 {value}/scores/2.h5 --crops {value}/val.lmdb --out {value}/ensemble --update"
+    )
+
+
+def test_no_variable_is_run_by_a_shell(project: Project) -> None:
+    project.make("MEMBERS=1; touch made", fail="check*", code=2)
+    assert not (project.folder / "made").exists()
+
+
 @pytest.mark.parametrize(
     ("failing", "ran"),
     [
@@ -105,7 +126,7 @@ def test_a_command_that_fails_ends_the_pipeline(project: Project, failing: str, 
 
 
 def test_make_removes_and_keeps_account_of_nothing() -> None:
-    for name in ("Makefile", "contest.mk"):
+    for name in ("Makefile", "contest.mk", "cifar.mk"):
         text = (MAKEFILE.parent / name).read_text()
         recipes = text[text.index("full-pipeline:") if name == "Makefile" else 0 :]
         for word in ("rm -", "touch", "cmp", "$(eval", ".settings", "-nt ", "-newer", "mv "):
@@ -163,6 +184,7 @@ def real(project: Project) -> Project:
         (("EPOCHS=abc",), "Invalid value for '--epochs'"),
         (("MEMBERS=none",), "Invalid value for '--members'"),
         (("MEMBERS=0",), "Invalid value for '--members'"),
+        (("MEMBERS=9999999999",), "Invalid value for '--members'"),
         (("PRECISION=fp16",), "--precision fp16: unknown"),
         (("RECIPE=papre",), "there is no recipe 'papre'"),
         (("DEVICES=cuda:96,97",), "this machine has"),

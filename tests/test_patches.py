@@ -10,7 +10,9 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.statistics import Statistics
 from alexnet_cli.input import patches as patches_module
-from alexnet_cli.input.patches import InputTransform, input_transform, training_patches, view, views_of
+from alexnet_cli.input.normalisation import input_transform
+from alexnet_cli.input.patches import InputTransform, training_patches
+from alexnet_cli.input.views import view, views_of
 from alexnet_cli.randomness import Draws, draws_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Input
@@ -145,13 +147,15 @@ def test_patches_are_channels_last_as_the_crops_are(statistics: Statistics) -> N
 
 
 @pytest.mark.parametrize("divisor", [1.0, 64.0])
-def test_a_gpus_way_of_cutting_gives_what_a_cpus_does(statistics: Statistics, divisor: float) -> None:
-    crops, draws = torch.from_numpy(some_crops(5)), some_draws(5)
+def test_the_compiled_loop_cuts_what_indices_cut(
+    statistics: Statistics, divisor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops, draws = some_crops(5), some_draws(5)
     transform = input_transform(statistics, Input(divisor=divisor))
-    shift = torch.from_numpy(draws.noise) * 0.1 @ transform.noise.T
-    arguments = (crops, draws, transform, shift, transform.scale)
-    together = patches_module._cut_together(*arguments)
-    torch.testing.assert_close(patches_module._cut_in_one_pass(*arguments), together, rtol=0, atol=2e-5 / divisor)
+    in_one_pass = patches_of(crops, draws, transform, strength=0.1)
+    monkeypatch.setattr(patches_module, "serves", lambda tensor: False)
+    by_index = patches_of(crops, draws, transform, strength=0.1)
+    torch.testing.assert_close(in_one_pass, by_index, rtol=0, atol=2e-5 / divisor)
 
 
 @pytest.mark.gpu

@@ -115,7 +115,7 @@ def test_a_class_list_of_an_unfinished_store_is_refused(
     CropWriter(tmp_path / "train.lmdb", {}).close()
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--classes", tmp_path / ".train.lmdb.alexnet-work")
     assert code == 4
-    assert "is no finished crops" in line
+    assert "is no finished crop store" in line
 
 
 # Wrong folders

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -155,6 +156,9 @@ def test_a_finished_folder_takes_the_place_of_what_was_there(
         finished(out, "old")
     work = finished(begin_work(out, "crops"), "new")
     (work / ".report.json.alexnet-work").write_text("a killed command's temporary file")
+    (work / "sub" / ".1.h5.alexnet-lock").write_text("alexnet writes here, process 9\n")
+    (work / ".1.h5.alexnet-work" / "deeper").mkdir(parents=True)
+    (work / ".1.h5.alexnet-work" / "deeper" / "content").write_text("half")
     publish_folder(work, out, FOLDER)
     assert (out / "sub" / "new").read_text() == "new"
     assert names(tmp_path) == ["train.lmdb"]
@@ -318,6 +322,28 @@ def test_a_killed_writer_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+FORKS = """
+import os, pathlib, sys, time
+from alexnet_cli.artifacts.common.working import only_writer
+with only_writer(pathlib.Path(sys.argv[1])):
+    if child := os.fork():
+        os.write(1, b"%d" % child)
+        os._exit(0)
+    os.close(1)
+    time.sleep(100)
+"""
+
+
+def test_a_process_that_a_killed_writer_forked_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    child = int(subprocess.run([sys.executable, "-c", FORKS, path], check=True, capture_output=True).stdout)
+    try:
+        with only_writer(path, patience=10):  # the child closes its end soon, and lives on
+            os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_the_lock_goes_when_the_work_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), only_writer(tmp_path / "x"):
         raise ZeroDivisionError
@@ -358,7 +384,10 @@ def test_a_manifest_says_when_and_by_what_it_was_made() -> None:
         ('"text"', "its manifest is damaged"),
         ("null", "its manifest is damaged"),
         ('{"kind": "crops"}', "its manifest is damaged"),
-        (replace(MANIFEST, kind="scores").to_json(), "is scores, not crops: check the order of the arguments"),
+        (
+            replace(MANIFEST, kind="scores").to_json(),
+            "is a scores file, not a crop store: check the order of the arguments",
+        ),
         (replace(MANIFEST, schema=2).to_json(), r"was written by a newer alexnet .*\(format 2, .* update alexnet"),
     ],
     ids=["cut off", "a list", "a text", "null", "keys missing", "another kind", "newer"],
@@ -391,10 +420,10 @@ def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_and_an_unfinished_one_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="there is no such crops: check the path"):
+    with pytest.raises(ArtifactError, match="there is no such crop store: check the path"):
         read(tmp_path / "nowhere")
     (tmp_path / "half").mkdir()
-    with pytest.raises(ArtifactError, match="is no finished crops: run it again"):
+    with pytest.raises(ArtifactError, match="is no finished crop store: run it again"):
         read(tmp_path / "half")
 
 

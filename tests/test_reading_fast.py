@@ -32,26 +32,40 @@ def copy() -> copying.Copy:
     return found
 
 
-@pytest.mark.parametrize("count", [64, 65, 96, 127, 1000, 24576])
-def test_the_copy_gives_the_bytes_and_their_checksum(copy: copying.Copy, count: int) -> None:
-    source = np.random.default_rng(count).integers(0, 1 << 63, count, dtype=np.uint64)
-    target = np.zeros(count + 1, np.uint64)
-    assert copy(source, target[:count]) == crc32c(source.tobytes())
-    assert np.array_equal(source, target[:count])
-    assert target[count] == 0
+@pytest.mark.parametrize("nbytes", [512, 520, 768, 1016, 3072, 8000, 196608])
+def test_the_copy_gives_the_bytes_and_their_checksums(copy: copying.Copy, nbytes: int) -> None:
+    source = np.random.default_rng(nbytes).integers(0, 256, (5, nbytes + 24), dtype=np.uint8)
+    order = np.array([3, 0, 0, 4])
+    target = np.zeros((5, nbytes), np.uint8)
+    sums = copy(source.ctypes.data + order.astype(np.uint64) * np.uint64(nbytes + 24), target[:4])
+    assert sums.tolist() == [crc32c(source[row, :nbytes].tobytes()) for row in order]
+    assert np.array_equal(target[:4], source[order, :nbytes]) and not target[4].any()
 
 
 @pytest.mark.parametrize("lanes", [2, 4, 8])
-def test_every_width_of_register_gives_the_same_checksum(lanes: int, copy: copying.Copy) -> None:
-    if lanes > copying._lanes():
+def test_every_width_of_register_gives_the_same_checksum(
+    lanes: int, copy: copying.Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alexnet_cli.artifacts.crops.kernels import folding
+    from alexnet_cli.compiled import Kernel
+
+    if lanes > folding.lanes_here():
         pytest.skip("this processor has no registers so wide")
-    source = np.random.default_rng(lanes).integers(0, 1 << 63, 999, dtype=np.uint64)
-    assert copying._made(lanes)(source, np.empty_like(source)) == crc32c(source.tobytes())
+    monkeypatch.setattr(folding, "fold", folding.fold_by(lanes))
+    monkeypatch.setattr(folding, "_WORDS", lanes * folding.REGISTERS)
+    narrower = Kernel(folding.copy_records.function)
+    narrower._compile(cached=False)
+    source, sums = np.random.default_rng(lanes).integers(0, 256, 7992, dtype=np.uint8), np.zeros(1, np.uint32)
+    target = np.zeros((1, 7992), np.uint8)
+    narrower(np.array([source.ctypes.data], np.uint64), sums, target, 0, 1)
+    assert sums[0] == crc32c(source.tobytes()) and np.array_equal(target[0], source)
 
 
 def test_the_factor_is_that_of_the_published_tables() -> None:
     """Intel's and zlib's CRC-32C fold 512 bits by these two constants."""
-    assert (copying._factor(512 + 32), copying._factor(512 - 32)) == (0x740EEF02, 0x9E4ADDF8)
+    from alexnet_cli.artifacts.crops.kernels.folding import factor
+
+    assert (factor(512 + 32), factor(512 - 32)) == (0x740EEF02, 0x9E4ADDF8)
 
 
 def test_records_of_odd_sizes_are_left_to_the_slow_way() -> None:
@@ -67,11 +81,38 @@ def test_a_damaged_record_is_refused_by_the_fast_way_too(make_store: MakeStore, 
         byte = file.read(1)
         file.seek(offset + 1000)
         file.write(bytes([byte[0] ^ 1]))
-    out = np.empty((256, 256, 3), np.uint8)
+    out = np.empty((2, 256, 256, 3), np.uint8)
     for ways in (SLOW, Ways(copy=copy)):
-        open_crops(store.path).read_into(0, out, ways)
+        open_crops(store.path).read_many(np.array([2, 0]), out, ways)
         with pytest.raises(ArtifactError, match=r"record 1 \(.*\) fails its checksum"):
-            open_crops(store.path).read_into(1, out, ways)
+            open_crops(store.path).read_many(np.array([0, 1]), out, ways)
+
+
+def test_the_fast_way_refuses_a_record_of_another_length_and_one_that_is_not_there(
+    tmp_path: Path, make_store: MakeStore, copy: copying.Copy
+) -> None:
+    values = [bytes(256 * 256 * 3), bytes(256 * 256 * 3 - 8)]
+    writer = CropWriter(tmp_path / "short.lmdb", {})
+    writer.commit(2, [Record(f"{number}", 0, value, crc32c(value)) for number, value in enumerate(values)], [])
+    writer.finish(ClassList(("one", "other")), codec="raw", options={}, details={})
+    store, out = open_crops(tmp_path / "short.lmdb"), np.empty((1, 256, 256, 3), np.uint8)
+    for ways in (SLOW, Ways(copy=copy)):
+        with pytest.raises(ArtifactError, match=r"record 1 \(1\) is no crop"):
+            store.read_many(np.array([1]), out, ways)
+    for index in (2, -1):
+        with pytest.raises(ArtifactError, match=f"record {index} is missing"):
+            store.read_many(np.array([index]), out, Ways(copy=copy))
+
+
+def test_a_store_that_was_let_go_of_is_read_anew_by_the_fast_way(make_store: MakeStore, copy: copying.Copy) -> None:
+    """Its memory map may lie elsewhere then."""
+    store, out = make_store("train", [0, 1, 2]), np.empty((3, 256, 256, 3), np.uint8)
+    wanted = np.stack([store.read(index) for index in (2, 1, 0)])
+    for _ in range(2):
+        store.read_many(np.array([2, 1, 0]), out, Ways(copy=copy))
+        assert np.array_equal(out, wanted)
+        store.close()
+        out[:] = 0
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -298,3 +299,54 @@ def test_options_win_over_set_and_the_stores_classes_over_both() -> None:
 def test_what_looks_like_false_is_never_taken_for_true(value: str) -> None:
     with pytest.raises(UsageError, match=r"\[input\] flip is true or false, not "):
         resolved(f"input.flip={value}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("deep.toml", "about = " + "[" * 20_000, "is no TOML: nested too deep"),
+        ("keys.toml", "[net]\nx.{}y = 1".format("a." * 20_000), "is no TOML: nested too deep"),
+        ("long.toml", "[training]\nepochs = " + "9" * 5_000, "is no TOML: "),
+        ("large.toml", "#" * (1 << 20) + "\n", "has 1,048,577 bytes"),
+        ("nothing.toml", 'extends = "a\\u0000.toml"', "is no TOML: embedded null"),
+        ("folder.toml", None, "is no file but a folder"),
+    ],
+)
+def test_a_strangers_recipe_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=message):
+        load_recipe(str(tmp_path / name))
+
+
+def test_a_recipe_that_is_a_fifo_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name, kind in (("fifo", "a FIFO"), ("zero", "a device")):
+        (tmp_path / "own.toml").write_text(f'extends = "{name}.toml"')
+        with pytest.raises(UsageError, match=f"{name}.toml: is no file but {kind}"):
+            load_recipe(str(tmp_path / "own.toml"))
+
+
+def test_a_value_with_too_many_digits_or_brackets_counts_as_text() -> None:
+    for value in ("9" * 5_000, "[" * 5_000):
+        with pytest.raises(UsageError, match=r"--set training\.rate="):
+            load_recipe("paper", [f"training.rate={value}"])
+
+
+def test_a_chain_of_recipes_without_end_is_refused(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"r{number}.toml").write_text(f'extends = "r{number + 1}.toml"')
+    with pytest.raises(UsageError, match="extends more than 100 others"):
+        load_recipe(str(tmp_path / "r0.toml"))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "1e39", "9" * 400, "9007199254740993"])
+@pytest.mark.parametrize("field", ["training.rate", "input.divisor", "net.norm1.beta", "net.fc6.neurons"])
+def test_a_number_that_no_float32_holds_is_refused(field: str, value: str) -> None:
+    with pytest.raises(UsageError, match=r"must be a number between ±|is a whole number, not"):
+        load_recipe("paper", [f"{field}={value}"])

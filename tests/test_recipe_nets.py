@@ -74,6 +74,15 @@ def test_the_one_gpu_net_keeps_the_last_convolution_and_the_fully_connected_laye
     assert all(layer.groups == 1 for layer in by_name.values())
 
 
+def test_small_fast_has_maps_of_half_the_side_and_about_a_quarter_of_the_work() -> None:
+    found = {layer.name: layer for layer in layers(load_recipe("small-fast").net)}
+    # conv1: (224 + 3 - 11) / 8 + 1 = 28; pools over 3 every 2: 28 -> 13 -> 6
+    assert [found[f"conv{number}"].output_side for number in range(1, 6)] == [28, 13, 6, 6, 6]
+    work = 28**2 * 96 * 363 + 13**2 * 256 * 1_200 + 36 * (384 * 2_304 + 384 * 1_728 + 256 * 1_728)
+    work += 9_216 * 1_024 + 1_024 * 1_024 + 1_024 * 1_000
+    assert sum(layer.multiply_adds for layer in found.values()) == work == 162_411_008 < 724_406_816 / 4
+
+
 def test_columns_that_never_speak_meet_only_in_fc8() -> None:
     groups = {layer.name: layer.groups for layer in layers(load_recipe("no-exchange").net)}
     assert groups["conv3"] == groups["fc6"] == groups["fc7"] == 2

@@ -13,6 +13,7 @@ import pytest
 
 from alexnet_cli.artifacts.common.working import begin_work, work_of
 from alexnet_cli.artifacts.crops.store import Crop, CropStore
+from alexnet_cli.artifacts.crops.ways import SLOW
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.cli import main
 
@@ -82,6 +83,7 @@ def test_the_old_run_is_there_and_whole_until_the_new_one_has_a_checkpoint(
         read(store, index, out, *ways)
 
     monkeypatch.setattr(CropStore, "read_into", read_into)
+    monkeypatch.setattr("alexnet_cli.loader.fast_ways", lambda *_, **__: SLOW)  # which reads crops one by one
     assert bench("--overwrite", seed=1) == 0
     assert len(seen) == STEPS * 4 and all(seen)
     after = bench.content()
@@ -105,6 +107,7 @@ def test_a_stopped_replacement_has_taken_the_place_with_its_checkpoint_and_goes_
         read(store, index, out, *ways)
 
     monkeypatch.setattr(CropStore, "read_into", read_into)
+    monkeypatch.setattr("alexnet_cli.loader.fast_ways", lambda *_, **__: SLOW)  # which reads crops one by one
     assert bench("--overwrite", seed=1) == 75
     run = RunFolder(bench.out)
     newest = run.newest()

@@ -401,7 +401,7 @@ def test_a_comparison_with_what_is_no_store_is_refused_before_the_work(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for other, message in (
-        ("none.lmdb", "there is no such crops: check the path"),
+        ("none.lmdb", "there is no such crop store: check the path"),
         ("pictures", "is made of pictures: make a crop store of it first"),
     ):
         arguments = [str(tree), "--out", str(tmp_path / "a.lmdb"), "--compare", str(tmp_path / other), "--quiet"]

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.common.working import mark
 from alexnet_cli.artifacts.crops.store import Crop, CropStore
+from alexnet_cli.artifacts.crops.ways import SLOW
 from alexnet_cli.artifacts.run import RunFolder, Saved
 from alexnet_cli.cli import main
 
@@ -95,6 +96,7 @@ def at_read(monkeypatch: pytest.MonkeyPatch) -> AtRead:
         read(self, index, out, *ways)
 
     monkeypatch.setattr(CropStore, "read_into", read_into)
+    monkeypatch.setattr("alexnet_cli.loader.fast_ways", lambda *_, **__: SLOW)  # which reads crops one by one
 
     def plan(store: CropStore, number: int, act: Callable[[], None]) -> None:
         waiting[store.path, number + counts.get(store.path, 0)] = act

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from preprocessing import save_noise
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_manifest, write_checkpoint
-from alexnet_cli.artifacts.common.manifest import Manifest
+from alexnet_cli.artifacts.common.manifest import Manifest, digest_of_file
+from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import COLUMNS, METRICS_DETAIL, RunFolder, find_checkpoint, read_found, vouch_for
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.recipes.read import load_recipe
@@ -138,7 +143,11 @@ def test_a_run_is_finished_when_its_manifest_is_there(run: RunFolder) -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"kind": "crops"}, "is crops, not run"), ({"schema": 3}, "newer"), ({"odd": 1}, "its manifest is damaged")],
+    [
+        ({"kind": "crops"}, "is a crop store, not a run folder"),
+        ({"schema": 3}, "newer"),
+        ({"odd": 1}, "its manifest is damaged"),
+    ],
 )
 def test_a_strangers_or_newer_run_is_refused(run: RunFolder, values: dict[str, object], message: str) -> None:
     run.finish(Manifest(kind="run", schema=1, digest="d"))
@@ -181,6 +190,64 @@ def test_a_checkpoint_that_the_training_removes_meanwhile_gives_way_to_the_best_
 
     assert read_found(run.path, read) == (20, "the best checkpoint, step-00000020")
     assert tried == ["step-00000010", "step-00000020"]
+
+
+COMMANDS = {
+    "predict": ["predict", "{run}", "{picture}", "--format", "json", "--devices", "cpu"],
+    "features": ["features", "{run}", "{store}", "--layer", "fc7", "--devices", "cpu"],
+    "eval": ["eval", "{run}", "{store}", "--views", "1", "--devices", "cpu"],
+    "strip": ["strip", "{run}"],
+    "export": ["export", "{run}", "--format", "hub"],
+    "report": ["report", "{run}"],
+    "plot": ["plot", "filters", "{run}"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_reads_a_run_that_trains_on_at_any_moment(
+    command: str,
+    tmp_path: Path,
+    make_store: Callable[..., CropStore],
+    make_statistics: Callable[[CropStore], Path],
+    make_checkpoint: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """When the n-th file of a checkpoint is about to be read, the training has a better one and removes the old one."""
+    store = make_store("val", [0, 1, 2])
+    stats = make_statistics(store)
+    run, out = RunFolder(tmp_path / "run"), tmp_path / "out.png"
+    made = tmp_path / "made"
+    for step, error in ((10, 0.5), (20, 0.3), (30, 0.6), (40, 0.6)):
+        make_checkpoint(f"made/{step}", store, stats, step=step, error=error)
+    save_noise(tmp_path / "a.jpg", 1)
+    places = {"{run}": str(run.path), "{store}": str(store.path), "{picture}": str(tmp_path / "a.jpg")}
+    words = [places.get(word, word) for word in COMMANDS[command]] + ["--out", str(out), "-q"]
+    used, left = set(), 0
+
+    def goes_on(path: Path) -> str:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            for step in (20, 30, 40):
+                shutil.copytree(made / f"{step}", run.checkpoint_path(step))
+            run.tidy()
+        return digest_of_file(path)
+
+    for moment in range(1, 100, 2):
+        for path in (run.path, out):
+            shutil.rmtree(path, ignore_errors=True)
+        out.unlink(missing_ok=True)
+        shutil.copytree(made / "10", run.checkpoint_path(10))
+        run.write_metrics([dict.fromkeys(COLUMNS, 1)])
+        left = moment
+        with monkeypatch.context() as patched:
+            patched.setattr("alexnet_cli.artifacts.checkpoint.digest_of_file", goes_on)
+            assert main(words) == 0, (moment, capsys.readouterr().err)
+        used.add(left > 0)
+        if left > 0:
+            break
+    assert used == {False, True} and moment > 4, "every file that is read was once the moment"
 
 
 def test_where_the_best_checkpoint_is_damaged_the_next_one_serves_and_that_is_said(run: RunFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from alexnet_cli.artifacts.common.working import mark
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.signals import EndedBySignalError
 from alexnet_commands.sample import run as sample
 from alexnet_commands.sample.config import SampleConfig
 from alexnet_commands.sample.run import read_sample, run
@@ -164,6 +166,20 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(sample, "save", save)
     with pytest.raises(ResourceError, match="the disk is full"):
+        run(SampleConfig(out=tmp_path / "s", quiet=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("error", [EndedBySignalError(signal.SIGTERM), KeyboardInterrupt()])
+def test_a_signal_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def stop(content: object, path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(sample, "write_verified", stop)
+    with pytest.raises(type(error)):
         run(SampleConfig(out=tmp_path / "s", quiet=True))
     assert list(tmp_path.iterdir()) == []
 

@@ -21,8 +21,10 @@ import pytest
 from preprocessing import preprocess, save_noise
 
 from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.artifacts.crops.copying import WORTH, copier
 from alexnet_cli.artifacts.crops.shards import open_crops, shard_folder, shard_range
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.ways import SLOW, Ways
 from alexnet_cli.artifacts.crops.writer import CropWriter
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
@@ -157,6 +159,11 @@ def test_many_threads_read_shards_at_once(tree: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(store.read, list(range(PICTURES)) * 20))
     assert all(np.array_equal(crop, expected[index % PICTURES]) for index, crop in enumerate(read))
+    order = np.random.default_rng(0).integers(0, PICTURES, 50)
+    for ways in (SLOW, Ways(copy=copier(WORTH))):
+        together = np.empty((len(order), *store.shape), np.uint8)
+        store.read_many(order, together, ways)
+        assert all(np.array_equal(crop, expected[index]) for index, crop in zip(order, together, strict=True))
     store.close()
     assert np.array_equal(store.read(5), expected[5])  # reading opens it again
 

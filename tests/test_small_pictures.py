@@ -20,7 +20,8 @@ from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
-from alexnet_cli.input.patches import InputTransform, training_patches, view, views_of
+from alexnet_cli.input.patches import InputTransform, training_patches
+from alexnet_cli.input.views import view, views_of
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.whole import load_whole
 from alexnet_cli.pictures import Facts, crop_of

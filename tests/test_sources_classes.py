@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import unicodedata
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,19 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import Sources, find_sources
 
 FORMS = ("folders", "tar", "tar of tars", "class tars", "shards")
-SYSTEM = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".Trash-1000")
+SYSTEM = (
+    "@eaDir",
+    "#recycle",
+    "@Recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    ".Trash-1000",
+    "RECYCLER",
+    "FOUND.000",
+    "__pycache__",
+    "LOST.DIR",
+)
 
 
 def sources_of(source: Path, **options: Any) -> Sources:
@@ -126,6 +140,29 @@ def test_accents_written_in_two_ways_are_one_class(tmp_path: Path) -> None:
     assert "accents are written in two ways" in refused(both)
 
 
+@pytest.mark.parametrize("form", FORMS[:-1])
+def test_blanks_around_a_name_make_no_class(form: str, tmp_path: Path) -> None:
+    assert sources_of(in_form(form, tmp_path / "a", ["cat /1.jpg", "dog\xa0/2.jpg"])).classes.names == ("cat", "dog")
+    assert sources_of(in_form(form, tmp_path / "b", [" 1/1.jpg", "2/2.jpg", "10/3.jpg"])).classes.names == (
+        "1",
+        "2",
+        "10",
+    )
+    assert "'cat' and 'cat ' are one name, but for blanks around it" in refused(
+        in_form(form, tmp_path / "c", ["cat/1.jpg", "cat /2.jpg", "dog/3.jpg"])
+    )
+    assert "has a class named 'do\\ng'" in refused(in_form(form, tmp_path / "d", ["cat/1.jpg", "do\ng/2.jpg"]))
+
+
+def test_classes_that_may_be_one_are_named(tmp_path: Path) -> None:
+    names = ["Cat", "cat", "cat - Copy", "dog", "dog (1)", "a", "A", "emu_old"]
+    notes = "\n".join(sources_of(tree(tmp_path, [f"{name}/1.jpg" for name in names])).notes)
+    assert "'Cat' and 'cat' DIFFER BY CASE alone" in notes
+    assert "'cat - Copy' MAY BE A COPY of 'cat'" in notes
+    assert "'dog (1)' MAY BE A COPY of 'dog'" in notes
+    assert "emu" not in notes and "'a'" not in notes, "letters are told apart by case, and there is no emu"
+
+
 def test_minus_one_is_no_label(tmp_path: Path) -> None:
     names = ["0.jpg", "1.jpg", "2.jpg"]
     flat = tree(tmp_path / "flat", names)
@@ -149,6 +186,16 @@ def test_a_class_file_gives_the_order(tmp_path: Path) -> None:
     assert sources.classes.names == ("dog", "cat", "ant")
     assert dict(zip(sources.names, sources.labels, strict=True)) == {"dog/a.jpg": 0, "cat/a.jpg": 1, "ant/a.jpg": 2}
     assert any(note == f"classes in the order of {tmp_path / 'classes.txt'}: dog, cat, ant" for note in sources.notes)
+
+
+def test_a_class_file_that_names_a_class_twice_or_reverses_numbers_says_so(tmp_path: Path) -> None:
+    root = tree(tmp_path / "in", ["7/a.jpg", "8/b.jpg"])
+    assert "line 2: the class '7' stands in line 1 already" in refused(
+        root, classes=write(tmp_path / "c", "007\n7\n8\n")
+    )
+    sources = sources_of(root, classes=write(tmp_path / "d", "8\n7\n"))
+    assert sources.classes.names == ("8", "7")
+    assert any("not of the numbers: 8, 7" in note for note in sources.notes)
 
 
 def test_a_class_file_may_give_words_or_indices(tmp_path: Path) -> None:
@@ -202,6 +249,107 @@ def test_a_link_to_nothing_is_refused_where_a_folder_could_be(place: str, target
     link.unlink()
     link.symlink_to(folders / "dog")
     assert len(sources_of(folders).names) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "what"),
+    [
+        ("emu.lnk", b"L\0\0\0", "a shortcut of Windows"),
+        ("emu", b"XSym\n0007\n", "a link of macOS"),
+        ("emu", b"../birds/emu", "the text of a link ('../birds/emu')"),
+    ],
+)
+def test_what_other_systems_have_for_a_link_is_refused(name: str, start: bytes, what: str, tmp_path: Path) -> None:
+    root = tree(tmp_path / "in", ["cat/1.jpg", "dog/2.jpg"])
+    write(root / name, start)
+    assert f"is {what} in place of a folder" in refused(root)
+    write(root / name, b"notes on emus")
+    assert ("shortcut" in refused(root)) if name.endswith(".lnk") else sources_of(root).classes.names == ("cat", "dog")
+
+
+# The level of the classes
+
+
+TREES = ("dir", "tar", "zip")
+
+
+def tree_in(form: str, root: Path, names: list[str]) -> Path:
+    """The pictures of `names` in a folder, or in an archive of what lies in it."""
+    files = {name: jpeg(number) for number, name in enumerate(names)}
+    if form == "dir":
+        return tree(root / "dir", names)
+    if form == "tar":
+        return write(root / "a.tar", tar_of(files.items()))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return write(root / "a.zip", packed.getvalue())
+
+
+@pytest.mark.parametrize("form", TREES)
+@pytest.mark.parametrize(
+    ("tops", "message"),
+    [
+        ("Training Validation", "holds Training, Validation"),
+        ("TRAIN TEST", "holds TEST, TRAIN"),
+        ("train valid extra", "holds"),
+        ("seg_train seg_test", "holds seg_test, seg_train, not class folders"),
+        ("train2017 test2017", "not class folders"),
+        ("fold1 fold2 fold3", "holds fold1, fold2, fold3, not class folders"),
+        ("color grey", "the folders color, grey hold the same folders, cat, dog: give one, such as"),
+        ("2019 2020", "hold the same folders"),
+    ],
+)
+def test_parts_of_a_data_set_are_no_classes(form: str, tops: str, message: str, tmp_path: Path) -> None:
+    names = [f"{top}/{name}/1.jpg" for top in tops.split() for name in ("cat", "dog")]
+    root = tree_in(form, tmp_path, names)
+    assert message in refused(root)
+    first = max(tops.split(), key=lambda name: name.lower().startswith("train"))
+    assert sources_of(root / first).classes.names == ("cat", "dog"), "the advice can be followed"
+
+
+@pytest.mark.parametrize("form", TREES)
+def test_flat_parts_are_no_classes_and_a_train_is_one(form: str, tmp_path: Path) -> None:
+    assert "not class folders" in refused(tree_in("dir", tmp_path / "a", ["train/cat.1.jpg", "test1/1.jpg"]))
+    root = tree_in(form, tmp_path / "b", ["train/1.jpg", "cat/1.jpg", "bus/1.jpg"])
+    assert sources_of(root).classes.names == ("bus", "cat", "train")
+
+
+@pytest.mark.parametrize("form", TREES)
+def test_a_split_is_found_below_folders_around_all(form: str, tmp_path: Path) -> None:
+    names = [f"data/set/{split}/{name}/1.jpg" for split in ("train", "val") for name in ("cat", "dog")]
+    root = tree_in(form, tmp_path, names)
+    assert list(sources_of(root, split="val").names) == ["cat/1.jpg", "dog/1.jpg"]
+    assert f"give {root}/data/set" in refused(root)
+
+
+@pytest.mark.parametrize("form", TREES)
+@pytest.mark.parametrize(
+    ("tops", "what"),
+    [
+        ("JPEGImages Annotations", "Pascal VOC's layout"),
+        ("images labels", "YOLO's layout"),
+        ("train2017 annotations", "COCO's layout"),
+        ("images masks", "pictures with outlines"),
+    ],
+)
+def test_layouts_of_objects_are_named(form: str, tops: str, what: str, tmp_path: Path) -> None:
+    root = tree_in(form, tmp_path, [f"{top}/{number}.jpg" for top in tops.split() for number in range(2)])
+    assert what in refused(root)
+
+
+def test_classes_in_the_names_of_files_are_seen_and_not_guessed(tmp_path: Path) -> None:
+    line = refused(tree(tmp_path / "in", [f"{name}.{number}.jpg" for name in ("cat", "dog") for number in range(3)]))
+    assert line.endswith("(their names begin with cat, dog: if those are the classes, sort them into folders)")
+    assert "names begin" not in refused(tree(tmp_path / "plain", [f"img_{number}.jpg" for number in range(3)]))
+
+
+def test_folders_in_class_folders_are_said_to_be_no_classes(tmp_path: Path) -> None:
+    names = ["animal/cat/1.jpg", "animal/dog/1.jpg", "plant/oak/1.jpg", "plant/elm/1.jpg"]
+    sources = sources_of(tree(tmp_path, names))
+    assert sources.classes.names == ("animal", "plant")
+    assert any("such as animal/cat, animal/dog, plant/elm, …, are NO CLASSES" in note for note in sources.notes)
 
 
 def test_classes_that_look_like_none_are_named(tmp_path: Path) -> None:
@@ -261,6 +409,41 @@ def test_archives_that_mix_classes_are_no_class_archives(tmp_path: Path) -> None
     for name in ("train", "val"):
         write(splits / f"{name}.tar", tar_of([(f"{name}.jpg", jpeg(1))]))
     assert "not of classes: give one, such as" in refused(splits)
+
+
+@pytest.mark.parametrize(
+    "names", [("part_a", "part_b"), ("train-aa", "train-ab"), ("i-1-of-2", "i-2-of-2"), ("0-9", "10-19")]
+)
+def test_archives_called_after_a_part_are_no_classes(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in names:
+        write(tmp_path / f"{name}.tar", tar_of([(f"{name}_1.jpg", jpeg(1)), (f"{name}_2.jpg", jpeg(2))]))
+    assert "has no .cls and no .json" in refused(tmp_path)
+
+
+def test_archives_that_hold_a_folder_of_another_class_are_refused(tmp_path: Path) -> None:
+    for name, folder in (("xa", "cat"), ("xb", "dog")):
+        write(tmp_path / f"{name}.tar", tar_of([(f"{folder}/1.jpg", jpeg(1)), (f"{folder}/2.jpg", jpeg(2))]))
+    assert "xa.tar: is called after another class than the folder in it, cat" in refused(tmp_path)
+    for name in ("xa", "xb"):
+        write(tmp_path / f"{name}.tar", tar_of([("images/1.jpg", jpeg(1)), ("images/2.jpg", jpeg(2))]))
+    assert sources_of(tmp_path).classes.names == ("xa", "xb")
+
+
+def samples(root: Path, end: str, texts: list[str]) -> Path:
+    """A shard of pictures with a text each."""
+    files = [item for at, text in enumerate(texts) for item in ((f"{at}.jpg", jpeg(at)), (f"{at}{end}", text.encode()))]
+    return write(root, tar_of(files))
+
+
+def test_shards_of_two_splits_need_a_choice_and_json_one_meaning(tmp_path: Path) -> None:
+    samples(tmp_path / "in/x-train-000.tar", ".cls", ["0", "1"])
+    samples(tmp_path / "in/x-val-000.tar", ".cls", ["1", "0"])
+    assert "holds shards of train, val: give --split train|val" in refused(tmp_path / "in")
+    assert list(sources_of(tmp_path / "in", split="val").labels) == [1, 0]
+    texts = ['{"label": 0, "class": "a"}', '{"label": 1, "class": "a"}', '{"label": 1, "class": "b"}']
+    path = samples(tmp_path / "a.tar", ".json", texts)
+    assert "'label' and 'class' in .json may both be the labels, and differ" in refused(path)
+    assert sources_of(path, label_column="class").classes.names == ("a", "b")
 
 
 def test_class_archives_stay_class_archives(tmp_path: Path) -> None:

@@ -187,13 +187,69 @@ def test_zips_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "is a link" in refused(write(tmp_path / "k.zip", link.getvalue()))
     write(tmp_path / "zips/a.zip", zip_of(FILES))
     write(tmp_path / "zips/b.zip", zip_of(FILES))
-    assert f"holds zip archives: give one of them, such as {tmp_path}/zips/a.zip" in refused(tmp_path / "zips")
+    assert "expected an archive for each class, found the folders ape, bat in more than one" in refused(
+        tmp_path / "zips"
+    )
 
 
-def test_a_compressed_tar_of_tars_is_refused(tmp_path: Path) -> None:
-    inner = tar_of([("1.jpg", jpeg(1))])
-    path = write(tmp_path / "x.tar.gz", gzip.compress(tar_of([("ape.tar", inner), ("bat.tar", inner)])))
-    assert refused(path) == f"{path}: is a compressed tar of tars: decompress it first"
+@pytest.mark.parametrize("form", list(PACKERS))
+def test_a_compressed_tar_of_tars_becomes_the_same_store_as_the_folder(form: str, tmp_path: Path) -> None:
+    inner = {
+        "ape.tar": [(name.partition("/")[2], data) for name, data in FILES.items() if name.startswith("ape")],
+        "bat.tar": [item for item in FILES.items() if item[0].startswith("bat")],  # in a folder of its name
+    }
+    outer = tar_of([(name, tar_of(files)) for name, files in inner.items()])
+    preprocess(tree(tmp_path / "in"), tmp_path / "a.lmdb")
+    preprocess(write(tmp_path / f"in{form}", PACKERS[form](outer)), tmp_path / "b.lmdb")
+    assert content(tmp_path / "a.lmdb") == content(tmp_path / "b.lmdb")
+
+
+def test_an_empty_or_damaged_tar_in_a_compressed_tar_is_named(tmp_path: Path) -> None:
+    good = tar_of([("1.jpg", jpeg(1))])
+    path = write(tmp_path / "a.tar.gz", gzip.compress(tar_of([("cat.tar", good), ("dog.tar", tar_of([]))])))
+    assert "dog: the class folder holds no pictures" in refused(path)
+    path = write(tmp_path / "b.tar.gz", gzip.compress(tar_of([("cat.tar", good), ("dog.tar", good[:1100])])))
+    assert "b.tar.gz/dog.tar: is cut off" in refused(path)
+
+
+def test_a_folder_of_zips_is_read_by_classes_or_splits(tmp_path: Path) -> None:
+    preprocess(tree(tmp_path / "in"), tmp_path / "a.lmdb")
+    halves = [{name: data for name, data in FILES.items() if name.startswith(folder)} for folder in ("ape", "bat")]
+    bare = {name.partition("/")[2]: data for name, data in halves[1].items()}
+    write(tmp_path / "zips/ape.zip", zip_of(halves[0]))
+    assert "holds one archive: give it" in refused(tmp_path / "zips")
+    write(tmp_path / "zips/bat.tar.gz", gzip.compress(tar_of(bare.items())))
+    preprocess(tmp_path / "zips", tmp_path / "b.lmdb")
+    assert content(tmp_path / "a.lmdb") == content(tmp_path / "b.lmdb")
+    write(tmp_path / "splits/train.zip", zip_of(FILES))
+    write(tmp_path / "splits/val.zip", zip_of(FILES))
+    assert list(sources_of(tmp_path / "splits", split="val").names) == list(FILES)
+    assert "holds the archives of train, val, not of classes" in refused(tmp_path / "splits")
+    write(tmp_path / "zips/emu.rar", b"Rar!")
+    assert "emu.rar: is an archive that is not read" in refused(tmp_path / "zips")
+
+
+@pytest.mark.parametrize("inner", ["emu.zip", "emu.tar", "emu.tar.gz", "emu.7z"])
+@pytest.mark.parametrize("form", ["folder", "tar", "zip"])
+def test_an_archive_in_place_of_a_class_is_never_left_out_silently(form: str, inner: str, tmp_path: Path) -> None:
+    data = {"emu.zip": zip_of(FILES), "emu.7z": b"7z"}.get(inner, tar_of(FILES.items()))
+    root = tree(tmp_path / "in", {**FILES, "fox/1.jpg": jpeg(1), inner: data.replace(b"bat/", b"cow/")})
+    if form != "folder":
+        files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        root = write(tmp_path / f"in.{form}", tar_of(files.items()) if form == "tar" else zip_of(files))
+    line = refused(root)
+    assert f"{inner}: is an archive among class folders" in line or (inner == "emu.tar" and "holds tars, and " in line)
+
+
+def test_the_archive_that_class_folders_were_unpacked_from_may_lie_beside_them(tmp_path: Path) -> None:
+    root = tree(tmp_path / "in", {**FILES, "download.zip": zip_of({f"animals/{name}": FILES[name] for name in FILES})})
+    assert list(sources_of(root).names) == list(FILES)
+
+
+def test_pictures_beside_tars_in_a_tar_are_never_left_out_silently(tmp_path: Path) -> None:
+    tars = [(f"{name}.tar", tar_of([("1.jpg", jpeg(1))])) for name in ("ape", "bat")]
+    path = write(tmp_path / "a.tar", tar_of([*tars, ("cow/1.jpg", jpeg(2))]))
+    assert "holds tars, and cow/1.jpg beside them" in refused(path)
 
 
 def test_zstd_without_what_reads_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

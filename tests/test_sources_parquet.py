@@ -91,6 +91,8 @@ def test_what_leaves_a_choice_is_refused(tmp_path: Path) -> None:
     two = {**FEATURES, "coarse": {"names": ["x"], "_type": "ClassLabel"}}
     path = save(tmp_path / "a.parquet", {"image": image, "label": LABELS, "coarse": [0] * 8}, two)
     assert "has 2 columns of labels (label, coarse)" in refused(path)
+    assert sources_of(path, label_column="coarse").classes.names == ("x",)
+    assert list(sources_of(path, label_column="label").labels) == LABELS
     path = save(tmp_path / "b.parquet", {"image": image, "text": ["x"] * 8}, {"image": {"_type": "Image"}})
     assert "has no column of labels" in refused(path)
     assert list(sources_of(path, unlabelled=True).labels) == [-1] * 8
@@ -102,6 +104,11 @@ def test_what_leaves_a_choice_is_refused(tmp_path: Path) -> None:
     assert "row 0 holds no picture, only a path" in refused(path)
     path.write_bytes(path.read_bytes()[:-40])
     assert "is damaged or cut off" in refused(path)
+    twice = {**FEATURES, "label": {"names": ["ape", "ape", "bat"], "_type": "ClassLabel"}}
+    path = save(tmp_path / "g.parquet", {"image": image, "label": LABELS}, twice)
+    assert "names 'ape' twice" in refused(path)
+    bare = save(tmp_path / "h.parquet", {"image": PICTURES, "label": [10.0, 9.0, 2.0, 2.0, 9.0, 10.0, 2.0, 9.0]}, None)
+    assert sources_of(bare).classes.names == ("2", "9", "10")
     plain = save(tmp_path / "f.parquet", {"image": image, "label": [10, 9, 2, 2, 9, 10, 2, 9]}, None)
     assert sources_of(plain).classes.names == ("2", "9", "10")
 

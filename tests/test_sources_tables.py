@@ -56,6 +56,12 @@ def rows(template: str) -> str:
         ("l.txt", rows("in\\{name}\t{label}\n")),
         ("l.csv", "file,label\r\n" + rows("{{root}}/{name},{label}\r\n")),
         ("l.csv", "\ufefffile,label\n" + rows("{name},{label}\n")),
+        ("l.csv", "sep=;\nfile;label\n" + rows("{name};{label}\n")),  # Excel's first line
+        ("l.json", json.dumps(dict(zip(NAMES, LABELS, strict=True)), indent=1)),
+        (
+            "l.json",
+            json.dumps([{"file_name": name, "label": label} for name, label in zip(NAMES, LABELS, strict=True)]),
+        ),
         ("l.jsonl", rows('{{"label": "{label}", "file_name": "{name}", "box": [1, 2]}}\n')),
     ],
 )
@@ -111,6 +117,65 @@ def test_pictures_in_folders_may_be_named_without_them(tmp_path: Path) -> None:
 def test_a_table_that_leaves_a_choice_is_refused(text: str, message: str, tmp_path: Path) -> None:
     root = flat(tmp_path / "in")
     assert message.replace("{root}", str(root)) in refused(root, labels=write(tmp_path / "l.csv", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,label\n{rows}",
+        "file_name,label\n{rows}",
+        "split,id,label\n{split}",
+        "{rows}",
+        "id,label,confidence\n{more}",
+    ],
+)
+def test_labels_that_are_numbers_are_not_taken_for_names_of_pictures(text: str, tmp_path: Path) -> None:
+    root = flat(tmp_path / "in", tuple(f"{number}.png" for number in range(20)))
+    pairs = [(str(number), str(number * 3 % 5)) for number in range(20)]
+    table = text.format(
+        rows="".join(f"{name},{label}\n" for name, label in pairs),
+        split="".join(f"{'train' if int(name) < 9 else 'val'},{name},{label}\n" for name, label in pairs),
+        more="".join(f"{name},{label},0.{name}\n" for name, label in pairs),
+    )
+    sources = sources_of(root, labels=write(tmp_path / "l.csv", table))
+    wanted = dict(pairs)
+    assert sources.classes.names == ("0", "1", "2", "3", "4")
+    assert [str(label) for label in sources.labels] == [wanted[Path(name).stem] for name in sources.names]
+    assert any("'split' (train, val) is NOT LOOKED AT" in note for note in sources.notes) == ("split" in text)
+
+
+def test_which_column_holds_the_labels_can_be_said(tmp_path: Path) -> None:
+    text = "".join(f"{name},{number},{number // 2}\n" for number, name in enumerate(NAMES))
+    root = flat(tmp_path / "in")
+    table = write(tmp_path / "l.csv", f"file,fine_label,coarse_label\n{text}")
+    beside = flat(tmp_path / "beside")
+    write(beside / "metadata.csv", f"file_name,fine_label,coarse_label\n{text}")
+    for source, options in ((root, {"labels": table}), (beside, {})):
+        line = refused(source, **options)
+        assert "(found file" in line and "fine_label, coarse_label): give --label-column TITLE" in line
+        assert list(sources_of(source, label_column="fine_label", **options).labels) == [0, 1, 2, 3]
+        assert list(sources_of(source, label_column="coarse_label", **options).labels) == [0, 0, 1, 1]
+        assert "has no column of labels 'colour' (--label-column)" in refused(source, label_column="colour", **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (
+            "l.csv",
+            "file,MEL,NV\n" + rows("{name},1.0,0.0\n"),
+            "has a column for each class (MEL, NV), of ones and zeros",
+        ),
+        ("l.csv", "file,label\n" + rows("{name},{label}|fox\n"), "line 2: expected one class for each picture, found"),
+        ("l.jsonl", rows('{{"file_name": "{name}", "label": ["{label}"]}}\n'), "expected one class for each picture"),
+        ("l.csv", "file,label\n" + rows("{name},{number}.0\n").replace("8.0", "nan"), "expected a number, found 'nan'"),
+        ("l.csv", "file,label\n" + rows('{name},"{label}\nx"\n'), "has a class named 'ape\\nx'"),
+        ("l.json", '{"images": [], "annotations": [], "categories": []}', "is COCO's JSON"),
+        ("l.json", '{"labels": [["a.jpg", 1]]}', "is JSON of another form: expected {name: label}"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(file: str, text: str, message: str, tmp_path: Path) -> None:
+    assert message in refused(flat(tmp_path / "in"), labels=write(tmp_path / file, text))
 
 
 def test_captions_are_no_classes(tmp_path: Path) -> None:
@@ -230,8 +295,7 @@ def test_tiny_imagenet_is_read_as_it_ships(form: str, tmp_path: Path) -> None:
         assert [val.classes.names[label] for label in val.labels] == truth, place
     test = sources_of(root, split="test")
     assert list(test.labels) == [-1, -1, -1]
-    if form == "folder":
-        assert train.classes.words == ("goldfish", "Egyptian cat")
+    assert train.classes.words == ("goldfish", "Egyptian cat")
 
 
 # Advice that can be followed

@@ -107,6 +107,10 @@ def slow(self, index, out, *ways):
     time.sleep(0.2)
     read(self, index, out, *ways)
 crops.CropStore.read_into = slow
+def read_many(self, indices, out, *ways):
+    for place, index in enumerate(indices.tolist()):
+        self.read_into(index, out[place])
+crops.CropStore.read_many = read_many
 from alexnet_cli.cli import main
 raise SystemExit(main(sys.argv[2:]))
 """
@@ -194,3 +198,11 @@ def test_a_closed_terminal_stops_preprocess_like_sigterm(tmp_path: Path) -> None
         "alexnet: stopped by SIGHUP: the same command goes on where it stopped\n",
     )
     assert not out.exists()
+
+
+def test_a_working_folder_that_is_gone_is_named_as_such(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    program = f"mkdir {gone}; cd {gone}; rmdir {gone}; exec {sys.executable} -m alexnet_cli pca /x.lmdb --out /x.h5"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+    assert done.stderr.startswith("alexnet: the folder that you are in: No such file")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from alexnet_cli.artifacts.common.working import only_writer
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
@@ -194,6 +194,21 @@ def test_the_first_epochs_filters_stay_when_its_checkpoint_is_gone(bench: Bench)
     assert bench("--quiet", "--epochs", 5, "--resume") == 0
     assert torch.equal(load_file(bench.out / "filters/first-epoch.safetensors")["conv1.weight"], kept)
     assert not torch.equal(bench.last().model["conv1.weight"], kept)
+
+
+def test_the_first_epochs_filters_are_there_before_its_checkpoint_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that goes on from that checkpoint never writes them again."""
+    there: dict[str, bool] = {}
+
+    def noted(path: Path, **given: Any) -> Any:
+        there[path.name] = any((path.parents[1] / "filters").glob("first-epoch.safetensors"))
+        return write_checkpoint(path, **given)
+
+    monkeypatch.setattr("alexnet_stages.train.session.write_checkpoint", noted)
+    assert bench("--quiet", "--epochs", 1, "--checkpoint-minutes", 0) == 0
+    assert len(there) > 1 and [name for name, is_there in there.items() if is_there] == [max(there)]
 
 
 def test_a_checkpoint_says_how_its_pictures_were_cut_and_the_run_on_what_machine(bench: Bench) -> None:
@@ -403,12 +418,14 @@ def test_a_plateau_without_validation_pictures_is_refused(bench: Bench, capsys: 
 
 def test_missing_statistics_are_refused_with_the_command_that_makes_them(bench: Bench, capsys: Capture) -> None:
     refused(capsys, 2, "--stats is missing", f"alexnet pca {bench.train.path}")(bench("--quiet", stats=None))
-    refused(capsys, 4, "nowhere.h5", "there is no such statistics")(bench("--quiet", stats=bench.folder / "nowhere.h5"))
+    refused(capsys, 4, "nowhere.h5", "there is no such statistics file")(
+        bench("--quiet", stats=bench.folder / "nowhere.h5")
+    )
 
 
 def test_a_missing_store_is_refused(bench: Bench, capsys: Capture) -> None:
-    refused(capsys, 4, "gone.lmdb", "there is no such crops")(bench("--quiet", train=bench.folder / "gone.lmdb"))
-    refused(capsys, 4, "gone.lmdb", "there is no such crops")(bench("--quiet", val=bench.folder / "gone.lmdb"))
+    refused(capsys, 4, "gone.lmdb", "there is no such crop store")(bench("--quiet", train=bench.folder / "gone.lmdb"))
+    refused(capsys, 4, "gone.lmdb", "there is no such crop store")(bench("--quiet", val=bench.folder / "gone.lmdb"))
 
 
 def test_pictures_without_labels_can_not_be_trained_on(bench: Bench, capsys: Capture) -> None:

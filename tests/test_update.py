@@ -227,6 +227,7 @@ def test_a_finished_run_loses_the_mark_that_a_killed_command_left(made: Artifact
     before = bytes_of(out)
     mark(out, "run", out)
     (out / ".manifest.json.alexnet-work").write_text("{")
+    (out / "filters" / ".first-epoch.safetensors.alexnet-work").write_bytes(b"half")
     assert main([*words, how]) == 0
     assert bytes_of(out) == before
 

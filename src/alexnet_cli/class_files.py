@@ -38,12 +38,13 @@ def _listed_classes(path: Path) -> ClassList:
     if all(part and re.fullmatch(r"n\d{8}", part[1]) for part in split):
         texts, words = [part[1] for part in split if part], [part[2] for part in split if part]
     first: dict[str, int] = {}
-    for (number, _), name in zip(lines, texts, strict=True):
+    spelt = plain_names(texts)
+    for (number, _), text in zip(lines, texts, strict=True):
+        name = spelt[text]
         if name in first:
             raise PictureError(f"{path}, line {number}: the class '{name}' stands in line {first[name]} already")
         first[name] = number
-    spelt = plain_names(texts)
-    return ClassList(tuple(spelt[name] for name in texts), words=tuple(words))
+    return ClassList(tuple(first), words=tuple(words))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

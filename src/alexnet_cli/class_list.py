@@ -21,6 +21,9 @@ from alexnet_cli.errors import ArtifactError
 _NUMBER = re.compile(r"([+-]?[0-9]{1,18})(\.0*)?", re.ASCII)
 """Of a table whose column had gaps, spreadsheets write 3.0 for 3."""
 
+_AROUND = "\t\n\v\f\r \x85\xa0\u200b\u2028\u2029\ufeff"
+"""What can't be seen before and behind a name."""
+
 UNLABELLED_NAME = str(-1)
 """What data sets write where a picture has no label."""
 
@@ -41,13 +44,13 @@ def number_of(name: str) -> int:
 def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Each name as it is written -> the name of the class it stands for.
 
-    Letters with accents in one spelling (Unicode NFC; macOS writes NFD), and where all are whole numbers, those without
-    leading zeros.
+    Without blanks around it, letters with accents in one spelling (Unicode NFC; macOS writes NFD), and where all are
+    whole numbers, those without leading zeros.
     """
-    distinct = set(names)
-    if are_numbers(distinct):
-        return {name: str(number_of(name)) for name in distinct}
-    return {name: unicodedata.normalize("NFC", name) for name in distinct}
+    plain = {name: unicodedata.normalize("NFC", name).strip(_AROUND) for name in names}
+    if are_numbers(plain.values()):
+        return {name: str(number_of(number)) for name, number in plain.items()}
+    return plain
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def _options(
 def build(only: str | None = None) -> typer.Typer:
     """The command line: every stage and every command that an installed package declares.
 
-    With `only`, where there is a command of this name, no other one is imported.
+    With `only`, where there is a command of this name, no other one is imported; for "--version" none.
     """
     app = typer.Typer(cls=GroupWithHelp, rich_markup_mode="rich", context_settings=dict(_SETTINGS))
     app.callback()(_options)
@@ -68,7 +68,7 @@ def build(only: str | None = None) -> typer.Typer:
     listed = [(name, panel) for panel, names in _PANELS.items() for name in names if name in found]
     others = [(name, found[name][1]) for name in sorted(set(found) - {name for name, _ in listed})]
     for name, panel in listed + others:
-        if only in found and name != only:
+        if name != only and (only in found or only == "--version"):
             continue
         try:
             _add(app, name, found[name][0].load(), panel)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from typer.models import OptionInfo
 
+from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 from alexnet_cli.help import flowing
 from alexnet_cli.memory import require_address_space
 from alexnet_cli.options import CommonOptions
@@ -30,7 +33,8 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
     def decorate(work: Callable[[Config], None]) -> Callable[..., None]:
         hints = get_type_hints(config_type, include_extras=True)
-        common = {field.name for field in dataclasses.fields(CommonOptions)}
+        bases = [base for base in (*config_type.__mro__[1:], CommonOptions) if dataclasses.is_dataclass(base)]
+        shared = [{field.name for field in dataclasses.fields(base)} for base in bases]
         parameters = []
         for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
             default: Any = inspect.Parameter.empty
@@ -47,11 +51,15 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
                 )
             )
 
-        # The help shows them in this order: what must be given, what this command is about, what all commands have.
-        parameters.sort(key=lambda given: (given.default is not inspect.Parameter.empty, given.name in common))
+        # The help shows them in this order: what must be given, what this command is about, what several commands
+        # share, what all have.
+        sharing = {given.name: sum(given.name in names for names in shared) for given in parameters}
+        parameters.sort(key=lambda given: (given.default is not inspect.Parameter.empty, sharing[given.name]))
 
         def command(**options: Any) -> None:
             require_address_space()
+            _require_folder()
+            _require_utf8(options)
             work(config_type(**options))
 
         command.__doc__ = flowing(work.__doc__ or "")
@@ -62,6 +70,25 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
         return command
 
     return decorate
+
+
+def _require_folder() -> None:
+    """ResourceError where the working folder is gone: MKL would end the process itself."""
+    try:
+        os.getcwd()  # noqa: PTH109 (as it is, nothing resolved)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, "the folder that you are in")) from None
+
+
+def _require_utf8(options: Mapping[str, Any]) -> None:
+    """UsageError where an option is no UTF-8: LMDB, TensorBoard and JSON can't have such a name.
+
+    Pictures alone may have one, where they are only read.
+    """
+    for name, value in options.items():
+        for text in map(str, value if isinstance(value, (list, tuple)) else (value,)):
+            if name != "pictures" and not text.isascii() and re.search("[\ud800-\udfff]", text):
+                raise UsageError(f"{text}: is no UTF-8: rename it, or give another name")
 
 
 def _with_metavar(hint: Any) -> Any:

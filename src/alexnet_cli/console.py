@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -169,19 +169,6 @@ def percent(fraction: float | None) -> str:
 def terminal_width() -> int:
     """Columns of the terminal, or of COLUMNS where that is set; 80 where there is no terminal."""
     return shutil.get_terminal_size().columns
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, together: int = 0
-) -> None:
-    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers.
-
-    together: as `lines_of`.
-    """
-    from alexnet_cli.tables import lines_of
-
-    lines = lines_of(columns, rows, left=left, width=terminal_width(), together=together)
-    print("\n".join([*([printable(title)] if title else []), "", *lines, ""]))
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from alexnet_cli.errors import UsageError
+
+_NUMBER = re.compile("[0-9]{1,4}")
+_MOST_PROCESSES = 256
+"""On the CPUs of one machine."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,15 @@ def parse_devices(text: str) -> DeviceNames:
         return DeviceNames("auto")
     kind, colon, numbers = text.partition(":")
     words = numbers.removesuffix(",").split(",")
-    if kind not in ("cpu", "cuda") or (colon and not all(word.isdigit() for word in words)):
+    if kind not in ("cpu", "cuda") or (colon and not all(_NUMBER.fullmatch(word) for word in words)):
         raise UsageError(f"--devices {text}: not understood: use auto, cpu, cpu:2, cuda, cuda:4 or a list: cuda:0,1")
     given = tuple(int(word) for word in words) if colon else (0,)
     listed = "," in numbers or not colon
     if kind == "cpu":
         if colon and (listed or given[0] < 1):
             raise UsageError(f"--devices {text}: write cpu, or cpu:2 for two processes")
+        if given[0] > _MOST_PROCESSES:
+            raise UsageError(f"--devices {text}: are too many processes: use cpu:{_MOST_PROCESSES} at most")
         return DeviceNames("cpu", (0,) * (given[0] if colon else 1))
     if given == (1,) and not listed:
         raise UsageError("--devices cuda:1: one device, or device number 1? Write cuda, or cuda:1, with a comma")

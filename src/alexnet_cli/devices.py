@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.machine import threads_of_process
 from alexnet_cli.memory import keep_freed_memory
 from alexnet_cli.options import PRECISIONS
 
@@ -41,7 +41,7 @@ def prepare(device: torch.device, precision: str, *, processes: int = 1) -> None
     """Set torch up for a device and a precision: memory, matrix products, convolutions.
 
     processes: how many on this machine share its cores. The same device, precision and number of threads give the same
-    bits from run to run on a CPU.
+    bits from run to run on a CPU. OMP_NUM_THREADS, where it is set, is the number of threads of each process.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
@@ -53,12 +53,7 @@ def prepare(device: torch.device, precision: str, *, processes: int = 1) -> None
     torch.backends.cudnn.benchmark = True
     if device.type == "cpu":
         keep_freed_memory()
-        torch.set_num_threads(max(1, cores() // processes))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(threads_of_process(processes))
 
 
 def float_type(precision: str) -> torch.dtype:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +22,12 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, patch_type, prepare
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.input.patches import InputTransform, View, view
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.input.views import View, view, views_of
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.whole import load_whole
+from alexnet_cli.options import NetOptions
 from alexnet_cli.parallel.ranks import Ranks
 
 _PATCHES_AT_ONCE = {"cpu": 128, "cuda": 1280}
@@ -58,7 +59,7 @@ class Net:
 
     def views(self, count: int) -> tuple[View, ...]:
         """Which of the first `count` test views it is shown; the centre comes first."""
-        return self.transform.views(count, mirrored=self.mirrored)
+        return views_of(count, side=self.transform.side, patch=self.transform.patch, mirrored=self.mirrored)
 
     def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
         """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.
@@ -188,17 +189,8 @@ class Scoring:
     """A run folder, of which the best checkpoint is scored, or a checkpoint."""
     crops: Path
     out: Path
-    views: int
-    precision: str
-    batch_size: int
-    threads: int
+    options: NetOptions
     overwrite: bool
-    quiet: bool
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What shapes the scores."""
-        return {"views": self.views, "precision": self.precision}
 
 
 def score_to_file(job: Scoring, ranks: Ranks) -> str:
@@ -210,7 +202,7 @@ def score_to_file(job: Scoring, ranks: Ranks) -> str:
         return _score_to_file(job, ranks)
 
 
-def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
+def read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
     """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
     while True:
         checkpoint, which = read_found(path, read_checkpoint)
@@ -221,11 +213,12 @@ def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
 
 
 def _score_to_file(job: Scoring, ranks: Ranks) -> str:
-    talk = Talk(quiet=job.quiet or not ranks.first)
+    asked = job.options
+    talk = Talk(quiet=asked.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint, which = _read_together(job.net, ranks)
-    prepare(ranks.device, job.precision, processes=ranks.local_world)
-    net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
+    checkpoint, which = read_together(job.net, ranks)
+    prepare(ranks.device, asked.precision, processes=ranks.local_world)
+    net = Net.from_checkpoint(checkpoint, ranks.device, asked.precision)
     with talk.progress("evaluating", len(store)) as advance:
 
         def move(count: int) -> None:
@@ -235,20 +228,20 @@ def _score_to_file(job: Scoring, ranks: Ranks) -> str:
         scores = evaluate(
             net,
             store,
-            views=job.views,
-            batch_size=job.batch_size,
-            threads=job.threads,
+            views=asked.views,
+            batch_size=asked.batch_size,
+            threads=asked.workers,
             ranks=ranks,
             advance=move,
         )
     if ranks.first:
         parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
-        averaged = len(net.views(job.views))
+        averaged = len(net.views(asked.views))
         write_scores(
             job.out,
             scores,
             parents=parents,
-            options=job.options,
+            options=asked.shaping,
             overwrite=job.overwrite,
             views_averaged=averaged,
             checkpoint=checkpoint.path,

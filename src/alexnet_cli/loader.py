@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,10 @@ from alexnet_cli.parallel.layout import Shares
 
 _AHEAD = 3
 """Buffers: one in use, the others being filled."""
+_PART = 1 << 18
+"""Bytes of a mini-batch that one more thread is worth: of less, threads wait longer for one another than they copy."""
+_PIECE = 12 << 20
+"""Bytes that are read before a thread looks whether anybody still wants them."""
 
 
 class Sharing(Protocol):
@@ -74,9 +79,14 @@ class CropLoader:
         self._copied: dict[int, torch.cuda.Event] = {}
         self.batches = batches
         self._loads = [batch if ranks is None else batch[ranks.shares.loaded(len(batch))] for batch in batches]
-        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=math.prod(store.shape))
-        self.threads = threads or min(8, os.cpu_count() or 1)
+        self._record = math.prod(store.shape)
+        self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=self._record)
+        self._piece = 1 if self._ways.copy is None else max(1, _PIECE // self._record)
         largest = max((len(batch) for batch in self._loads), default=0)
+        threads = threads or min(8, os.cpu_count() or 1)
+        if self._ways.copy is not None:
+            threads = min(threads, largest * self._record // _PART)
+        self.threads = max(1, threads)
         count = min(_AHEAD, len(batches))
         self._buffers = [torch.empty((largest, *store.shape), dtype=torch.uint8, pin_memory=pin) for _ in range(count)]
         self._arrays = [buffer.numpy() for buffer in self._buffers]
@@ -124,15 +134,16 @@ class CropLoader:
         if slot in self._copied:  # the buffer may not change before the device has its content
             self._copied.pop(slot).synchronize()
         target = self._arrays[slot]
-        parts = np.array_split(np.arange(len(indices)), max(1, min(self.threads, len(indices))))
-        return [self._pool.submit(self._fill, indices, target, part) for part in parts]
+        parts = max(1, min(self.threads, len(indices)))
+        ends = [len(indices) * part // parts for part in range(parts + 1)]
+        return [self._pool.submit(self._fill, indices[a:b], target[a:b]) for a, b in pairwise(ends)]
 
-    def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8], part: NDArray[np.int64]) -> None:
-        read, ways = self.store.read_into, self._ways
-        for place in part.tolist():
+    def _fill(self, indices: NDArray[np.int64], target: NDArray[np.uint8]) -> None:
+        for start in range(0, len(indices), self._piece):
             if self._ended:  # by an error or a signal: nobody wants the rest
                 return
-            read(int(indices[place]), target[place], ways)
+            piece = slice(start, start + self._piece)
+            self.store.read_many(indices[piece], target[piece], self._ways)
 
 
 def batches_of(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

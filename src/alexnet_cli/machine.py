@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container: microseconds of processor time in a period, and the period's."""
 
 
 def describe_machine(devices: Sequence[str]) -> dict[str, Any]:
@@ -44,10 +48,25 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: those of its affinity, and no more than a container's quota of time allows."""
+    found = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        limit, period = _QUOTA.read_text(encoding="utf-8").split()
+        return max(1, min(found, math.ceil(int(limit) / int(period))))
+    except (OSError, ValueError):  # there is none, or it says "max"
+        return found
+
+
+def threads_of_process(processes: int = 1) -> int:
+    """Threads that one of so many processes computes with: OMP_NUM_THREADS where that is set, else its share of cores.
+
+    torchrun sets it to 1 where nobody has; of several processes under a launcher 1 therefore counts as not set.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    by_launcher = processes > 1 and asked == "1" and "TORCHELASTIC_RUN_ID" in os.environ
+    if asked.isdigit() and int(asked) > 0 and not by_launcher:
+        return int(asked)
+    return max(1, cores() // processes)
 
 
 def memory() -> int | None:

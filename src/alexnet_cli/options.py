@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -67,7 +67,7 @@ class CommonOptions:
         bool,
         Option(
             "--update",
-            help="Do nothing where the output was made from the same input and options; else make it, or make it anew.",
+            help="Do nothing where the output is there and was made from the same input and options; else make it.",
         ),
     ] = False
     """Make the output only where it is absent, or was made from something else."""
@@ -84,6 +84,29 @@ class CommonOptions:
     def replaces(self) -> bool:
         """Whether an output that exists already may be replaced. A stage with --update has compared it by then."""
         return self.overwrite or self.update
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetOptions(CommonOptions):
+    """What every command takes that runs a net on the views of a store's crops."""
+
+    views: Views = 10
+    """10, or 1: the centre alone."""
+    batch_size: BatchSize = 128
+    devices: Devices = "auto"
+    timeout: Timeout = 300.0
+    precision: Precision = "fp32"
+    workers: Workers = 0
+    """Loader threads."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_views(self.views)
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """Those that change the numbers that come out."""
+        return {"views": self.views, "precision": self.precision}
 
 
 def require_views(views: int) -> None:

@@ -28,7 +28,7 @@ from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, co
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
 from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
-from alexnet_cli.untrusted import damage_of, is_cut
+from alexnet_cli.untrusted import damage_of, is_cut, unread
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -57,9 +57,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG = 0x0112
-_BITS_TAG, _SAMPLES_TAG, _PLANAR_TAG, _COLOUR_MAP_TAG = 258, 277, 284, 320
+_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANAR_TAG = 258, 262, 277, 284
+_COLOUR_MAP_TAG, _SAMPLE_FORMAT_TAG = 320, 339
+_SIGNED, _ZERO_IS_WHITE = 2, 0
 
-
+_UNKNOWN = "is no picture of a known format"
 _JPEGS_END = b"\xff\xd9"
 _NEARLY_GREY = 16
 """Of a JPEG without any pixels, libjpeg makes a grey with a few specks."""
@@ -277,8 +279,10 @@ def _in_srgb(image: Image.Image) -> Cropped:
 
 
 def _refuse_planes(image: Any) -> None:
-    """BadPictureError for a TIFF of 16-bit planes one after the other: Pillow makes noise of it."""
+    """BadPictureError for a TIFF of 16-bit planes one after the other, or of signed pixels: Pillow misreads both."""
     tags = image.tag_v2
+    if _SIGNED in tags.get(_SAMPLE_FORMAT_TAG, ()):
+        raise BadPictureError("has signed pixels, whose scale is unknown: convert it to 8 or 16 bits")
     if tags.get(_PLANAR_TAG) == 2 and max(tags.get(_BITS_TAG, (8,))) > 8 and tags.get(_SAMPLES_TAG, 1) > 1:
         raise BadPictureError("is a TIFF of 16-bit planes, which Pillow misreads: convert it to interleaved pixels")
 
@@ -344,12 +348,20 @@ def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits to 8: 65535 becomes 255, so divided by 257 and rounded; a transparent value becomes alpha."""
+    """16 bits to 8: 65535 becomes 255, so divided by 257 and rounded; a transparent value becomes alpha.
+
+    A TIFF may have 12 bits, and black for the greatest value: Pillow gives such values as they are.
+    """
     values = np.asarray(image).astype(np.int64)
     if image.format == "TIFF" and image.mode == "I":  # whatever the values: a rule that pictures' content can't change
         raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
     if values.min() < 0 or values.max() > 65535:
         raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
+    if image.format == "TIFF":
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        greatest = (1 << max(tags.get(_BITS_TAG, (16,)))) - 1
+        values = (values * 65535 + greatest // 2) // greatest
+        values = 65535 - values if tags.get(_PHOTOMETRIC_TAG) == _ZERO_IS_WHITE else values
     grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     key = image.info.get("transparency")
     if isinstance(key, int):
@@ -406,8 +418,12 @@ def _reason(data: bytes, error: Exception) -> str:
             return "is a web page or XML, no picture"
         if not any(data):
             return "holds only zero bytes"
-        return "is no picture of a known format"
+        return unread(data) or (
+            f"is {kind}, but damaged or of a kind that is not read: convert it" if kind else _UNKNOWN
+        )
+    if reason := unread(data):
+        return reason
     if is_cut(data, kind):
         return "is truncated"
     text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
-    return f"can't be decoded: {text[:150] or type(error).__name__}"
+    return f"can't be decoded: {text[:150] or 'it is damaged'}"

@@ -2,6 +2,7 @@
 
 with ending_on_signals():                 # raises EndedBySignalError in the main thread
 with stop_requests(talk) as stop:         # notes the signal; the work looks at `stop` where it can save
+with signals_to_children() as children:   # passes the signal on to commands that run in processes of their own
 
 A signal that the caller ignores (nohup ignores SIGHUP) stays ignored. Signals reach the main thread only: in another
 one both do nothing.
@@ -10,8 +11,10 @@ one both do nothing.
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -74,6 +77,41 @@ def stop_requests(talk: Talk) -> Iterator[StopRequest]:
 
     with handling((*ENDING, signal.SIGINT), on_signal):
         yield request
+
+
+class Children:
+    """Commands of ours in processes of their own, which are told of the signals that come."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        """Which signal came last, if any."""
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, words: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+        """Start `alexnet WORDS`; how: as Popen takes it."""
+        child = subprocess.Popen([sys.executable, "-m", "alexnet_cli", *words], **how)
+        self._started = [one for one in self._started if one.poll() is None] + [child]
+        if self.signal is not None:  # it came while this one was starting
+            self._pass_on()
+        return child
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal and pass it on. Ctrl-C reaches the children without us."""
+        self.signal = signal.Signals(number)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        for child in self._started:
+            if self.signal in ENDING and child.poll() is None:
+                child.send_signal(self.signal)
+
+
+@contextmanager
+def signals_to_children() -> Iterator[Children]:
+    """SIGTERM and SIGHUP go to the processes that are started from what this yields, while the block lasts."""
+    children = Children()
+    with handling((*ENDING, signal.SIGINT), children.on_signal):
+        yield children
 
 
 @contextmanager

@@ -5,14 +5,28 @@ lines_of(("layer", "parameters"), [("conv1", "34,944")], left=1, width=80)
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from alexnet_cli.console import printable
+from alexnet_cli.console import print_lines, printable, terminal_width
 
 _GAP = 2
 _LEAST = 12
 """Columns of text are not made narrower than this, unless they are."""
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, together: int = 0
+) -> None:
+    """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers.
+
+    together: as `lines_of`.
+    """
+    lines = lines_of(columns, rows, left=left, width=terminal_width(), together=together)
+    print_lines("\n".join([*([printable(title)] if title else []), "", *lines, "", ""]))
 
 
 def lines_of(
@@ -34,6 +48,19 @@ def lines_of(
         part = [row for row in part if any(cell.strip() for cell in row)]
         lines += ([""] if lines else []) + _drawn(part, widths, [column < left for column in block])
     return lines
+
+
+def csv_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, a line each: text without what acts on a terminal, nothing for None and NaN."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([_field(value) for value in row] for row in rows)
+    return file.getvalue()
+
+
+def _field(value: object) -> object:
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _cells(text: str) -> int:

@@ -1,23 +1,24 @@
 """A trained net, whatever the user names: a run, a checkpoint, or an ensemble of several.
 
-trained = find_trained(Path("out/ensemble"))          # where the weights lie; no torch
-nets = open_nets(trained, device, "fp32")             # loaded and verified
-centre, mean = nets.probabilities(crops, views=10)    # crops: uint8 (N, side, side, 3) on the device
+trained = find_trained(Path("out/ensemble"))                    # where the weights lie; no torch
+trained, (nets,) = open_nets(trained, [device], "fp32")         # loaded and verified
+centre, mean = nets.probabilities(crops, views=10)              # crops: uint8 (N, side, side, 3) on the device
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_manifest
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, digest_of_file, read_folder_manifest
-from alexnet_cli.artifacts.common.steady import steadily
+from alexnet_cli.artifacts.common.steady import read_newest, steadily
 from alexnet_cli.artifacts.common.working import manifest_kind
 from alexnet_cli.artifacts.ensemble import KIND, MEMBERS_DIGEST, MEMBERS_FILE, SCHEMA
-from alexnet_cli.artifacts.run import find_checkpoint
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cutting import cutting_for
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from alexnet_cli.evaluation import Net
 
+T = TypeVar("T")
 _ANEW = "make the ensemble anew with `alexnet ensemble … --overwrite`, or give a member's run"
 
 
@@ -91,35 +93,44 @@ def find_trained(path: Path) -> Trained:
     """What a run, a checkpoint or an ensemble stands for; ArtifactError in one line where it is none of them."""
     if path.is_dir() and (path / MANIFEST_FILE).exists() and manifest_kind(path) == KIND:
         return steadily(path, lambda: _find_members(path))
-    checkpoint, which = find_checkpoint(path)
-    return Trained(path, which, (Member(path.name, checkpoint, 1.0),), read_checkpoint_manifest(checkpoint).digest)
+    (checkpoint, manifest), which = read_found(path, lambda found: (found, read_checkpoint_manifest(found)))
+    return Trained(path, which, (Member(path.name, checkpoint, 1.0),), manifest.digest)
 
 
-def find_one(path: Path) -> tuple[Path, str]:
-    """As `find_checkpoint`; ArtifactError for an ensemble, where one net is wanted."""
+def read_one(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
+    """As `read_found`; ArtifactError for an ensemble, where one net is wanted."""
     if path.is_dir() and manifest_kind(path) == KIND:
         raise ArtifactError(f"{path}: is an ensemble, and one net is wanted here: give a member's run")
-    return find_checkpoint(path)
+    return read_found(path, read)
 
 
-def open_nets(trained: Trained, device: torch.device, precision: str) -> Nets:
-    """Load the nets on a device. ArtifactError where one is damaged, or knows other classes than the first."""
+def open_nets(trained: Trained, devices: Sequence[torch.device], precision: str) -> tuple[Trained, list[Nets]]:
+    """Load the nets on each device; what they are, which is newer than `trained` where a run's training went on.
+
+    ArtifactError where one is damaged, or knows other classes than the first.
+    """
+    trained, checkpoints = read_newest(
+        trained,
+        lambda: find_trained(trained.path),
+        lambda found: [read_checkpoint(member.checkpoint) for member in found.members],
+    )
+    return trained, [_on(device, trained, checkpoints, precision) for device in devices]
+
+
+def _on(device: torch.device, trained: Trained, checkpoints: Sequence[Checkpoint], precision: str) -> Nets:
     from alexnet_cli.evaluation import Net
 
-    nets: list[Net] = []
-    cuttings: list[dict[str, Any]] = []
-    for member in trained.members:
-        checkpoint = read_checkpoint(member.checkpoint)
-        if nets:
-            nets[0].classes.require_same(checkpoint.classes, str(trained.members[0].checkpoint), str(member.checkpoint))
-        nets.append(Net.from_checkpoint(checkpoint, device, precision))
-        # The crops have the side of the mean image that is subtracted from them.
-        cuttings.append(cutting_for(checkpoint))
-    classes = nets[0].classes
+    first = checkpoints[0]
+    for other in checkpoints[1:]:
+        first.classes.require_same(other.classes, str(first.path), str(other.path))
+    nets = tuple(Net.from_checkpoint(checkpoint, device, precision) for checkpoint in checkpoints)
+    # The crops have the side of the mean image that is subtracted from them.
+    cuttings = [cutting_for(checkpoint) for checkpoint in checkpoints]
+    classes = first.classes
     for net in nets[1:]:
         classes = classes.explained_by(net.classes)
     weights = tuple(member.weight for member in trained.members)
-    return Nets(tuple(nets), weights, classes, cuttings[0], all(cutting == cuttings[0] for cutting in cuttings))
+    return Nets(nets, weights, classes, cuttings[0], all(cutting == cuttings[0] for cutting in cuttings))
 
 
 def _find_members(path: Path) -> Trained:

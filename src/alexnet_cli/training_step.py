@@ -13,7 +13,7 @@ from alexnet_cli.devices import autocast, float_type, patch_type
 from alexnet_cli.input.patches import InputTransform, training_patches
 from alexnet_cli.net.network import Masks, Network
 from alexnet_cli.net.update import UpdateRule
-from alexnet_cli.net.weights import column_rows
+from alexnet_cli.parallel.place import own_masks
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import Draws, dropout_masks
 from alexnet_cli.recipes.recipe import Recipe
@@ -21,7 +21,7 @@ from alexnet_cli.recipes.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingStep:
-    """What a step is made of, on one rank. Its parts are called in the order in which they stand here."""
+    """The parts of a step on one rank, in the order in which they are called."""
 
     recipe: Recipe
     network: Network
@@ -42,29 +42,21 @@ class TrainingStep:
     def masks(self, step: int, pictures: int) -> Masks:
         """The dropout masks of the pictures and neurons here, cut out of those of the whole mini-batch and net.
 
-        step: steps made before. pictures: of the whole mini-batch.
+        step: how many steps were made before. pictures: in the whole mini-batch.
         """
-        network, rows = self.network, self.ranks.shares.results(pictures)
-        masks = dropout_masks(self.recipe.net, network.held, self.seed, step, pictures, self.ranks.device)
-        dtype, here = float_type(self.precision), network.here
-        if self.ranks.layout.mode == "hybrid":  # a column's masks are drawn for its own neurons already
-            first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
-            below = network.steps[: network.steps.index(first_linear)]
-            seen = self.ranks.shares.seen(pictures)
-            parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
-            cut = {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
-            return {name: mask.to(dtype) for name, mask in cut.items()}
-        return {name: mask[rows].to(dtype) for name, mask in masks.items()}
+        whole = dropout_masks(self.recipe.net, self.network.held, self.seed, step, pictures, self.ranks.device)
+        own = own_masks(whole, self.network, self.ranks, pictures)
+        return {name: mask.to(float_type(self.precision)) for name, mask in own.items()}
 
     def logits(self, forward: Callable[..., Tensor], patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
-        """What the net says of the patches, (N, K). forward: the network, or what wraps it. pictures: as above."""
+        """Forward pass: logits (N, K). forward: the network, or what torch wrapped around it. pictures: as above."""
         with autocast(self.ranks.device, self.precision):
             return forward(patches, masks, pictures)
 
     def loss(self, logits: Tensor, labels: Tensor, total: float | Tensor, weights: Tensor | None = None) -> Tensor:
         """This rank's share of the mean cross-entropy over the whole mini-batch: gradients are summed over the ranks.
 
-        weights: what a picture of each class counts; None: 1. total: what all of the mini-batch's count together.
+        weights: of a picture, by its class; None: all 1. total: sum of the weights over the whole mini-batch.
         """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = None if weights is None else weights.to(logits.dtype)
@@ -72,7 +64,7 @@ class TrainingStep:
 
 
 def descend(loss: Tensor, update: UpdateRule, between: Callable[[], None] = lambda: None) -> None:
-    """The gradients of a loss, and the update with them. between: called when the gradients are there."""
+    """Backward pass, then the update. between: called between the two."""
     loss.backward()  # type: ignore[no-untyped-call]
     between()
     update.step()

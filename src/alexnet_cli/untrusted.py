@@ -19,6 +19,37 @@ _MOST_FILTERS = 4
 _RUN_LENGTHS = (1, 2)
 """Of a BMP's compression: runs of 8 bits, of 4 bits."""
 _PIECE = 1 << 20
+_SWAPPED = "is JPEG 2000 with its channels in another order, which Pillow misreads: convert it"
+_UNREAD = (
+    (0, b"version https://git-lfs", "a pointer of Git LFS, not the picture: git lfs pull"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"%PDF", "PDF"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL \r\n", "JPEG XL"),
+    (0, b"\xff\xd8\xff\xf7", "JPEG-LS"),
+    (0, b"II\xbc\x01", "JPEG XR"),
+    (0, b"\0\0\1\0", "an icon"),
+    (0, b"DDS ", "DDS"),
+    (0, b"\x01\xda", "SGI"),
+    (0, b"qoif", "QOI"),
+    (0, b"P7\n", "PAM"),
+    (0, b"SIMPLE  =", "FITS"),
+    (0, b"v/1\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (128, b"DICM", "DICOM"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"PK\3\4", "a zip"),
+    (4, b"ftypmp4", "a video"),
+    (4, b"ftypisom", "a video"),
+)
+"""Position, first bytes, what has them: what lies among pictures, and is not read."""
+_JPEG_KINDS = {
+    **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "hierarchical JPEG"),
+    **dict.fromkeys((0xC9, 0xCA), "JPEG with arithmetic coding"),
+}
+"""Marker of a JPEG's frame (ITU T.81, table B.1) -> what it is called, of those that decoders may lack."""
 
 
 def damage_of(data: bytes, kind: str | None, *, trusted: bool = True) -> str | None:
@@ -34,6 +65,31 @@ def damage_of(data: bytes, kind: str | None, *, trusted: bool = True) -> str | N
     if kind == "BMP" and not trusted and compressed:
         return "is a run-length encoded BMP, which the Pillow here misreads: convert it"
     return None
+
+
+def unread(data: bytes) -> str | None:
+    """Why an encoded picture that no decoder reads is not read, in one line; None where it can't be told."""
+    for start, mark, what in _UNREAD:
+        if data.startswith(mark, start):
+            return f"is {what}" if ": " in what else f"is {what}, which is not read: convert it"
+    frame = next(_frames(data), None) if data.startswith(b"\xff\xd8") else None
+    if frame is None:
+        return None
+    marker, bits = frame
+    if marker in _JPEG_KINDS:
+        return f"is {_JPEG_KINDS[marker]}, which is not read: convert it"
+    return f"is JPEG of {bits} bits, which is not read: convert it" if bits != 8 else None
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker of a JPEG's frame, and the bits of its values."""
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            yield marker, data[at + 4]
+            return
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
 
 
 def is_cut(data: bytes, kind: str | None) -> bool:
@@ -123,7 +179,9 @@ def _jp2(data: bytes) -> str | None:
             for entry in entries:
                 channel, meaning, colour = (int.from_bytes(entry[at : at + 2]) for at in (0, 2, 4))
                 if meaning == 0 and colour not in (0, channel + 1):
-                    return "is JPEG 2000 with its channels in another order, which Pillow misreads: convert it"
+                    return _SWAPPED
+        if kind == b"cmap" and [*content[3::4]] != sorted(content[3::4]):  # of a palette (I.5.3.5)
+            return _SWAPPED
     return None
 
 

@@ -9,11 +9,11 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import BatchSize, CommonOptions, Devices, Out, Precision, Timeout, Views, Workers
+from alexnet_cli.options import NetOptions, Out
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleConfig(CommonOptions):
+class EnsembleConfig(NetOptions):
     """Which members, on which pictures."""
 
     members: Annotated[
@@ -67,17 +67,9 @@ class EnsembleConfig(CommonOptions):
         ),
     ] = None
     """Where the IDs of `submission` come from; None: from the class list."""
-    views: Views = 10
-    batch_size: BatchSize = 128
-    devices: Devices = "auto"
-    timeout: Timeout = 300.0
-    precision: Precision = "fp32"
-    workers: Workers = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.views not in (1, 10):
-            raise UsageError(f"--views {self.views}: must be 10 (corners, centre, mirror images) or 1 (centre)")
         self.normalised_weights()
         if self.fit_weights is not None:
             if self.weights is not None:

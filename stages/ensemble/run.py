@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_manifest
 from alexnet_cli.artifacts.common.freshness import Request, is_current, read_any_manifest
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
@@ -30,7 +28,7 @@ from alexnet_cli.artifacts.ensemble import (
     SCORES,
     TABLE,
 )
-from alexnet_cli.artifacts.run import find_checkpoint, read_found
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import (
     CHECKPOINT_PATH,
     Scores,
@@ -39,38 +37,14 @@ from alexnet_cli.artifacts.scores import (
     read_scores_manifest,
     write_scores,
 )
-from alexnet_cli.console import Talk, percent, printable, printable_lines
+from alexnet_cli.console import Talk, printable_lines
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_stages.ensemble.config import EnsembleConfig
 from alexnet_stages.ensemble.distinct import require_distinct
 from alexnet_stages.ensemble.fit import Fit, fit_weights
+from alexnet_stages.ensemble.members import Member, average_of, require_same_pictures, store_difference
 from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """One net's say."""
-
-    name: str
-    weight: float
-    manifest: Manifest
-    """Of its scores."""
-    scores: Scores
-    checkpoint: str | None = None
-    """Where its net lies, as a path from the ensemble's folder; None where its scores do not say."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and members.json."""
-        return {
-            "name": self.name,
-            "weight": self.weight,
-            "scores_digest": self.manifest.digest,
-            "checkpoint_digest": self.manifest.parents.get("checkpoint"),
-            "checkpoint_path": self.checkpoint,
-            "crops_digest": self.manifest.parents.get("crops"),
-            "pictures": len(self.scores.names),
-            **self.scores.errors(),
-        }
+from alexnet_stages.ensemble.table import table_of
 
 
 @dataclass(frozen=True)
@@ -123,16 +97,15 @@ def run(config: EnsembleConfig) -> Result:
     with only_writer(config.out):
         work = begin_work(config.out, KIND, keep=True)
         (work / MEMBERS).mkdir(exist_ok=True)
-        fit = None if holdout is None else _fit(config, holdout, work, talk)
-        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, work, talk)
-        average = _average(members, [member.weight for member in members])
-        equal = _average(members, [1 / len(members)] * len(members)) if fit else None
+        asked, fit, members = _score_members(config, asked, holdout, store, work, talk)
+        average = average_of(members, [member.weight for member in members])
+        equal = average_of(members, [1 / len(members)] * len(members)) if fit else None
         lines = None
         if config.submission is not None:
             known = average.classes if store is None or not len(store.classes) else store.classes
             ids = devkit_ids(known, config.devkit, str(config.crops or config.members[0]))
             lines = submission_text(average, ids)
-        table = _table(members, average, equal, fit)
+        table = table_of(members, average, equal, fit)
         written: dict[str, Any] = {"made_from": asked}
         if lines is not None:
             written["submission"] = digest_of([lines])
@@ -294,17 +267,44 @@ def _holdout(config: EnsembleConfig, store: CropStore | None) -> CropStore:
     return holdout
 
 
-def _fit(config: EnsembleConfig, holdout: CropStore, work: Path, talk: Talk) -> Fit:
-    """Weights that are best on the held-out pictures."""
+def _score_members(
+    config: EnsembleConfig,
+    asked: dict[str, Any],
+    holdout: CropStore | None,
+    store: CropStore | None,
+    work: Path,
+    talk: Talk,
+) -> tuple[dict[str, Any], Fit | None, list[Member]]:
+    """Every member's scores, the fit of their weights, and what both were made from.
+
+    A run that is still in training may get a better checkpoint, and scores may be made anew, at any moment. What is
+    returned is of the same nets throughout.
+    """
+    while True:
+        fit, fitted = (None, None) if holdout is None else _fit(config, holdout, work, talk)
+        members = _gather(config, fit.weights if fit else config.normalised_weights(), store, work, talk)
+        wanted = [entry.get("checkpoint", entry.get("scores")) for entry in asked["members"]]
+        used = [
+            member.manifest.parents.get("checkpoint") if "checkpoint" in entry else member.manifest.digest
+            for entry, member in zip(asked["members"], members, strict=True)
+        ]
+        if used == wanted and fitted in (None, wanted):
+            return asked, fit, members
+        talk.say("a member has changed meanwhile, and is taken as it is now")
+        asked = made_from(config, store)
+
+
+def _fit(config: EnsembleConfig, holdout: CropStore, work: Path, talk: Talk) -> tuple[Fit, list[str]]:
+    """Weights that are best on the held-out pictures; and the digest of each member's checkpoint."""
     (work / HOLDOUT).mkdir(exist_ok=True)
-    scores = [
-        _scores_of(config, path, holdout, work / HOLDOUT / f"{number}.h5", talk)[1]
+    scored = [
+        _scores_of(config, path, holdout, work / HOLDOUT / f"{number}.h5", talk)
         for number, path in enumerate(config.members, 1)
     ]
-    fit = fit_weights(scores)
+    fit = fit_weights([scores for _, scores, _ in scored])
     for warning in fit.warnings():
         talk.warn(warning)
-    return fit
+    return fit, [manifest.parents["checkpoint"] for manifest, _, _ in scored]
 
 
 def _gather(
@@ -318,15 +318,15 @@ def _gather(
             name, told = path.stem, manifest.details.get(CHECKPOINT_PATH)
             net = path.parent / told if isinstance(told, str) else None
         else:
-            manifest, scores = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
-            name, net = path.name, find_checkpoint(path)[0]
+            manifest, scores, net = _scores_of(config, path, store, work / MEMBERS / f"{number}.h5", talk)
+            name = path.name
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
-                f"{path}: are scores of other pictures than {store.path}: {_store_difference(scores, store)}; "
+                f"{path}: are scores of other pictures than {store.path}: {store_difference(scores, store)}; "
                 "give the run in place of its scores, or evaluate it again"
             )
         if members:
-            _require_same_pictures(members[0], scores, path)
+            require_same_pictures(members[0], scores, path)
         twice = next((place for place, one in enumerate(members, 1) if one.manifest.digest == manifest.digest), None)
         if twice is not None:
             talk.warn(f"{path}: has the same scores as member {twice}: they count twice, and add nothing")
@@ -337,9 +337,12 @@ def _gather(
 
 def _scores_of(
     config: EnsembleConfig, path: Path, store: CropStore | None, target: Path, talk: Talk
-) -> tuple[Manifest, Scores]:
-    """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones."""
-    manifest, which = read_found(path, read_checkpoint_manifest)
+) -> tuple[Manifest, Scores, Path]:
+    """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones.
+
+    And where its checkpoint lies.
+    """
+    (net, manifest), which = read_found(path, lambda found: (found, read_checkpoint_manifest(found)))
     if store is None:
         raise UsageError(f"{path}: has to be evaluated: give --crops STORE, or its scores file")
     wanted = {"checkpoint": manifest.digest, "crops": store.digest}
@@ -349,26 +352,16 @@ def _scores_of(
             talk.say(f"{path}: {which}, scored before on {store.path}")
             if earlier != target:
                 shutil.copyfile(earlier, target)
-            return read_scores(target)
+            return *read_scores(target), net
     talk.say(f"{path}: {which}, on {store.path}")
     # torch is loaded here, and not where all scores are there.
     from alexnet_cli.evaluation import Scoring, score_to_file
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
 
-    scoring = Scoring(
-        net=path,
-        crops=store.path,
-        out=target,
-        views=config.views,
-        precision=config.precision,
-        batch_size=config.batch_size,
-        threads=config.workers,
-        overwrite=True,
-        quiet=config.quiet,
-    )
+    scoring = Scoring(net=path, crops=store.path, out=target, options=config, overwrite=True)
     run_ranks(score_to_file, scoring, find_team(config.devices, timeout=config.timeout))
-    return read_scores(target)
+    return *read_scores(target), net
 
 
 def _still_true(path: Path, parents: dict[str, str], options: dict[str, Any]) -> bool:
@@ -377,78 +370,3 @@ def _still_true(path: Path, parents: dict[str, str], options: dict[str, Any]) ->
     except ArtifactError:
         return False
     return dict(manifest.parents) == parents and dict(manifest.options) == options
-
-
-def _require_same_pictures(first: Member, scores: Scores, path: Path) -> None:
-    first.scores.classes.require_same(scores.classes, first.name, str(path))
-    if len(scores.names) != len(first.scores.names):
-        raise ArtifactError(
-            f"{path}: scores of {len(scores.names):,} pictures, but {first.name} of {len(first.scores.names):,}: "
-            "evaluate all members on the same store"
-        )
-    for mine, other in zip(first.scores.names, scores.names, strict=True):
-        if mine != other:
-            raise ArtifactError(f"{path}: scores of other pictures than {first.name}: '{other}' in place of '{mine}'")
-    different = np.flatnonzero(first.scores.labels != scores.labels)
-    if len(different):
-        name = scores.names[int(different[0])]
-        raise ArtifactError(f"{path}: has another label for '{name}' than {first.name}")
-
-
-def _store_difference(scores: Scores, store: CropStore) -> str:
-    """In a few words, how the scored pictures differ from a store's."""
-    if len(scores.names) != len(store):
-        return f"{len(scores.names):,} pictures against {len(store):,}"
-    for mine, other in zip(scores.names, store.names, strict=True):
-        if mine != other:
-            return f"'{mine}' in place of '{other}'"
-    return scores.classes.difference(store.classes) or "the same names with other pixels or labels"
-
-
-def _average(members: list[Member], weights: Sequence[float]) -> Scores:
-    """Weighted mean of the probabilities, summed in float64 in the members' order."""
-    first = members[0].scores
-    ten = np.zeros(first.probabilities.shape)
-    centre = np.zeros(first.probabilities.shape)
-    for member, weight in zip(members, weights, strict=True):
-        ten += weight * member.scores.probabilities
-        centre += weight * member.scores.centre_probabilities
-    return Scores(ten.astype(np.float32), centre.astype(np.float32), first.labels, first.names, first.classes)
-
-
-def _table(members: list[Member], average: Scores, equal: Scores | None, fit: Fit | None) -> str:
-    """In the form of the paper's table 2: a line for each net, then the average (with fitted weights: both)."""
-    averaged = {member.manifest.details.get("views_averaged", 10) for member in members}
-    views = f"{averaged.pop()} views" if len(averaged) == 1 else "all views"
-    heads = ("Model", "Top-1, 1 view", "Top-5, 1 view", f"Top-1, {views}", f"Top-5, {views}")
-    count = f"{len(members)} CNN{'s' if len(members) != 1 else ''}"
-    averages = [(f"{count}, averaged", average)]
-    if equal is not None:
-        averages = [(f"{count}, equal weights", equal), (f"{count}, fitted weights", average)]
-    named = [(f"1 CNN ({printable(member.name)})", member.scores) for member in members] + averages
-    rows = [heads] + [(name, *_errors_in_words(scores)) for name, scores in named]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = [f"Error rates on {len(average.names):,} pictures of {len(average.classes):,} classes", ""]
-    for number, row in enumerate(rows):
-        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells))
-        if number in (0, len(members)):
-            lines.append("─" * (sum(widths) + 2 * (len(widths) - 1)))
-    if fit is not None:
-        weights = ", ".join(f"{member.name} {member.weight:.3f}" for member in members)
-        before, after = percent(fit.equal[1]), percent(fit.fitted[1])
-        lines += [
-            "",
-            f"Weights: {weights}",
-            f"Fitted on {fit.pictures:,} held-out pictures, none of the above: top-5 error {before} with equal "
-            f"weights, {after} with these (standard error of the difference {percent(fit.standard_error)})",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _errors_in_words(scores: Scores) -> tuple[str, str, str, str]:
-    errors = scores.errors()
-    one, two, three, four = (
-        percent(errors[key]) for key in ("centre_top1_error", "centre_top5_error", "top1_error", "top5_error")
-    )
-    return one, two, three, four

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import percent, print_json, print_lines, print_table
+from alexnet_cli.console import percent, print_json, print_lines
+from alexnet_cli.tables import print_table
 from alexnet_stages.eval.config import EvalConfig
 
 _SHOWN = 20
@@ -31,14 +32,14 @@ def command(config: EvalConfig) -> None:
         return
     errors = result.errors
     rows = [("centre view", percent(errors["centre_top1_error"]), percent(errors["centre_top5_error"]))]
-    if config.views == 10:
+    if result.views > 1:
         views = f"{result.views} views" + ("" if result.views == 10 else ", no mirror images")
         rows.append((views, percent(errors["top1_error"]), percent(errors["top5_error"])))
     print_table(f"{result.pictures:,} pictures, {result.checkpoint}", ("", "top-1 error", "top-5 error"), rows)
     if result.loss is not None:
         print_lines(f"{_intervals(result.intervals)}; loss {result.loss:.4f}\n")
     if result.class_errors:
-        print()
+        print_lines("\n")
         worst = sorted(result.class_errors.items(), key=lambda entry: -entry[1])[:_SHOWN]
         title = "By class" if len(result.class_errors) <= _SHOWN else f"The {_SHOWN} classes with the largest error"
         print_table(title, ("class", "top-1 error"), [(result.titles[name], percent(error)) for name, error in worst])

@@ -18,7 +18,7 @@ from alexnet_cli.artifacts.scores import KIND, SCHEMA, Scores, read_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
-from alexnet_cli.reports.evaluation import PAGE, intervals, publish_report, request_for
+from alexnet_cli.reports.evaluation import PAGE, intervals, is_current_report, publish_report
 from alexnet_stages.eval.config import EvalConfig
 
 
@@ -84,7 +84,7 @@ def run(config: EvalConfig) -> Result:
 
 def _report(config: EvalConfig, path: Path, manifest: Manifest, scores: Scores, store: CropStore, talk: Talk) -> bool:
     """Write the report; whether there was anything to do."""
-    if config.update and is_current(path, request_for(manifest, store), talk) is not None:
+    if config.update and is_current_report(path, manifest, store, talk):
         return False
     publish_report(path, manifest, scores, store, title=str(config.run), overwrite=config.replaces)
     talk.say(f"{path / PAGE}: the report")
@@ -96,7 +96,7 @@ def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
-        options={"views": config.views, "precision": config.precision},
+        options=config.shaping,
         parents={"checkpoint": checkpoint.digest, "crops": store.digest},
     )
     return is_current(config.out, asked, talk, verify=read_scores) is not None
@@ -112,17 +112,7 @@ def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
-    scoring = Scoring(
-        net=config.run,
-        crops=config.crops,
-        out=config.out,
-        views=config.views,
-        precision=config.precision,
-        batch_size=config.batch_size,
-        threads=config.workers,
-        overwrite=config.replaces,
-        quiet=config.quiet,
-    )
+    scoring = Scoring(net=config.run, crops=config.crops, out=config.out, options=config, overwrite=config.replaces)
     used: str = run_ranks(score_to_file, scoring, team)
     return used
 

@@ -26,8 +26,9 @@ from alexnet_cli.artifacts.common.working import only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import SIDE, Crop, CropStore, raw_bytes, shape_of
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
-from alexnet_cli.console import Talk, print_table
+from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
+from alexnet_cli.tables import print_table
 from alexnet_stages.pca.config import PcaConfig
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ def command(config: PreprocessConfig) -> None:
       ILSVRC2012_*.tar   train, val or test, or the folder that holds them
                          (--split); labels from the devkit beside, or --labels
       Kaggle's CLS-LOC   any folder of it, with --split
-      class tars         a folder of one tar for each class (Fall 2011)
+      class archives     a folder of one tar or zip for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
       tar, zip           of class folders; compressed ones (.tar.gz, .tar.zst) are
                          unpacked beside OUT first, which takes longer

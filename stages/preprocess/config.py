@@ -38,6 +38,15 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
+LabelColumn = Annotated[
+    str | None,
+    Option(
+        "--label-column",
+        help="The title of the column of labels in a table or Parquet, or their key in shards' .json.",
+        metavar="TITLE",
+        show_default=False,
+    ),
+]
 Unlabelled = Annotated[bool, Option("--unlabelled", help="SOURCE is a folder of pictures without labels.")]
 Classes = Annotated[
     Path | None,
@@ -145,6 +154,8 @@ class PreprocessConfig(CommonOptions):
     """The crop store to write."""
     labels: Labels = None
     """A file that gives each picture of a flat source its class, or ILSVRC's devkit."""
+    label_column: LabelColumn = None
+    """Which column of a table, or key of shards' .json, are the labels, where several may be."""
     unlabelled: Unlabelled = False
     """The pictures have no labels; every label is -1."""
     classes: Classes = None
@@ -203,6 +214,8 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--allow-bad {self.allow_bad}: must be 0 or more")
         if self.labels is not None and self.unlabelled:
             raise UsageError(f"--labels {self.labels} and --unlabelled contradict each other: give one of them")
+        if self.label_column is not None and self.unlabelled:
+            raise UsageError(f"--label-column {self.label_column} and --unlabelled contradict each other: give one")
         if self.shard is not None:
             parse_shard(self.shard)
         if self.split is not None and self.split not in SPLITS:

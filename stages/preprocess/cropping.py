@@ -2,86 +2,73 @@
 
 from __future__ import annotations
 
-import contextlib
-import mmap
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.console import Talk
 from alexnet_cli.memory import keep_freed_blocks
-from alexnet_stages.preprocess.pool import Job, Outcome, crops_in_order
+from alexnet_stages.preprocess.pool import Job, Stored, crops_in_order
 from alexnet_stages.preprocess.sources import Sources
 
 STEP = 256
 """Pictures in one transaction. Fixed, so that neither workers nor interruptions shape the store."""
+_MOST = 2
+"""Times its pixels' bytes: more than any crop takes, be it a JPEG of noise at quality 100."""
 
 
 def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, talk: Talk) -> None:
     """Crop what the writer has not got yet, and commit it in steps of STEP pictures."""
     keep_freed_blocks()
-    names, labels = sources.names, sources.labels
-    done, total = writer.sources_done, len(names)
-    step, other = _Step(job.room), _Step(job.room)
+    done, total = writer.sources_done, len(sources.names)
+    steps = _Steps(writer, total - done, job)
+    labelled = zip(sources.names[done:], sources.labels[done:], strict=True)
     writing: Future[None] | None = None
     with (
         talk.progress("cropping", total, done=done) as advance,
         ThreadPoolExecutor(1, "alexnet-commit") as disk,
-        closing(crops_in_order(sources.pictures[done:], job, workers)) as crops,
     ):
-        for chunk in crops:
-            for outcome, value in chunk:
-                step.add(names[done], labels[done], outcome, value)
-                done += 1
-                if step.sources == STEP or done == total:
-                    if writing:
-                        writing.result()
-                    # Beside the cropping: syncing 50 MB takes longer than the workers have room for.
-                    writing = disk.submit(step.commit, writer)
-                    step, other = other, step
-            advance(len(chunk))
-        if writing:
-            writing.result()
+        try:
+            with closing(crops_in_order(sources.pictures[done:], job, workers)) as crops:
+                for chunk in crops:
+                    # Beside the cropping: a step's 50 MB take a while to reach the disk.
+                    writing = chunk.until = disk.submit(steps.add, list(islice(labelled, len(chunk))), chunk)
+                    advance(len(chunk))
+            if writing:
+                writing.result()
+        finally:
+            disk.submit(writer.drop)
 
 
-class _Step:
-    """Crops that wait for their transaction, in memory that is used again for each step."""
+class _Steps:
+    """Crops on their way into transactions; in one thread, beside the cropping."""
 
-    def __init__(self, room: int) -> None:
-        """room: bytes of one crop."""
-        self._memory = memoryview(_untouched(STEP * room))
-        self._clear()
-
-    def _clear(self) -> None:
-        self._used = 0
-        self.sources = 0
-        self._records: list[Record] = []
+    def __init__(self, writer: CropWriter, pictures: int, job: Job) -> None:
+        self._writer = writer
+        self._left = pictures
+        self._room = job.room * (1 if job.codec == "raw" else _MOST)
+        self._sources = 0
         self._rejects: list[tuple[str, str]] = []
+        self._failed: BaseException | None = None
 
-    def add(self, name: str, label: int, outcome: Outcome, value: memoryview) -> None:
-        self.sources += 1
-        if outcome.rejected:
-            self._rejects.append((name, outcome.rejected))
-            return
-        end = self._used + len(value)
-        kept: bytes | memoryview
-        if end <= len(self._memory):
-            kept = self._memory[self._used : end]
-            kept[:] = value
-            self._used = end
-        else:
-            kept = bytes(value)
-        self._records.append(Record(name, label, kept, outcome.crc, outcome.facts, outcome.digest))
-
-    def commit(self, writer: CropWriter) -> None:
-        writer.commit(self.sources, self._records, self._rejects)
-        self._clear()
-
-
-def _untouched(count: int) -> mmap.mmap:
-    """Memory that takes none before it is written to, unlike a bytearray; in large pages where the system has them."""
-    memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
+    def add(self, labelled: Sequence[tuple[str, int]], chunk: Sequence[Stored]) -> None:
+        if self._failed:  # what comes after a gap must not be committed
+            raise self._failed
+        try:
+            for (name, label), (outcome, value) in zip(labelled, chunk, strict=True):
+                if not self._sources:
+                    self._writer.begin(min(STEP, self._left) * self._room)
+                self._sources += 1
+                if outcome.rejected:
+                    self._rejects.append((name, outcome.rejected))
+                else:
+                    self._writer.put(Record(name, label, value, outcome.crc, outcome.facts, outcome.digest))
+                self._left -= 1
+                if self._sources == STEP or not self._left:
+                    self._writer.end(self._sources, self._rejects)
+                    self._sources, self._rejects = 0, []
+        except BaseException as error:
+            self._failed = error
+            raise

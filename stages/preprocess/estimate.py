@@ -22,7 +22,7 @@ from alexnet_stages.preprocess.sources import Located, Sources
 TRIAL_PICTURES = 48
 """How many pictures are tried, evenly spread over all that remain."""
 TRIAL_LEAST = 8
-"""Of fewer than 2,400 pictures one in fifty is tried, but at least so many: the trial's crops are thrown away."""
+"""Of fewer than 4,800 pictures one in a hundred is tried, but at least so many: the trial's crops are thrown away."""
 TRIAL_SECONDS = 3.0
 """The trial ends after so many seconds, with the pictures that it has then; one at least."""
 MARGIN = 1.1
@@ -102,7 +102,7 @@ def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Pat
 def _trial(pictures: Sequence[Located], job: Job) -> tuple[list[int], float]:
     """The sizes of a few pictures' crops, and the seconds for one."""
     memory = memoryview(bytearray(job.room))
-    count = max(TRIAL_LEAST, min(TRIAL_PICTURES, len(pictures) // 50))
+    count = max(TRIAL_LEAST, min(TRIAL_PICTURES, len(pictures) // 100))
     picked = np.unique(np.linspace(0, len(pictures) - 1, count).astype(int)).tolist()
     sizes: list[int] = []
     crop_chunk([pictures[picked[0]]], job, memory)  # untimed: the first loads libraries

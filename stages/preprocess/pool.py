@@ -2,21 +2,28 @@
 
 Worker processes write crops into memory shared with this one; through the pipes go names and a few numbers. Each worker
 has its own pipe: when this process dies, however it dies, the workers read its end and leave; when a worker dies, this
-process reads that. The shared memory has no name, so nothing of it can stay behind.
+process reads that. The shared memory has no name, so nothing of it can stay behind. On Linux workers are forked: each
+would take as long to load Python and Pillow anew as for hundreds of pictures. They use neither threads nor torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import io
+import mmap
 import signal
+import sys
+import warnings
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 from crc32c import crc32c
 
@@ -24,12 +31,17 @@ from alexnet_cli.artifacts.crops.store import DIGEST_BYTES, SIDE, raw_bytes
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.memory import keep_freed_blocks
 from alexnet_cli.pictures import BadPictureError, crop_image
+from alexnet_cli.signals import ENDING
 from alexnet_cli.sources.located import Located, read_located
 
 CHUNK = 8
 """Pictures in one message."""
+_HELD = 32
+"""Chunks whose bytes somebody may hold while others are made: as many as a step of the store has."""
 _SLOTS = 3
 """Chunks of shared memory for each worker: one being filled, one waiting, one whose turn has not come."""
+_FORKED = sys.platform == "linux"
+"""Elsewhere a process is started anew: macOS's own libraries don't outlive a fork."""
 _QUEUED = 2
 """Chunks that a worker has at most, so that it never waits for the next."""
 
@@ -52,8 +64,7 @@ class Job:
         return raw_bytes(self.side)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one picture. Its stored bytes lie in the shared memory, or in `spilled` where they don't fit."""
 
     size: int = 0
@@ -67,19 +78,32 @@ class Outcome:
 Stored = tuple[Outcome, memoryview]
 
 
-def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Generator[list[Stored], None, None]:
+class Chunk(list[Stored]):
+    """Outcomes and stored bytes of a few pictures."""
+
+    until: Future[None] | None = None
+    """Their bytes stay as they are until this is done; without it, until the next chunk is asked for."""
+
+
+def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Generator[Chunk, None, None]:
     """Yield the pictures' outcomes and stored bytes, a few at a time, in their order.
 
-    The bytes are valid until the next are asked for. With one worker everything happens in this process.
+    With one worker everything happens in this process.
     """
     count = -(-len(pictures) // CHUNK)
     workers = min(workers, count)
-    if workers <= 1:
-        memory = memoryview(bytearray(CHUNK * job.room))
-        for start in range(0, len(pictures), CHUNK):
-            yield _view(crop_chunk(pictures[start : start + CHUNK], job, memory), memory, job)
+    if not count:
         return
-    pool = _Pool(job, workers)
+    if workers == 1:
+        ring = _Ring(_memory(min(count, _HELD + 1) * CHUNK * job.room, mmap.MAP_PRIVATE), job)
+        for start in range(0, len(pictures), CHUNK):
+            slot = ring.take(wait=True)
+            assert slot is not None
+            chunk = ring.view(slot, crop_chunk(pictures[start : start + CHUNK], job, ring.room_of(slot)))
+            yield chunk
+            ring.give_back(slot, chunk)
+        return
+    pool = _Pool(job, workers, min(count, _HELD))
     try:
         yield from pool.run(pictures)
     finally:
@@ -122,52 +146,96 @@ def _crop_one(picture: Located, job: Job, room: memoryview) -> Outcome:
     return Outcome(len(value), crc32c(value), int(facts), digest)
 
 
-def _view(outcomes: Sequence[Outcome], memory: memoryview, job: Job) -> list[Stored]:
-    stored = []
-    for position, outcome in enumerate(outcomes):
-        start = position * job.room
-        value = memoryview(outcome.spilled) if outcome.spilled else memory[start : start + outcome.size]
-        stored.append((outcome, value))
-    return stored
+class _Ring:
+    """Memory for the crops of some chunks. The slot that came back last is used first: its memory is in the caches."""
+
+    def __init__(self, memory: Any, job: Job) -> None:
+        self._memory = memoryview(memory).cast("B")
+        self._room = job.room
+        self.bytes = CHUNK * job.room
+        self._free = list(reversed(range(len(self._memory) // self.bytes)))
+        self._held: deque[tuple[Future[None], int]] = deque()
+
+    def take(self, *, wait: bool) -> int | None:
+        """A slot that is free, or once it is; else None. Raises what went wrong with bytes that somebody held."""
+        while self._held and (self._held[0][0].done() or (wait and not self._free)):
+            self._held[0][0].result()
+            self._free.append(self._held.popleft()[1])
+        return self._free.pop() if self._free else None
+
+    def give_back(self, slot: int, chunk: Chunk) -> None:
+        if chunk.until is None:
+            self._free.append(slot)
+        else:
+            self._held.append((chunk.until, slot))
+
+    def room_of(self, slot: int) -> memoryview:
+        return self._memory[slot * self.bytes : (slot + 1) * self.bytes]
+
+    def view(self, slot: int, outcomes: Sequence[Outcome]) -> Chunk:
+        """What lies in a slot."""
+        room, chunk = self.room_of(slot), Chunk()
+        for position, outcome in enumerate(outcomes):
+            start = position * self._room
+            chunk.append(
+                (outcome, memoryview(outcome.spilled) if outcome.spilled else room[start : start + outcome.size])
+            )
+        return chunk
+
+
+def _memory(count: int, kind: int) -> Any:
+    """Memory that takes none before it is written to, unlike a bytearray; in large pages where the system has them."""
+    memory = mmap.mmap(-1, count, flags=kind | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 class _Worker:
-    def __init__(self, context: Any, job: Job, ring: Any) -> None:
+    def __init__(self, context: Any, job: Job, ring: Any, before: Sequence[_Worker]) -> None:
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, job, ring), daemon=True, name="alexnet-preprocess")
-        self.process.start()
+        # A forked process has what this one has: an end of a pipe that stays open there would never be read as ended.
+        not_its_own = [*(worker.connection for worker in before), self.connection] if _FORKED else []
+        self.process = context.Process(
+            target=_serve, args=(theirs, job, ring, not_its_own), daemon=True, name="alexnet-preprocess"
+        )
+        with warnings.catch_warnings():  # of threads, which hold no lock that a worker needs
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
         theirs.close()
         self.chunks: list[tuple[int, int, Sequence[Located]]] = []
         """What it works on, in order: chunk number, slot, pictures."""
 
 
 class _Pool:
-    def __init__(self, job: Job, count: int) -> None:
-        context = get_context("spawn")
-        self._job = job
-        self._slots = count * _SLOTS
-        self._bytes = CHUNK * job.room
-        ring = context.RawArray(ctypes.c_ubyte, self._slots * self._bytes)
-        self._memory = memoryview(ring).cast("B")
+    def __init__(self, job: Job, count: int, held: int = _HELD) -> None:
+        context = get_context("fork" if _FORKED else "spawn")
+        nbytes = (count * _SLOTS + held) * CHUNK * job.room
+        ring = _memory(nbytes, mmap.MAP_SHARED) if _FORKED else context.RawArray(ctypes.c_ubyte, nbytes)
+        self._ring = _Ring(ring, job)
         self._workers: list[_Worker] = []
-        with _without_interrupts():
+        with _without_signals():
             for _ in range(count):
-                self._workers.append(_Worker(context, job, ring))
+                self._workers.append(_Worker(context, job, ring, self._workers))
 
-    def run(self, pictures: Sequence[Located]) -> Generator[list[Stored], None, None]:
+    def run(self, pictures: Sequence[Located]) -> Generator[Chunk, None, None]:
         count = -(-len(pictures) // CHUNK)
-        free = list(range(self._slots))
         arrived: dict[int, tuple[int, list[Outcome]]] = {}
         sent = 0
         for number in range(count):
             while number not in arrived:
-                while free and sent < count and (worker := self._least_busy()):
-                    self._send(worker, sent, free.pop(), list(pictures[sent * CHUNK : (sent + 1) * CHUNK]))
+                # Chunks are sent in order: where this one is not sent yet, none is on its way.
+                while sent < count and (worker := self._least_busy()):
+                    if (slot := self._ring.take(wait=sent == number)) is None:
+                        break
+                    self._send(worker, sent, slot, list(pictures[sent * CHUNK : (sent + 1) * CHUNK]))
                     sent += 1
                 arrived.update(self._receive())
             slot, outcomes = arrived.pop(number)
-            yield _view(outcomes, self._memory[slot * self._bytes : (slot + 1) * self._bytes], self._job)
-            free.append(slot)
+            chunk = self._ring.view(slot, outcomes)
+            yield chunk
+            self._ring.give_back(slot, chunk)
 
     def close(self) -> None:
         """End the workers; they hold nothing that needs saving."""
@@ -184,7 +252,7 @@ class _Pool:
     def _send(self, worker: _Worker, number: int, slot: int, pictures: Sequence[Located]) -> None:
         worker.chunks.append((number, slot, pictures))
         try:
-            worker.connection.send((slot * self._bytes, pictures))
+            worker.connection.send((slot * self._ring.bytes, pictures))
         except OSError:
             raise _died(worker) from None
 
@@ -205,8 +273,13 @@ class _Pool:
         return arrived
 
 
-def _serve(connection: Connection, job: Job, ring: Any) -> None:
+def _serve(connection: Connection, job: Job, ring: Any, not_its_own: Sequence[Connection]) -> None:
     """A worker's life: chunks of pictures in, outcomes out, until the pipe ends."""
+    for other in not_its_own:
+        other.close()
+    for number in ENDING:  # they end it, whatever they do to its parent; Ctrl-C stays blocked
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     keep_freed_blocks()
     memory = memoryview(ring).cast("B")
     while True:
@@ -239,10 +312,13 @@ def _died(worker: _Worker) -> ResourceError:
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Processes started here never see Ctrl-C, which goes to all of a terminal's processes: their parent ends them."""
+def _without_signals() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which goes to all of a terminal's processes: their parent ends them.
+
+    Nor do they run this process's handlers of the other signals before they have put them off.
+    """
     resource_tracker.ensure_running()  # else it starts with the first process, and unblocks SIGINT as it does
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""`rejects.tsv`: the pictures that a store lacks because they can't be read, and why; a line each."""
+"""`rejects.tsv`: the pictures that a store lacks because they can't be read, and why; a line each.
+
+What acts on a terminal is escaped as in messages, and a backslash in a name is two.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,23 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from alexnet_cli.console import printable
+
 REJECTS_FILE = "rejects.tsv"
 
 Rejects = Sequence[tuple[str, str]]
 """(name, reason) of each."""
 
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n"}
-_MEANINGS = {escaped: mark for mark, escaped in _ESCAPES.items()}
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|([\\tn]))")
+_MEANINGS = {"\\": "\\", "t": "\t", "n": "\n"}
+"""Tabs and line ends are written as `\\x09` and `\\x0a`; earlier files have `\\t` and `\\n`."""
 
 
 def write_rejects(folder: Path, rejects: Rejects) -> Path:
     """Write the file into a store's folder, or remove it where nothing was rejected."""
     file = folder / REJECTS_FILE
     if rejects:
-        lines = (f"{_escaped(name)}\t{reason}\n" for name, reason in rejects)
+        lines = (f"{_escaped(name)}\t{printable(reason)}\n" for name, reason in rejects)
         file.write_text("".join(lines), encoding="utf-8")
     else:
         file.unlink(missing_ok=True)
@@ -33,8 +39,13 @@ def read_rejects(folder: Path) -> list[tuple[str, str]]:
         return []
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]
     pairs = (line.split("\t", 1) for line in lines)
-    return [(re.sub(r"\\[\\tn]", lambda found: _MEANINGS[found[0]], name), reason) for name, reason in pairs]
+    return [(_ESCAPED.sub(_meant, name), reason) for name, reason in pairs]
 
 
 def _escaped(name: str) -> str:
-    return re.sub(r"[\\\t\n]", lambda found: _ESCAPES[found[0]], name)
+    return printable(name.replace("\\", "\\\\"))
+
+
+def _meant(found: re.Match[str]) -> str:
+    number = found[1] or found[2]
+    return chr(int(number, 16)) if number else _MEANINGS[found[3]]

@@ -1,16 +1,19 @@
 """Training the last layers on a frozen net: what the frozen part gives is computed once per view, not once per epoch.
 
 The frozen part is every layer below the first one that is ever trained; its outputs are the *features*. They are
-computed for some of the ten test views (patches.py), and each epoch draws one of a picture's cached views. What that
+computed for some of the ten test views (views.py), and each epoch draws one of a picture's cached views. What that
 leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen part.
 The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as ever.
 
 RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed
-when the training is finished.
+when the training is finished. key.txt says what they were computed from, and each file's SHA-256: a training that goes
+on computes a file again that is not as it was written.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -23,14 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint
-from alexnet_cli.artifacts.common.manifest import digest_of
+from alexnet_cli.artifacts.common.manifest import digest_of, digest_of_file
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.input.patches import InputTransform, View, view
+from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.input.views import View, view, views_of
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.net.dropout import Dropout
 from alexnet_cli.net.network import Masks
@@ -38,8 +42,11 @@ from alexnet_cli.randomness import cached_views_of
 from alexnet_cli.recipes.net import Layer, layers
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
+from alexnet_stages.train.loop import Training
+from alexnet_stages.train.losses import require_finite_scores
 from alexnet_stages.train.schedule import Schedule
-from alexnet_stages.train.session import Session, Setting, Validation
+from alexnet_stages.train.setting import Setting
+from alexnet_stages.train.validation import Validation
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -78,12 +85,18 @@ def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
 def cached_views(recipe: Recipe, transform: InputTransform) -> list[View]:
     """The cached views: `cached_views` of the ten, without the mirrored ones where the input's `flip` is off."""
     count = recipe.training.cached_views
-    places = transform.views(1 if count < 5 else 5, mirrored=False)
+    places = views_of(1 if count < 5 else 5, side=transform.side, patch=transform.patch, mirrored=False)
     mirrored = (False, True) if count in (2, 10) else (False,)
     return [(row, column, flip) for flip in mirrored for row, column, _ in places if recipe.input.flip or not flip]
 
 
-class CachedSession(Session):
+def _npy_header(*shape: int) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+class CachedTraining(Training):
     """A training from the frozen part's features in place of pictures. One process, all columns in it."""
 
     def __init__(self, setting: Setting, folder: RunFolder, talk: Talk, stop: StopRequest) -> None:
@@ -104,6 +117,8 @@ class CachedSession(Session):
         """For each view, (pictures, numbers)."""
         self.validation: NDArray[np.float32] | None = None
         """Of the validation pictures' centre view."""
+        self._written: dict[str, str] = {}
+        """The SHA-256 of each finished file, by its name."""
         self._unsaved = True
         best = folder.best()
         self._best_saved = None if best is None else best.error
@@ -114,7 +129,7 @@ class CachedSession(Session):
         return self.folder.path / FEATURES
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
-        """As any session, and without a progress bar for epochs that are over before it could be read."""
+        """As any training, and without a progress bar for epochs that are over before it could be read."""
         super().begin(checkpoint)
         self._loud = self.talk
         if self.batches < _SHORT:
@@ -133,12 +148,11 @@ class CachedSession(Session):
         """Save where it matters: a new best, the end, a stop, or after `checkpoint_seconds`. An epoch takes less time
         than a checkpoint of the whole net, most of which stays as it was."""
         better = error is not None and (self._best_saved is None or error < self._best_saved)
-        last = self.schedule.finished or self.progress.epoch > self.training.epochs
         ends_epoch = self.progress.step > 0 and self.progress.batch == 0
         late = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
-        self._unsaved = ends_epoch and not (better or last or late or self.stop)
+        self._unsaved = ends_epoch and not (better or self.finished or late or self.stop)
         if self._unsaved:
-            self._gather_loss()
+            self.losses.gather()
             return
         super().save(error=error, error5=error5)
         if better:
@@ -151,11 +165,11 @@ class CachedSession(Session):
         """Compute the features that are not there yet, and map all into memory."""
         setting = self.setting
         numbers = self.rest[0].seen
-        self._forget_others()
+        key = self._forget_others()
         jobs = [(setting.store, which, self.cache / f"view-{at}.npy") for at, which in enumerate(self.views)]
         if setting.val is not None:
             jobs.append((setting.val, self.views[0], self.cache / "validation.npy"))
-        missing = [job for job in jobs if not job[2].exists()]
+        missing = [job for job in jobs if not self._is_sound(job[2])]
         bytes_ = sum(4 * numbers * len(store) for store, _, _ in missing)
         free = shutil.disk_usage(self.cache).free
         if bytes_ > free:
@@ -174,14 +188,25 @@ class CachedSession(Session):
             for store, which, path in missing:
                 for count in self._compute(store, which, path):
                     advance(count)
+                lines = [key, *(f"{digest}  {name}" for name, digest in self._written.items())]
+                write_text(self.cache / _KEY, "\n".join(lines) + "\n")
         if missing:
             self.journal.note(f"features of {total:,} views computed in {duration(time.perf_counter() - start)}")
         mapped = [np.load(path, mmap_mode="r") for _, _, path in jobs]
         self.features = mapped[: len(self.views)]
         self.validation = mapped[-1] if setting.val is not None else None
 
-    def _forget_others(self) -> None:
-        """Remove features of other weights, pictures or views than these."""
+    def _is_sound(self, path: Path) -> bool:
+        """Whether a view's features are there, and as they were written."""
+        if not path.exists():
+            return False
+        sound = digest_of_file(path) == self._written.get(path.name)
+        if not sound:
+            self.journal.note(f"{path}: is not as it was written, so it is computed again")
+        return sound
+
+    def _forget_others(self) -> str:
+        """Remove features of other weights, pictures or views than these; what these are computed from, as a digest."""
         setting = self.setting
         parts: list[bytes | str] = [setting.store.digest, setting.val.digest if setting.val else "", setting.precision]
         parts += [setting.device.type, str(self.views)]
@@ -192,19 +217,20 @@ class CachedSession(Session):
         parts += [tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors]
         key = digest_of(parts)
         try:
-            same = (self.cache / _KEY).read_text() == key
+            first, *lines = (self.cache / _KEY).read_text(errors="replace").splitlines() or [""]
         except OSError:
-            same = False
-        if not same:
+            first, lines = "", []
+        self._written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        if first != key:
             shutil.rmtree(self.cache, ignore_errors=True)
             self.cache.mkdir()
-            write_text(self.cache / _KEY, key)
+        return key
 
     def _compute(self, store: CropStore, which: View, path: Path) -> Iterator[int]:
         """Write the features of one view of a store; yields pictures done."""
         setting = self.setting
         batches = batches_of(np.arange(len(store)), _AT_ONCE)
-        header = {"descr": "<f4", "fortran_order": False}
+        digest = hashlib.sha256()
         # Written in order, not through a memory map: a full disk is an error here, and the end of the process there.
         with (
             replacing_inside(path) as work,
@@ -213,13 +239,13 @@ class CachedSession(Session):
         ):
             for number, batch in enumerate(loader):
                 rows = self._frozen_outputs(batch.crops, which)
-                if number == 0:
-                    shape = {"shape": (len(store), rows.shape[1])}
-                    np.lib.format.write_array_header_1_0(file, header | shape)
-                file.write(rows.tobytes())
+                data = (_npy_header(len(store), rows.shape[1]) if number == 0 else b"") + rows.tobytes()
+                digest.update(data)
+                file.write(data)
                 yield len(batch.indices)
                 if self.stop:
                     self._stop()
+        self._written[path.name] = digest.hexdigest()
 
     def _frozen_outputs(self, crops: Tensor, which: View) -> NDArray[np.float32]:
         """(N, numbers): what the first trained layer sees of one view of some crops."""
@@ -255,5 +281,6 @@ class CachedSession(Session):
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
         finite = np.isfinite(probabilities).all(axis=1)
-        self._require_finite_scores(None if finite.all() else store.names[int(np.argmin(finite))])
+        bad = None if finite.all() else store.names[int(np.argmin(finite))]
+        require_finite_scores(bad, self.progress.step, self.parameters)
         return Validation.of(probabilities, store.labels)

@@ -92,7 +92,7 @@ class TrainConfig(CommonOptions):
         list[str],
         Option(
             "--log",
-            help="Who is told of the progress, beside metrics.csv: tensorboard, csv, wandb, mlflow, none, or another "
+            help="A logger beside metrics.csv: tensorboard, csv, wandb, mlflow, none, or another "
             "that is installed. Repeatable.",
             metavar="NAME",
             show_default="tensorboard",

@@ -17,24 +17,26 @@ from alexnet_cli.artifacts.common.publish import write_text
 from alexnet_cli.artifacts.common.working import end_work, marked_kind, only_writer, recover, work_of
 from alexnet_cli.artifacts.run import CONFIG, KIND, RANK_LOGS, SCHEMA, RunFolder
 from alexnet_cli.console import Talk, counted
-from alexnet_cli.devices import cores, prepare
+from alexnet_cli.devices import prepare
 from alexnet_cli.errors import ArtifactError, UsageError
-from alexnet_cli.input.patches import input_transform
+from alexnet_cli.input.normalisation import input_transform
 from alexnet_cli.loggers.find import asked_for, make
-from alexnet_cli.machine import describe_machine, device_name
+from alexnet_cli.machine import cores, describe_machine, device_name
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.team import find_team
 from alexnet_cli.signals import stop_requests
-from alexnet_stages.train.cached_features import CachedSession, split
+from alexnet_stages.train.cached_features import CachedTraining, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import Origin, find_origin, plan
 from alexnet_stages.train.inputs import Inputs, difference, doubts, has_more_to_do, open_inputs
+from alexnet_stages.train.loop import Training
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.room import require_room
-from alexnet_stages.train.session import Session, Setting
+from alexnet_stages.train.session import Session
+from alexnet_stages.train.setting import Setting
 from alexnet_stages.train.update import up_to_date
 
 
@@ -132,7 +134,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
         ranks.tick("initial values")
         try:
             with stop_requests(talk) as stop:
-                kind = CachedSession if inputs.recipe.training.cached_features else Session
+                kind = CachedTraining if inputs.recipe.training.cached_features else Training
                 session = kind(setting, folder, talk, stop)
                 session.begin(checkpoint)
                 for doubt in doubts(inputs.recipe) if checkpoint is None and inputs.origin is None else ():

@@ -24,6 +24,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,8 @@ class Server:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(HERE.parents[1])])}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
         environment |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}  # no thread spins on a busy machine
+        # Large pages, where there are any: to copy the small ones' table is most of a fork's time.
+        environment |= {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONMALLOC": "malloc"}
         if shim is not None:
             environment |= {"LD_PRELOAD": str(shim), "FAULTS_SHIM": str(shim)}
         self.process = subprocess.Popen(
@@ -211,6 +215,7 @@ WORK: dict[str, Callable[..., int]] = {"command": _command, "look": _look, "spoi
 
 
 def _import_everything() -> None:
+    vars(metadata)["entry_points"] = cache(metadata.entry_points)  # nothing is installed while the tests run
     for name in ("torch", "h5py", "lmdb", "PIL.Image", "safetensors.torch", "scipy.io", "torch.utils.tensorboard"):
         importlib.import_module(name)
     for name in ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "rich.progress", "torch._dynamo", "faults.readers"):
@@ -224,6 +229,18 @@ def _import_everything() -> None:
         importlib.import_module(f"alexnet_stages.{stage}.run")
     importlib.import_module("alexnet_commands.sample.run")
     _fewer_digits()
+    _warm_numba()
+
+
+def _warm_numba() -> None:
+    """Its start is most of the time of a small training or evaluation. No kernel runs here, so no thread starts."""
+    try:
+        numba = importlib.import_module("numba")
+    except ImportError:
+        return
+    numba.njit(lambda number: number + 1)(1)
+    for name in ("input.kernels.loops", "net.kernels.loops", "net.kernels.lines"):
+        importlib.import_module(f"alexnet_cli.{name}")
 
 
 def _fewer_digits() -> None:

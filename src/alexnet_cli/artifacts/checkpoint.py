@@ -82,7 +82,7 @@ def write_checkpoint(
     parents: Mapping[str, str],
     details: Mapping[str, Any],
 ) -> Manifest:
-    """Publish a checkpoint folder; ResourceError where the disk won't have it."""
+    """Publish a checkpoint folder; ResourceError where the disk is full or fails."""
 
     def contents() -> Iterator[tuple[str, bytes]]:
         yield from net_files(recipe=recipe, classes=classes, model=model, transform=transform)
@@ -125,7 +125,7 @@ def write_net(
     """Publish a net without the state of its training: a checkpoint that can be used, and not trained on.
 
     contents: `net_files`, and what else belongs to the kind. UsageError where something lies there that may
-    not go; ResourceError where the disk won't have it.
+    not go; ResourceError where the disk is full or fails.
     """
     require_output(path, kind, overwrite=overwrite, inputs=inputs)
     try:
@@ -232,7 +232,11 @@ def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
     stripped = bool(manifest.details.get(STRIPPED))
     for name in _OF_NET if stripped else (*_OF_NET, *(_OF_TRAINING if to_train else (STATE,))):
         file = path / name
-        if not file.is_file() or digest_of_file(file) != manifest.details["files"][name]:
+        try:
+            sound = file.is_file() and digest_of_file(file) == manifest.details["files"][name]
+        except FileNotFoundError:  # it was removed a moment ago
+            sound = False
+        if not sound:
             raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
 
 

@@ -26,7 +26,7 @@ _EXPLAINING = ("words", "ids")
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a layer gives of each picture of a store, in the store's order."""
+    """A layer's outputs for each picture of a store, in the store's order."""
 
     features: NDArray[np.float32]
     """(pictures, numbers), or (pictures, channels, rows, columns)."""

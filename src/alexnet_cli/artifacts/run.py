@@ -16,10 +16,20 @@ from alexnet_cli.artifacts.checkpoint import KIND as CHECKPOINT_KIND
 from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
 from alexnet_cli.artifacts.checkpoint import verify_checkpoint
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.common.ownership import RUN
+from alexnet_cli.artifacts.common.ownership import RUN, files_below
 from alexnet_cli.artifacts.common.publish import publish_folder, write_text
-from alexnet_cli.artifacts.common.steady import steadily
-from alexnet_cli.artifacts.common.working import MARK, OLD, WORK, begin_work, beside, end_work, mark, remove_tree
+from alexnet_cli.artifacts.common.steady import read_newest, steadily
+from alexnet_cli.artifacts.common.working import (
+    MARK,
+    OLD,
+    WORK,
+    begin_work,
+    beside,
+    end_work,
+    is_working_name,
+    mark,
+    remove_tree,
+)
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import read_regular
 
@@ -37,13 +47,13 @@ TENSORBOARD = "tensorboard"
 LOGS = "logs"
 """What other loggers write, a folder for each (alexnet_cli/loggers)."""
 RANK_LOGS = "ranks"
-"""What ranks other than the first have to say, a file for each."""
+"""The output of the ranks other than the first, a file for each."""
 
 DAMAGED = ".damaged"
 """Behind the name of a checkpoint that a run went back from."""
 _STEP = re.compile(r"step-\d+")
 _OURS = re.compile(rf"step-\d+(\.partial|\.\d+\.old)?|\.step-\d+({WORK}|{OLD})")
-"""A checkpoint, or what a killed command left of one."""
+"""A checkpoint's name, or that of one that a killed command left unfinished."""
 _OTHERS = {
     ".caffemodel": "caffe",
     ".onnx": "onnx",
@@ -148,7 +158,7 @@ class RunFolder:
     def left(self) -> list[Path]:
         """What a killed command left in the folder: temporary files, and the mark in a run that is finished."""
         mark = [self.path / MARK] if self.finished and (self.path / MARK).exists() else []
-        return [*mark, *(entry for entry in self.path.glob(f".*{WORK}") if entry.is_file())]
+        return [*mark, *(self.path / name for name in files_below(self.path) if is_working_name(Path(name).name))]
 
     def sweep(self) -> None:
         """Remove what a killed command left in the folder. Hold `only_writer` on its name."""
@@ -277,15 +287,8 @@ def read_found(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
 
     A run that is still in training removes checkpoints: where `find_checkpoint` has another by now, that one is read.
     """
-    found, which = find_checkpoint(path)
-    while True:
-        try:
-            return read(found), which
-        except ArtifactError:
-            before = found
-            found, which = find_checkpoint(path)
-            if found == before:
-                raise
+    (_, which), made = read_newest(find_checkpoint(path), lambda: find_checkpoint(path), lambda found: read(found[0]))
+    return made, which
 
 
 def _find_checkpoint(path: Path) -> tuple[Path, str]:
@@ -310,8 +313,8 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
         try:
             verify_checkpoint(entry.path)
         except ArtifactError as error:
-            if not entry.path.exists():  # the training removed it a moment ago
-                raise
+            if not entry.path.exists():  # the training removed it a moment ago, since it has a better one
+                return _find_checkpoint(path)
             lost.append((entry.path.name, error))
             continue
         others = f" of those that are whole ({', '.join(name for name, _ in lost)} damaged)" if lost else ""

@@ -29,7 +29,7 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a net, or an average of nets, says of each picture of a store, in the store's order."""
+    """The probabilities that a net, or an average of nets, gives each picture of a store, in the store's order."""
 
     probabilities: NDArray[np.float32]
     """(pictures, classes): mean over the views."""

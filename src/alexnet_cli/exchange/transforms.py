@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.input.patches import InputTransform, input_transform
+from alexnet_cli.input.normalisation import input_transform
+from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.recipes.recipe import Input
 
 CROP = 256

@@ -6,8 +6,8 @@ The sum goes over the channels c that kernel k sees: all that come in, or those 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
+from alexnet_cli.net.kernels.products import convolve
 from alexnet_cli.net.weights import Weights
 from alexnet_cli.recipes.layers import Convolution as Spec
 from alexnet_cli.recipes.net import Layer
@@ -26,6 +26,5 @@ class Convolution(Weights):
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) → (N, kernels, H', W')."""
         spec = self.spec
-        if spec.overhang:
-            maps = functional.pad(maps, (0, spec.overhang, 0, spec.overhang))
-        return functional.conv2d(maps, self.weight, self.bias, spec.stride, spec.padding, groups=self.groups)
+        settings = {"stride": spec.stride, "padding": spec.padding, "overhang": spec.overhang, "groups": self.groups}
+        return convolve(maps, self.weight, self.bias, **settings)

@@ -1,8 +1,7 @@
-"""Dropout (paper, 4.2): in training each number is 0 with probability p; at test time all are there, times 1 − p.
+"""Dropout (paper, 4.2): training sets each number to 0 with probability p; at test time all are kept, times 1 − p.
 
-Checkpoints of older versions were trained under another convention ("inverted"): the numbers that stay are divided by
-1 − p in training, and nothing happens at test time. The functions are the same, but not the training: under the same
-initial values and rates, the layers above begin at another scale (as if at 1/(1 − p) times their deviation).
+Nets of older versions and of other programs have another convention ("inverted"): training divides what stays by
+1 − p, and at test time nothing happens. The layers above then see numbers of another scale while they train.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from alexnet_cli.recipes.layers import Dropout as Spec
 
 
 class Dropout(nn.Module):
-    """Draws nothing itself: masks are a function of the seed, the step, the layer and the column (randomness.py)."""
+    """Draws no masks itself: they are a function of the seed, the step, the layer and the column (randomness.py)."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """The network: the recipe's layers in a row, written for the columns that live in this process.
 
 Legend: N pictures, C channels of all columns held here, K classes. Maps are (N, C, H, W) in channels_last memory.
-Knows no device and no process group: one GPU holds all columns, or each holds one (`Here`), and then `exchanges` bring
-the others' numbers before the layers that see them (parallel/place.py).
+It knows no device and no process group. Where each GPU holds one column (`Here`), `exchanges` fetch the maps of the
+other before the layers that see both (parallel/place.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from alexnet_cli.net.activation import Relu, Tanh
 from alexnet_cli.net.convolution import Convolution
 from alexnet_cli.net.dropout import Dropout
 from alexnet_cli.net.kernels.passes import run_together
@@ -24,14 +23,14 @@ from alexnet_cli.recipes import layers as specs
 from alexnet_cli.recipes.net import Layer, Net, shapes
 
 FLATTEN = "flatten"
-"""The step that makes numbers (N, C·H·W) of maps: before the first fully-connected layer, or dropout below that."""
+"""The step that turns maps into rows (N, C·H·W), before the first fully-connected layer or the dropout below it."""
 LOGITS = "logits"
-"""The name under which `exchanges` are asked after the last layer."""
+"""The key in `exchanges` of the exchange that follows the last layer."""
 
 Exchange = Callable[[Tensor, int], Tensor]
-"""Numbers that live here, and how many pictures the whole mini-batch has → all that the next layer sees."""
+"""(activations of this process, pictures in the whole mini-batch) → all activations that the next layer sees."""
 Masks = Mapping[str, Tensor]
-"""Dropout's masks by the layer's name, each of the shape of what it drops."""
+"""Dropout masks by layer name, each of the shape of its layer's input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Network(nn.Module):
         self.held = tuple(range(net.columns)) if self.here.held is None else tuple(self.here.held)
         self.layers = tuple(layer for layer in shapes(net) if layer.weighted)
         self.exchanges: dict[str, Exchange] = {}
-        """What brings the other processes' numbers, by the name of the layer that is about to see them."""
+        """By layer name: fetches the other processes' activations before that layer runs."""
         self.steps: list[str] = []
         """The names of all layers, and FLATTEN, in order."""
         for layer in shapes(net):
@@ -72,7 +71,7 @@ class Network(nn.Module):
         return self.run(patches, masks, self.steps, pictures)
 
     def run(self, numbers: Tensor, masks: Masks | None, steps: list[str], pictures: int | None = None) -> Tensor:
-        """Some layers in a row; after the last of the net, its logits are those of all classes."""
+        """Run the layers `steps`, in order. After the net's last layer the logits are those of all classes."""
         pictures = len(numbers) if pictures is None else pictures
         done = 0
         while done < len(steps):
@@ -81,15 +80,15 @@ class Network(nn.Module):
         return numbers
 
     def advance(self, numbers: Tensor, masks: Masks | None, steps: list[str], pictures: int) -> tuple[Tensor, int]:
-        """The first of some layers, or the first few where one pass makes them; and how many they were."""
+        """Run the first of `steps`, or the first few that one compiled pass computes together; and how many ran."""
         name, together = steps[0], 1
         if name in self.exchanges:
             numbers = self.exchanges[name](numbers, pictures)
         layer = self.get_submodule(name)
         if isinstance(layer, Dropout):
-            numbers = layer(numbers, masks[name] if masks is not None else None)
+            numbers = layer(numbers, None if masks is None else masks[name])
         else:
-            numbers, together = run_together(self._until_exchange(steps), numbers)
+            numbers, together = run_together([self.get_submodule(step) for step in steps], numbers)
             if not together:
                 numbers, together = layer(numbers), 1
         if steps[together - 1] == self.steps[-1] and LOGITS in self.exchanges:
@@ -102,17 +101,12 @@ class Network(nn.Module):
         assert isinstance(module, Weights)
         return module
 
-    def _until_exchange(self, steps: list[str]) -> list[nn.Module]:
-        """The modules of some layers, up to the next that sees more than lives here."""
-        others = (at for at, name in enumerate(steps) if at and name in self.exchanges)
-        return [self.get_submodule(name) for name in steps[: next(others, len(steps))]]
-
     def _add(self, name: str, module: nn.Module) -> None:
         self.add_module(name, module)
         self.steps.append(name)
 
     def _module(self, layer: Layer) -> nn.Module:
-        """The module of a layer, for what lives here."""
+        """The module of a layer: the part of it that lives here."""
         spec, columns = layer.spec, len(self.held)
         match spec:
             case specs.Convolution():
@@ -121,9 +115,9 @@ class Network(nn.Module):
             case specs.Linear():
                 return Linear(layer, column_rows(layer.outputs, self.here.parts, self.here.part))
             case specs.Relu():
-                return Relu()
+                return nn.ReLU(inplace=True)  # no layer below needs its outputs for its gradient
             case specs.Tanh():
-                return Tanh()
+                return nn.Tanh()
             case specs.Norm():
                 return Norm(spec, columns)
             case specs.Pool():

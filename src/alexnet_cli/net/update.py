@@ -81,7 +81,7 @@ class UpdateRule:
         return found
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        """Take m by parameter name, as `buffers` gave it."""
+        """Set m by parameter name, from what `buffers` returned."""
         for name, parameter in self.parameters.items():
             # torch's fused step walks memory: the buffer needs the parameter's own strides.
             buffer = torch.empty_like(parameter.detach()).copy_(buffers[name])

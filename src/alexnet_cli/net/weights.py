@@ -9,7 +9,7 @@ from alexnet_cli.recipes.net import Layer
 
 
 def column_rows(outputs: int, columns: int, column: int) -> slice:
-    """Which rows of a whole tensor (dimension 0) belong to a column; the first columns take what doesn't divide."""
+    """Which rows of a whole tensor (dimension 0) belong to a column; the first columns have one more if need be."""
     part, rest = divmod(outputs, columns)
     start = column * part + min(column, rest)
     return slice(start, start + part + (column < rest))
@@ -22,7 +22,7 @@ class Weights(nn.Module):
         super().__init__()
         self.layer = layer
         self.rows = rows
-        """Which rows of the whole tensors these are; the whole tensor is the columns' rows, column a first."""
+        """Which rows of the whole tensors these are. In a whole tensor column a's rows come first."""
         count = rows.stop - rows.start
         weight = torch.zeros(count, *layer.weight_shape[1:])
         if weight.dim() == 4:

@@ -1,4 +1,4 @@
-"""Between whole tensors, as checkpoints hold them, and the rows of a network that live in this process."""
+"""Copy whole tensors, as checkpoints hold them, into the rows of a network that live in this process."""
 
 from __future__ import annotations
 

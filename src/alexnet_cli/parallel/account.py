@@ -1,4 +1,4 @@
-"""What a layout costs before anything runs: bytes that cross per picture and layer, and memory of each device.
+"""What a layout costs before anything runs: bytes sent per picture and layer, and memory of each device.
 
 Forward and backward of one training step in float32; `benchmarks/parallel.py` counts the same bytes as they are sent.
 """
@@ -45,9 +45,9 @@ def account(net: Net, layout: Layout, batch_size: int) -> list[LayerAccount]:
 
 
 def crop_bytes(net: Net, layout: Layout) -> int:
-    """Bytes of each picture's crop that devices send one another: each loads a share of what its columns all see.
+    """Bytes of each picture's crop that devices send one another: each loads a share of the crops that all columns see.
 
-    Of the usual crops; of those as large as a patch for a net of another patch, which sees them whole.
+    Crops have 256×256 pixels; for a net whose patches are not 224×224, they are as large as its patches.
     """
     side = SIDE if net.patch == PATCH else net.patch
     return (layout.column_size - 1) * raw_bytes(side)
@@ -82,7 +82,7 @@ def _held_rows(layer: Layer, layout: Layout) -> int:
 
 
 def _crossing(net: Net, layer: Layer, layout: Layout, *, first_connected: bool) -> float:
-    """Bytes of a layer's inputs that cross: an all-gather forward, a reduce-scatter of as much backward."""
+    """Bytes of a layer's inputs that are sent: an all-gather forward, a reduce-scatter of as much backward."""
     others = layout.part(0)[1] - 1
     if others == 0 or layer.name == layers(net)[0].name:
         return 0.0

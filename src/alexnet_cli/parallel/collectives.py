@@ -1,4 +1,4 @@
-"""What crosses between ranks, with gradients, and a count of every byte that this rank sends.
+"""Communication between ranks, with its gradients, and a count of every byte that this rank sends.
 
 Legend: P ranks of a group, dimension d the one along which tensors of the ranks are put together.
 """

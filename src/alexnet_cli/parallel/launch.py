@@ -183,7 +183,7 @@ def _launch_once(work: Work, config: Any, team: Team) -> Any:
 
 
 class _Guard:
-    """Knows the ranks' processes, passes signals on, and ends what does not leave by itself."""
+    """Watches the ranks' processes, passes signals on, and kills those that do not leave by themselves."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -297,7 +297,7 @@ def _explain(guard: _Guard, team: Team, folder: Path) -> AlexNetError | None:
 
 
 def _records(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the ranks said of one another, by kind, the earliest first. A rank that died is lost too."""
+    """What the ranks recorded about one another, by kind, the earliest first. A rank that died counts as lost."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-by-*.json")]
     records.sort(key=lambda record: float(record["time"]))
     kinds = {"error": ("error",), "lost": ("lost", "died"), "collateral": ("collateral",)}
@@ -305,7 +305,7 @@ def _records(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _own_error(folder: Path) -> AlexNetError | None:
-    """An error for people that a rank ended with: one line of its own that says all."""
+    """The AlexNetError that a rank ended with, if any did: its line says everything."""
     for record in _records(folder)["error"]:
         if record["error"]:
             return _error_of(record["error"], record["code"], record["cause"])
@@ -317,7 +317,7 @@ def _lost(rank: int, team: Team, cause: str) -> TrainingError:
 
 
 def _phase(folder: Path, rank: int) -> str:
-    """What a rank was doing when it last said so."""
+    """What a rank last said that it was doing."""
     try:
         return (folder / f"{PHASE}{rank}").read_text(encoding="utf-8").strip() or "the start"
     except OSError:

@@ -121,9 +121,9 @@ def lengths_of_shares(count: int, size: int) -> list[int]:
 
 
 def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, str]:
-    """The layout that `--parallel` asks for, and in words what it is and why.
+    """The layout that `--parallel` asks for, and a sentence that says what it is and why.
 
-    net: None where each rank holds whatever there is whole. UsageError where net and number of ranks don't allow it.
+    net: None where each rank holds the whole net. UsageError where net and number of ranks don't allow it.
     """
     if world == 1:
         return Layout("one", 1, net.columns if net else 1), "one process holds the whole net"

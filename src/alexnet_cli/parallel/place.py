@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet_cli.net.network import LOGITS, Here, Network
+from alexnet_cli.net.network import LOGITS, Here, Masks, Network
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.parallel.collectives import Group, put_together, put_together_same_loss, summing_hook
 from alexnet_cli.parallel.layout import lengths_of_shares
@@ -27,7 +27,7 @@ from alexnet_cli.recipes.net import Layer, Net
 
 
 def place(net: Net, ranks: Ranks) -> Network:
-    """The part of a net that lives on this rank, with the exchanges that bring the others' numbers."""
+    """The part of a net that lives on this rank, with the exchanges that fetch the other ranks' activations."""
     layout = ranks.layout
     hybrid = layout.mode == "hybrid"
     group = ranks.all if hybrid else ranks.column
@@ -66,8 +66,22 @@ def replicate(network: Network, forward: Callable[..., Tensor], ranks: Ranks) ->
     return wrapped
 
 
+def own_masks(masks: Masks, network: Network, ranks: Ranks, pictures: int) -> Masks:
+    """The dropout masks of this rank's pictures and neurons, out of those of a mini-batch of `pictures`.
+
+    masks: (pictures, neurons of the columns held here) by layer.
+    """
+    if ranks.layout.mode != "hybrid":
+        return {name: mask[ranks.shares.results(pictures)] for name, mask in masks.items()}
+    first_linear = next(layer.name for layer in network.layers if layer.kind == "linear")
+    below, here = network.steps[: network.steps.index(first_linear)], network.here
+    parts = {name: column_rows(mask.shape[1], here.parts, here.part) for name, mask in masks.items()}
+    seen = ranks.shares.seen(pictures)
+    return {name: mask[seen] if name in below else mask[:, parts[name]] for name, mask in masks.items()}
+
+
 def gather_whole(network: Network, tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
-    """Whole tensors on the CPU, of what the ranks hold in parts; on other ranks than the first nothing.
+    """Whole tensors on the CPU, put together from the ranks' parts; empty on all ranks but the first.
 
     tensors: this rank's rows by parameter name (`conv1.weight`), in the same order on every rank.
     """
@@ -103,6 +117,6 @@ def _logits(logits: Tensor, pictures: int, *, group: Group, classes: int) -> Ten
 
 
 def _widths(seen: int, group: Group) -> list[int]:
-    """How many channels or numbers each rank has of those that are seen."""
+    """How many of the channels or numbers that are seen each rank holds."""
     rows = [column_rows(seen, group.size, index) for index in range(group.size)]
     return [row.stop - row.start for row in rows]

@@ -19,7 +19,7 @@ from alexnet_cli.parallel.layout import Layout, Shares, lengths_of_shares
 
 
 class Ranks:
-    """This process's place among the ranks, and how it speaks with them."""
+    """This process's place among the ranks, and how it communicates with them."""
 
     def __init__(self, device: torch.device, layout: Layout, rank: int = 0, mesh: Any = None, side: Any = None) -> None:
         self.device = device
@@ -29,7 +29,7 @@ class Ranks:
         self.shares = Shares(layout, rank)
         self.traffic = Traffic()
         self.tick: Callable[[str], None] = lambda phase: None
-        """Called as the work moves on, with what is being done: a rank that no longer ticks hangs."""
+        """To be called as the work moves on, with what is being done: a rank that stops ticking counts as hung."""
         self._side = side
         self.all = Group(dist.group.WORLD, self.traffic) if mesh is not None else None
         self.data = Group(mesh.get_group("data"), self.traffic) if mesh is not None else None

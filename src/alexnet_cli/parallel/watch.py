@@ -139,7 +139,7 @@ class Watch:
                 self._accuse(rank, f"died at {seen.text}", died=True)
 
     def _look_for_standstill(self, peers: dict[int, _Seen]) -> None:
-        """Everyone breathes and nobody moves: the one that stopped earliest holds up the others."""
+        """All ranks give signs of life, and none ticks: the one that stopped first holds up the others."""
         now = time.monotonic()
         if any(now - seen.ticks_at < self.timeout for seen in peers.values()) or not peers:
             return
@@ -155,7 +155,7 @@ class Watch:
         return str(host), int(pid), str(device)
 
     def _alive(self, rank: int) -> bool:
-        """Whether a peer on this machine lives; of those elsewhere only their beats tell."""
+        """Whether a peer's process on this machine is alive; for one elsewhere only its signs of life tell."""
         who = self._who(rank)
         if who is None or who[0] != socket.gethostname():
             return True

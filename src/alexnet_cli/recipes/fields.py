@@ -1,4 +1,4 @@
-"""Tables of TOML or JSON to dataclasses, and what is said of a wrong field."""
+"""Tables of TOML or JSON to dataclasses, and the message about a wrong field."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from alexnet_cli.errors import UsageError
 Section = TypeVar("Section")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
+_LARGEST = {int: 2**53, float: 3.4e38}
+"""What a float64 counts exactly, and what a float32 holds: beyond it nothing can be computed, NaN included."""
+
 
 class FieldError(UsageError):
-    """A field of a recipe that can't be meant.
+    """A field of a recipe with a wrong name or value.
 
     path: the field, such as "net.conv1.kernels". table: the table it stands in, "net.conv1". problem: what is wrong.
     """
@@ -53,7 +56,7 @@ def require(field: str, fits: bool, problem: str) -> None:
 def section(kind: type[Section], table: str, values: Any, **known: Any) -> Section:
     """A table as a dataclass; FieldError with the table's path for an unknown field, a wrong type or value.
 
-    known: fields that do not come from the table.
+    known: values of fields that the table does not give.
     """
     if not isinstance(values, Mapping):
         raise FieldError("", f"is a table of fields, not {values!r}").under(table)
@@ -74,7 +77,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
-    """A value as its field has it: lists as tuples, whole numbers as floats where those are meant.
+    """A value in its field's type: lists become tuples, whole numbers become floats where the field is one.
 
     FieldError where it is of another type: "False" as text, for one, would count as true.
     """
@@ -99,6 +102,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if inner:  # a number, or one word that stands for it
         words = [word for part in inner if get_origin(part) is Literal for word in get_args(part)]
         return value if value in words else _typed(inner[0], value, name)
+    if type(value) in (int, float) and not abs(value) <= _LARGEST[type(value)]:
+        raise FieldError(name, f"{name} must be a number between ±{_LARGEST[type(value)]:g}")
     if hint is float and type(value) is int:
         return float(value)
     if hint in _KINDS and type(value) is not hint:

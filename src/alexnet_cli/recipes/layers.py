@@ -45,8 +45,8 @@ class Convolution(Spec):
     of them in a row."""
     sees: Sees = "column"
     groups: int = 1
-    """Into how many groups the kernels and the maps below fall, each kernel seeing those of its own group: Caffe's
-    `group`, where two columns stand in one and nothing else keeps them apart."""
+    """Groups of kernels and of the maps below; a kernel sees the maps of its own group. This is Caffe's `group`: in its
+    nets of one column the groups do what the paper's two columns do."""
 
     def __post_init__(self) -> None:
         for field in ("kernels", "size", "stride", "groups"):
@@ -150,8 +150,8 @@ class Dropout(Spec):
     kind = "dropout"
     probability: float = 0.5
     convention: Literal["2012", "inverted"] = "2012"
-    """2012: 0 or 1 times the number in training, × (1 − probability) at test time, as the paper and its source do.
-    inverted: 0 or 1/(1 − probability) times it in training, as it is at test time (nets of older versions)."""
+    """2012: times 0 or 1 in training, times (1 − probability) at test time, as in the paper and its source.
+    inverted: times 0 or 1/(1 − probability) in training, unchanged at test time (nets of older versions)."""
 
     def __post_init__(self) -> None:
         require("probability", 0 <= self.probability < 1, f"is a probability below 1, not {self.probability}")

@@ -48,7 +48,7 @@ class Net:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], patch: int = PATCH) -> Net:
-        """From `to_dict`'s values, for patches of a side; FieldError for what can't be meant."""
+        """From `to_dict`'s values, for patches of a side; FieldError for a wrong name or value."""
         names = [name for name, value in values.items() if isinstance(value, Mapping)]
         order = values.get("order", names)
         plain = {name: value for name, value in values.items() if name != "order" and name not in {*names, *order}}

@@ -18,12 +18,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.reading import read_regular
 from alexnet_cli.recipes.draft import SECTIONS, Draft, Place, find_place, lay
 from alexnet_cli.recipes.fields import FieldError, nearest
 from alexnet_cli.recipes.recipe import Recipe
 
 RECIPE_GROUP = "alexnet.recipes"
+_MOST_BYTES = 1 << 20
+_MOST_EXTENDS = 100
+_MOST_LEVELS = 16
+"""Of tables and lists in one another: 4 are enough."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> 
     """A recipe by name, or from a path that ends in .toml, with what it extends and with `--set`'s values.
 
     kept: a recipe whose net and input stand in the place of this one's, below `sets`. UsageError in one line, with file
-    and line, where there is no such recipe, or something in it can't be meant.
+    and line, where there is no such recipe, or a name or value in it is wrong.
     """
     draft = _read(name, ())
     if kept is not None:
@@ -61,7 +66,7 @@ def load_recipe(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = No
 
 
 def recipe_files() -> dict[str, Any]:
-    """Name → file of every recipe that an installed package declares; no stranger's replaces a built-in one."""
+    """Name → file of every recipe that an installed package declares; none replaces a built-in one."""
     found: dict[str, Any] = {}
     for point in sorted(entry_points(group=RECIPE_GROUP), key=lambda point: (point.name != "builtin", point.name)):
         for file in files(point.value).iterdir():
@@ -72,21 +77,49 @@ def recipe_files() -> dict[str, Any]:
 
 def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft:
     """A recipe's values over those of what it extends; a path counts from the folder of the file that names it."""
+    if len(seen) > _MOST_EXTENDS:
+        raise UsageError(f"recipe '{seen[0]}' extends more than {_MOST_EXTENDS} others, one after the other")
     if name in seen:
         raise UsageError(f"recipe '{seen[0]}' extends itself through {' → '.join((*seen, name))}")
     file, label = _open(name, beside)
+    text = _text_of(file, name, label)
     try:
-        text = file.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"--recipe {name}: {error.strerror}: give a recipe's name or a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = _toml(text)
+    except ValueError as error:
         raise UsageError(f"{label} is no TOML: {error}") from None
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
     draft = Draft() if base is None else _read(str(base), (*seen, name), folder)
     lay(draft, values, partial(_place_in, label, _lines(text)))
     return draft
+
+
+def _text_of(file: Any, name: str, label: str) -> str:
+    """A recipe's text; UsageError where there is none."""
+    try:
+        if isinstance(file, Path):
+            return read_regular(file, UsageError, most=_MOST_BYTES).decode()
+        return str(file.read_text(encoding="utf-8"))
+    except (OSError, ResourceError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise UsageError(f"--recipe {name}: {what}: give a recipe's name or a TOML file") from None
+    except ValueError as error:  # no UTF-8, or no name that a file can have
+        raise UsageError(f"{label} is no TOML: {error}") from None
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """What TOML says; ValueError where it is none, nested too deep, or has a number too long."""
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level: list[Any] = [values]
+    for _ in range(_MOST_LEVELS):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        level = [value for part in inner for value in part]
+    if level:
+        raise ValueError("nested too deep")
+    return values
 
 
 def _open(name: str, beside: Path | None) -> tuple[Any, str]:
@@ -110,8 +143,8 @@ def _set_values(text: str) -> dict[str, Any]:
         hint = "net, input or training"
         raise UsageError(f"--set {text}: there is no section '{path[0]}': use {hint}, such as net.pool1.size=2")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = _toml(f"value = {value}")["value"]
+    except ValueError:
         parsed = value.strip()
     for part in reversed(path):
         parsed = {part: parsed}
@@ -123,7 +156,7 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_\-.\" ]+?)\s*=")
 
 
 def _lines(text: str) -> dict[str, int]:
-    """The line of each table's and each value's name, by its path: what tomllib does not tell."""
+    """The line of each table and value, by its path: tomllib does not tell it."""
     found: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -143,7 +176,7 @@ def _place_in(label: str, lines: Mapping[str, int], path: str) -> Place:
 
 
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:
-    """What `make` gives; a wrong field is told with the file and line that it comes from."""
+    """The result of `make`. A wrong field becomes a UsageError with the file and line that it comes from."""
     try:
         return make()
     except FieldError as error:

@@ -117,12 +117,12 @@ class Training:
     keep_net: bool = False
     """Net and input are the origin's in place of the recipe's; the classes are the training pictures'."""
     cached_features: bool = False
-    """Compute what the frozen layers below the first trained one give once per view, and train from that."""
+    """Compute the outputs of the frozen layers below the first trained one once per view, and train from those."""
     cached_views: int = 10
     """Views per picture: 1 the centre, 2 with its mirror image, 5 with the corners, 10 all test views. One is drawn in
     each epoch. Where the input's `flip` is off, those without mirror images."""
     stuck_after: int = 1000
-    """After so many steps the mean loss is compared with ln(classes), and one that has not begun to learn told."""
+    """After so many steps, a mean loss that is still about ln(classes) leads to a warning: the net does not learn."""
 
     def __post_init__(self) -> None:
         one_of("initial_values", self.initial_values, SCHEMES)
@@ -191,7 +191,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """From `to_dict`'s values, today's or those of older checkpoints; FieldError for what can't be meant."""
+        """From `to_dict`'s values, today's or those of older checkpoints; FieldError for a wrong name or value."""
         if "architecture" in values:
             values = old.translated(values)
         known = [item.name for item in dataclasses.fields(cls)]

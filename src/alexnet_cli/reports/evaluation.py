@@ -7,8 +7,6 @@ A folder: report.html, and the tables behind it as CSV. artifacts/README.md list
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,14 +15,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.common.freshness import Request
-from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
+from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    digest_of,
+    digest_of_file,
+    read_folder_manifest,
+)
 from alexnet_cli.artifacts.common.ownership import REPORT, require_output
 from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
 from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer, prepare_parent
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.scores import Scores
-from alexnet_cli.console import percent
+from alexnet_cli.console import Talk, percent
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reports import charts, html
 from alexnet_cli.reports.judging import (
@@ -36,10 +40,12 @@ from alexnet_cli.reports.judging import (
     ranks_of_labels,
     wilson_interval,
 )
+from alexnet_cli.tables import csv_of
 
 KIND = "report"
 SCHEMA = 1
 PAGE = "report.html"
+_FILES = (PAGE, "errors.csv", "classes.csv", "confusion.csv", "calibration.csv", "pictures.csv")
 _SHOWN_PICTURES = 50
 _SHOWN_SIDE = 128
 _SHOWN_PAIRS = 50
@@ -96,9 +102,21 @@ def intervals(scores: Scores) -> dict[str, list[float] | None]:
     return {name: list(interval) for name, interval in found.items()}
 
 
-def request_for(scores: Manifest, store: CropStore) -> Request:
-    """What `--update` compares a report with."""
-    return Request(kind=KIND, schema=SCHEMA, parents=_parents(scores, store))
+def is_current_report(path: Path, scores: Manifest, store: CropStore, talk: Talk) -> bool:
+    """`--update`'s question: whether the report there is of these scores and whole."""
+    asked = Request(kind=KIND, schema=SCHEMA, parents=_parents(scores, store))
+    return is_current(path, asked, talk, verify=_require_whole) is not None
+
+
+def _require_whole(path: Path) -> None:
+    """ArtifactError where a file of a report is missing or damaged."""
+    manifest = read_folder_manifest(path, kind=KIND, schema=SCHEMA, unfinished="make it again")
+    try:
+        found = digest_of(digest_of_file(path / name) for name in _FILES)
+    except OSError as error:
+        raise ArtifactError(f"{path}: is damaged ({error.strerror}): make it again") from None
+    if found != manifest.digest:
+        raise ArtifactError(f"{path}: its files do not fit its digest: make it again")
 
 
 def require_reportable(scores: Scores, manifest: Manifest, store: CropStore, path: Path) -> None:
@@ -118,14 +136,15 @@ def publish_report(
     """
     require_output(path, REPORT, overwrite=overwrite)
     judged = Judged.of(scores)
-    files = {
-        PAGE: _page(judged, manifest, store, title),
-        "errors.csv": _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
-        "classes.csv": _csv(_CLASS_HEAD, _class_rows(judged)),
-        "confusion.csv": _csv(("class", "predicted", "pictures"), _pairs(judged)),
-        "calibration.csv": _csv(("above", "up_to", "pictures", "confidence", "accuracy"), _bins(judged.calibration)),
-        "pictures.csv": _csv(_PICTURE_HEAD, _picture_rows(judged)),
-    }
+    contents = (
+        _page(judged, manifest, store, title),
+        _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
+        _csv(_CLASS_HEAD, _class_rows(judged)),
+        _csv(("class", "predicted", "pictures"), _pairs(judged)),
+        _csv(("above", "up_to", "pictures", "confidence", "accuracy"), _bins(judged.calibration)),
+        _csv(_PICTURE_HEAD, _picture_rows(judged)),
+    )
+    files = dict(zip(_FILES, contents, strict=True))
     prepare_parent(path)
     try:
         with only_writer(path):
@@ -213,12 +232,7 @@ def _picture_rows(judged: Judged) -> Iterable[tuple[object, ...]]:
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(head)
-    for row in rows:
-        table.writerow(["" if isinstance(value, float) and math.isnan(value) else value for value in row])
-    return file.getvalue()
+    return csv_of([head, *rows])
 
 
 # ------------------------------------------------------------------------------------------------------------ the page

@@ -5,6 +5,8 @@ One rule for folders, tars and shards alike.
 
 from __future__ import annotations
 
+import re
+
 _SYSTEM_FOLDERS = frozenset(
     {
         # Synology
@@ -18,9 +20,20 @@ _SYSTEM_FOLDERS = frozenset(
         "@recycle",
         "@recently-snapshot",
         "@transcode",
+        "@__thumb",
         # Windows
         "$recycle.bin",
         "system volume information",
+        "recycler",
+        "recycled",
+        "$windows.~bt",
+        "$windows.~ws",
+        "windowsimagebackup",
+        # Android
+        "lost.dir",
+        # programs
+        "__pycache__",
+        "cvs",
         # Linux
         "lost+found",
         # macOS
@@ -30,11 +43,18 @@ _SYSTEM_FOLDERS = frozenset(
     }
 )
 """In small letters: file servers do not all keep the case."""
+_FOUND = re.compile(r"found\.\d{3}")
+"""What Windows rescues from a damaged disk."""
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file's or folder's own name says that it is none of the user's pictures."""
-    return (name.startswith(".") and name not in (".", "..")) or name.lower() in _SYSTEM_FOLDERS
+    plain = name.lower()
+    return (
+        (name.startswith(".") and name not in (".", ".."))
+        or plain in _SYSTEM_FOLDERS
+        or _FOUND.fullmatch(plain) is not None
+    )
 
 
 def is_hidden_path(path: str) -> bool:

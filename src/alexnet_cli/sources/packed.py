@@ -21,7 +21,7 @@ import struct
 import tarfile
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -214,12 +214,44 @@ def _in_stream(path: Path, size: int, changed: int) -> tuple[Member, ...]:
             elif extension in PICTURE_EXTENSIONS:
                 found.append(member._replace(digest=_digest(stream, member)))
             elif extension == ".tar" and not is_hidden_path(member.name):
-                raise PictureError(f"{path}: is a compressed tar of tars: decompress it first")
+                found += _in_inner(archive, stream, member)
             else:
                 found.append(member)
         while stream.next_piece():  # to its end, where its checksum is
             pass
     return tuple(found)
+
+
+def _in_inner(outer: Archive, stream: _Stream, tar: Member) -> Iterator[Member]:
+    """The files of a tar in a compressed tar, as if they lay in a folder of its name; the tar itself comes first."""
+    folder = tar.name[: -len(extension_of(tar.name))]
+    own = folder.rpartition("/")[2]
+    yield tar._replace(name=f"{folder}/{own}.tar")
+    inner = Archive(outer.path, tar.offset, tar.size, tar.name)
+    for member in read_members(inner, _Part(stream, tar.offset), tar.size):
+        name = f"{folder}/{member.name.removeprefix(f'{own}/')}"
+        is_picture = extension_of(name) in PICTURE_EXTENSIONS
+        yield member._replace(name=name, digest=_digest(stream, member) if is_picture else b"")
+
+
+class _Part:
+    """A part of a stream, for tarfile: a tar in a tar."""
+
+    def __init__(self, stream: _Stream, start: int) -> None:
+        self._stream, self._start = stream, start
+        self.cut_off = False
+        stream.seek(start)
+
+    def read(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        self.cut_off = self.cut_off or len(data) < count
+        return data
+
+    def seek(self, position: int) -> int:
+        return self._stream.seek(self._start + position) - self._start
+
+    def tell(self) -> int:
+        return self._stream.tell() - self._start
 
 
 def _pieces(stream: _Stream, member: Member) -> Any:

@@ -21,6 +21,7 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": 
 _MOST_HEADER_BYTES = 1 << 20
 _MOST_EMPTY_READS = 16
 _USEFUL = PICTURE_EXTENSIONS | {".tar"}
+_OTHER_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".rar", ".7z")
 _MOST_USELESS = 100_000
 """Files in front of the first picture or tar: a million without any took a minute and a half to go through."""
 _SHOWN = 80
@@ -208,9 +209,14 @@ def first_members(path: Path, count: int = 16) -> list[Member]:
 
 
 def inner_archives(path: Path) -> list[Archive]:
-    """The tars in a tar."""
-    return [
-        Archive(path, member.offset, member.size, member.name)
-        for member in members(Archive(path))
-        if extension_of(member.name) == ".tar" and not is_hidden_path(member.name)
-    ]
+    """The tars in a tar. PictureError where there are pictures or compressed archives beside them."""
+    found = []
+    for member in members(Archive(path)):
+        extension = extension_of(member.name)
+        if is_hidden_path(member.name):
+            continue
+        if extension == ".tar":
+            found.append(Archive(path, member.offset, member.size, member.name))
+        elif extension in PICTURE_EXTENSIONS or extension in _OTHER_ARCHIVES:
+            raise PictureError(f"{path}: holds tars, and {member.name} beside them: unpack it, and give the folder")
+    return found

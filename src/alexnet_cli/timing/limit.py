@@ -116,7 +116,44 @@ def _convolution(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, W
     if memory.device.type == "cpu":
         for part, call in _convolution_blocked(layer, seen, memory).items():
             found[part]["oneDNN's layout"] = call
+        if not seen.needs_gradient:
+            found[WEIGHTS]["in two parts"] = lambda: _in_parts(layer, *_operands(layer, seen, memory, True))
+        if layer.spec.stride > 1:
+            for part, call in _convolution_folded(layer, seen, memory).items():
+                found[part]["folded"] = call
     return found
+
+
+def _in_parts(layer: Convolution, maps: Tensor, gradient: Tensor, kernels: Tensor) -> object:
+    """The weights' gradient of each half of the pictures: some of oneDNN's methods serve only small mini-batches."""
+    halves = zip(maps.chunk(2), gradient.chunk(2), strict=True)
+    return [_backward(layer, *half, kernels, False, True) for half in halves]
+
+
+def _convolution_folded(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, Callable[[], object]]:
+    """stride×stride pixels as one pixel's channels, folded before the time counts; the stride becomes 1."""
+    spec = layer.spec
+    side = -(-spec.size // spec.stride)
+
+    def operands() -> tuple[Tensor, Tensor, Tensor]:
+        _, gradient, kernels = _operands(layer, seen, memory, True)
+        channels = kernels.shape[1] * spec.stride**2
+        sides = (length + side - 1 for length in gradient.shape[2:])
+        maps = memory("inputs", (len(gradient), channels * layer.groups, *sides), channels_last=True)
+        return maps, gradient, memory("weights", (len(kernels), channels, side, side), channels_last=True)
+
+    def forward() -> object:
+        maps, _, kernels = operands()
+        return functional.conv2d(maps, kernels, _bias(layer, memory), groups=layer.groups)
+
+    def weights() -> object:
+        maps, gradient, kernels = operands()
+        wanted = [False, True, True]
+        return torch.ops.aten.convolution_backward(
+            gradient, maps, kernels, [len(kernels)], [1, 1], [0, 0], [1, 1], False, [0, 0], layer.groups, wanted
+        )
+
+    return {FORWARD: forward, WEIGHTS: weights}
 
 
 def _operands(layer: Convolution, seen: Seen, memory: _Memory, channels_last: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import SIDE, CropStore, shape_of
-from alexnet_cli.devices import cores, float_type, prepare
-from alexnet_cli.input.patches import InputTransform, input_transform
+from alexnet_cli.devices import float_type, prepare
+from alexnet_cli.input.normalisation import input_transform
+from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.loader import Batch, CropLoader
+from alexnet_cli.machine import cores
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.update import UpdateRule

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json, print_table
+from alexnet_cli.console import print_json, print_lines
+from alexnet_cli.tables import print_table
 from alexnet_commands.ablate.config import AblateConfig
 
 
@@ -34,5 +35,5 @@ def command(config: AblateConfig) -> None:
     if config.train_error is not None:
         title = f"Epochs to {config.train_error:g}% training error"
         print_table(title, EPOCH_HEADS, epoch_cells(result.rows))
-        print(f"plot  {config.out / 'curves.png'}")
-    print(f"plot  {config.out / 'plot.png'}")
+        print_lines(f"plot  {config.out / 'curves.png'}\n")
+    print_lines(f"plot  {config.out / 'plot.png'}\n")

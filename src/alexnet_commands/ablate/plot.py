@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_verified
+from alexnet_cli.console import printable
 from alexnet_cli.errors import ResourceError
 from alexnet_commands.ablate.table import PUBLISHED_EPOCHS, Row, Score
 
@@ -27,9 +28,9 @@ def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
             published = 100 * row.published_top1_difference
             axes.plot(published, place, "D", color="tab:red", mfc="none", label="published, on ImageNet")
     axes.axvline(0, color="grey", lw=0.8)
-    axes.set_yticks(range(len(others)), [row.recipe for row in others])
+    axes.set_yticks(range(len(others)), [printable(row.recipe) for row in others])
     axes.set_ylim(len(others) - 0.5, -0.5)
-    axes.set_xlabel(f"top-1 error more than {first.recipe}, in points, same seed")
+    axes.set_xlabel(f"top-1 error more than {printable(first.recipe)}, in points, same seed")
     _publish(figure, axes, out / "plot")
 
 
@@ -64,6 +65,7 @@ def _figure(out: Path, width: float, height: float) -> Any:
             f"{out}: its plots need matplotlib: pip install matplotlib, then the same command with --update"
         ) from None
     mpl.rcParams["svg.hashsalt"] = "alexnet"  # the same picture is the same file
+    mpl.rcParams["text.parse_math"] = False  # a `$` in a recipe's name is a `$`
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,6 +14,7 @@ from typing import IO, Any
 
 from alexnet_cli.console import Talk
 from alexnet_cli.reading import parse_json
+from alexnet_cli.signals import Children, signals_to_children
 
 _LOOK_SECONDS = 0.1
 
@@ -42,43 +41,42 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
     """Run all jobs, each on the next free device; what each command printed with --json, job by job.
 
     With one device their messages appear here, with more in files in `logs`, which exists. Where a command fails, no
-    other begins; those that run come to their end, and SystemExit has its code. SIGTERM is passed on; Ctrl-C reaches
-    the commands without us. Either way they save and say how to go on.
+    other begins; those that run come to their end, and SystemExit has its code. SIGTERM and SIGHUP are passed on;
+    Ctrl-C reaches the commands without us. Either way they save and say how to go on.
     """
     waiting, free, running = deque(jobs), deque(devices), list[_Running]()
     results: dict[str, list[Any]] = {}
     code = 0
-    with _signals_passed_to(running) as stopped:
-        while running or (waiting and not code and not stopped):
-            while waiting and free and not code and not stopped:
+    with signals_to_children() as children:
+        while running or (waiting and not code and not children.signal):
+            while waiting and free and not code and not children.signal:
                 started = _Running(waiting.popleft(), free.popleft())
                 running.append(started)
-                _next_command(started, None if len(devices) == 1 else logs, talk)
+                _next_command(started, children, None if len(devices) == 1 else logs, talk)
             time.sleep(_LOOK_SECONDS)
             for one in [one for one in running if one.process is None or one.process.poll() is not None]:
                 ended = _finished_command(one)
                 code = code or ended
-                if not code and not stopped and len(one.results) < len(one.job.commands):
-                    _next_command(one, None if len(devices) == 1 else logs, talk)
+                if not code and not children.signal and len(one.results) < len(one.job.commands):
+                    _next_command(one, children, None if len(devices) == 1 else logs, talk)
                     continue
                 running.remove(one)
                 free.append(one.device)
                 results[one.job.name] = one.results
-    if code or stopped:
-        raise SystemExit(code or 128 + stopped[0])
+    if code or children.signal:
+        raise SystemExit(code or 128 + (children.signal or 0))
     return [results[job.name] for job in jobs]
 
 
-def _next_command(one: _Running, logs: Path | None, talk: Talk) -> None:
+def _next_command(one: _Running, children: Children, logs: Path | None, talk: Talk) -> None:
     words = (*one.job.commands[len(one.results)], "--devices", one.device, "--json")
-    talk.say(f"{one.job.name} on {one.device}: alexnet {' '.join(words)}")
+    talk.say(f"{one.job.name} on {one.device}: alexnet {shlex.join(words)}")
     one.stdout = TemporaryFile()  # noqa: SIM115 (closed when the command has ended)
-    program = [sys.executable, "-m", "alexnet_cli", *words]
     if logs is None:
-        one.process = subprocess.Popen(program, stdout=one.stdout)
+        one.process = children.start(words, stdout=one.stdout)
         return
     with (logs / f"{one.job.name}.log").open("ab") as log:
-        one.process = subprocess.Popen(program, stdout=one.stdout, stderr=log)
+        one.process = children.start(words, stdout=one.stdout, stderr=log)
 
 
 def _finished_command(one: _Running) -> int:
@@ -91,30 +89,5 @@ def _finished_command(one: _Running) -> int:
             file.seek(0)
             one.results.append(parse_json(file.read(), path=Path(one.job.name), what="its result"))
     if code:
-        print(f"{one.job.name} ended with code {code}", file=sys.stderr)
+        Talk().say(f"{one.job.name} ended with code {code}")
     return code if code >= 0 else 128 - code
-
-
-@contextmanager
-def _signals_passed_to(running: list[_Running]) -> Iterator[list[int]]:
-    """Yields the signals that came."""
-    came: list[int] = []
-
-    def interrupted(number: int, _: object) -> None:
-        came.append(number)
-
-    def terminated(number: int, _: object) -> None:
-        came.append(number)
-        for one in running:
-            if one.process is not None and one.process.poll() is None:
-                one.process.terminate()
-
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, interrupted),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, terminated),
-    }
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +17,7 @@ from alexnet_cli.errors import AlexNetError, ResourceError, UsageError, describe
 from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
+from alexnet_cli.tables import csv_of
 from alexnet_commands.ablate.config import AblateConfig
 from alexnet_commands.ablate.plot import draw, draw_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
@@ -57,20 +56,20 @@ def run(config: AblateConfig) -> Result:
     """
     talk = Talk(quiet=config.quiet)
     recipes = _recipes(config)
-    _require_output(config)
+    require_folder(config)
     devices = devices_of(config.devices)
     differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in _named(config, recipes)[1:]}
     for name, fields in differs.items():
         if fields:
             talk.warn(f"{name} differs from {config.recipe_names[0]} beside its layers: {', '.join(fields)}")
-    try:
-        for folder in ("runs", "scores", "logs"):
-            (config.out / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, config.out)) from error
     with only_writer(config.out / RECORD):
         if not (config.out / RECORD).exists():
             _write_json(config.out / RECORD, {"kind": KIND})
+        try:
+            for folder in ("runs", "scores", "logs"):
+                (config.out / folder).mkdir(exist_ok=True)
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, config.out)) from error
         found = run_jobs(jobs_of(config, recipes[0]), devices, logs=config.out / "logs", talk=talk)
         runs = [(name, seed) for name in config.recipe_names for seed in config.seed_numbers]
         curves = [training_errors(Path(results[0]["run"])) for results in found]
@@ -81,8 +80,8 @@ def run(config: AblateConfig) -> Result:
         ]
         result = Result(config.out, rows_of(scores), scores, differs)
         _write_json(config.out / RECORD, result.as_json())
-        write_text(config.out / "table.csv", _csv(table_csv(result.rows)))
-        write_text(config.out / "runs.csv", _csv(scores_csv(scores)))
+        write_text(config.out / "table.csv", csv_of(table_csv(result.rows)))
+        write_text(config.out / "runs.csv", csv_of(scores_csv(scores)))
         draw(config.out, result.rows, scores)
         if target is not None:
             draw_curves(config.out, target, list(zip(scores, curves, strict=True)))
@@ -144,9 +143,10 @@ def _beside_layers(first: Recipe, other: Recipe) -> list[str]:
     return [path for path in paths if path.startswith(("input.", "training.")) and path not in same]
 
 
-def _require_output(config: AblateConfig) -> None:
+def require_folder(config: AblateConfig) -> None:
+    """UsageError unless --out is free, or an ablation's that may be replaced, and no input."""
     require_apart(config.out, {"CROPS": config.crops, "--val": config.val, "--stats": config.stats})
-    if is_free(config.out):
+    if is_free(config.out) or _is_begun(config.out):
         return
     try:
         ours = read_json_object(config.out / RECORD).get("kind") == KIND
@@ -158,16 +158,15 @@ def _require_output(config: AblateConfig) -> None:
         raise UsageError(f"{config.out}: exists already: give --update to go on, or --overwrite to train all anew")
 
 
+def _is_begun(out: Path) -> bool:
+    """Whether a folder holds nothing but what a command that was killed at its beginning left of its record."""
+    return out.is_dir() and all(entry.name.startswith(f".{RECORD}.alexnet-") for entry in out.iterdir())
+
+
 def _score(recipe: str, seed: int, reached: float | None, trained: dict[str, Any], evaluated: dict[str, Any]) -> Score:
     errors = {name: evaluated[name] for name in ("top1_error", "top5_error", "centre_top1_error")}
     return Score(recipe=recipe, seed=seed, seconds=trained["seconds"], reached=reached, **errors)
 
 
-def _csv(lines: list[list[str]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(lines)
-    return file.getvalue()
-
-
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(values, indent=1) + "\n")

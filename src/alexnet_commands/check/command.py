@@ -10,8 +10,8 @@ from alexnet_commands.check.config import CheckConfig
 def command(config: CheckConfig) -> None:
     """Check a pipeline's options before any work; nothing is read but names, and nothing is written.
 
-    What can't be meant, or isn't there (a recipe, a device, a folder of
-    pictures), ends with one line and the code of its kind.
+    Where a value is wrong, or a recipe, a device or a folder is not
+    there, the command ends with one line and that error's code.
 
     Example: alexnet check --data pictures --recipe small --devices cuda --precision bf16
     """

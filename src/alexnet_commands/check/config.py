@@ -35,7 +35,7 @@ class CheckConfig:
         int | None, Option("--epochs", help="Of `alexnet train`.", min=1, show_default="the recipe's")
     ] = None
     """Replaces the recipe's."""
-    members: Annotated[int, Option("--members", help="Nets in the ensemble.", min=1)] = 1
+    members: Annotated[int, Option("--members", help="Nets in the ensemble.", min=1, max=1000)] = 1
     """Nets in the ensemble."""
     devices: Devices = "auto"
     precision: Precision = "fp32"

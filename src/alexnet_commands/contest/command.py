@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import percent, print_facts, print_json, print_lines, print_table, size
+from alexnet_cli.console import percent, print_facts, print_json, print_lines, size
+from alexnet_cli.tables import print_table
 from alexnet_commands.contest.config import ContestConfig
 
 
@@ -40,23 +41,24 @@ def _write_table(config: ContestConfig) -> None:
     from dataclasses import replace
     from io import StringIO
 
-    from alexnet_cli.artifacts.common.publish import write_text
+    from alexnet_cli.artifacts.common.publish import publish_file
+    from alexnet_commands.contest.results import TABLE, TABLE_FILE
 
     shown = StringIO()
     with redirect_stdout(shown):
         _show_results(replace(config, json=False))
-    write_text(config.out / "table.txt", shown.getvalue())
+    publish_file(config.out / TABLE_FILE, shown.getvalue().encode(), TABLE, overwrite=True)
 
 
 def _show_results(config: ContestConfig) -> None:
-    from alexnet_commands.contest.results import HEADS, as_cells
+    from alexnet_commands.contest.results import HEADS, TITLE, as_cells
     from alexnet_commands.contest.run import results
 
     rows, everything = results(config)
     if config.json:
         print_json(everything)
         return
-    print_table("ILSVRC-2012, ten views, beside the paper's table 2 (* conv6, pre-trained)", HEADS, as_cells(rows))
+    print_table(TITLE, HEADS, as_cells(rows))
     nets = everything["nets"].items()
     print_table(
         "",
@@ -76,7 +78,7 @@ def _show_plan(config: ContestConfig) -> None:
         print_json(everything)
         return
     for words in everything["commands"]:
-        print(shlex.join(["alexnet", *words]))
+        print_lines(shlex.join(["alexnet", *words]) + "\n")
     rows = [
         (
             step.name,

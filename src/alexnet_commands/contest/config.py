@@ -55,7 +55,9 @@ class ContestConfig:
         Option("--test/--no-test", help="Score the test pictures too.", show_default="whether --data has any"),
     ] = None
     """Whether the test pictures are scored too; None: where there are any."""
-    members: Annotated[int, Option("--members", help="How many nets with five convolutional layers.", min=1)] = 5
+    members: Annotated[
+        int, Option("--members", help="How many nets with five convolutional layers.", min=1, max=1000)
+    ] = 5
     """How many nets of five convolutions."""
     pretrained: Annotated[int, Option("--pretrained", help="How many pre-trainings on Fall 2011.", min=1, max=2)] = 1
     """How many pre-trainings the two fine-tuned nets start from."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
+from alexnet_cli.artifacts.common.ownership import require_apart, require_output
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.signals import EndedBySignalError, signals_to_children
 from alexnet_commands.check.run import require_devices
 from alexnet_commands.contest.config import ContestConfig
 from alexnet_commands.contest.graph import Step, needed_for, steps
+from alexnet_commands.contest.results import TABLE, TABLE_FILE
 
 
 def chosen_steps(config: ContestConfig) -> list[Step]:
@@ -29,6 +31,8 @@ def require_makeable(config: ContestConfig) -> None:
             "--data is missing: it names the folder of ILSVRC-2012: make contest DATA=/path FALL2011=/path"
         )
     require_sources(config)
+    require_apart(config.out / "crops", {"--data": config.data, "--fall2011": config.fall2011})
+    require_output(config.out / TABLE_FILE, TABLE, overwrite=True)
     load_recipe(config.recipe)
     if config.fall2011 is not None:
         load_recipe(config.pretrain_recipe)
@@ -49,7 +53,7 @@ def make(config: ContestConfig) -> None:
     talk = Talk(quiet=config.quiet)
     for step in chosen_steps(config):
         words = (*step.words, "--update", *(("--quiet",) if config.quiet else ()))
-        talk.say(f"alexnet {' '.join(words)}")
+        talk.say(f"alexnet {shlex.join(words)}")
         code = run_command(words)
         if code:
             raise SystemExit(code)
@@ -58,22 +62,12 @@ def make(config: ContestConfig) -> None:
 def run_command(words: Sequence[str]) -> int:
     """Run `alexnet WORDS`; its exit code. What it prints goes to stderr: stdout is for the table.
 
-    SIGTERM is passed on. Ctrl-C reaches the command without us, and we wait until it has saved.
+    A signal is passed on, and we wait until the command has saved. EndedBySignalError or KeyboardInterrupt where it has
+    not said itself that a signal ended it.
     """
-    child = subprocess.Popen([sys.executable, "-m", "alexnet_cli", *words], stdout=sys.stderr)
-    with _waiting_for(child):
-        code = child.wait()
-    return code if code >= 0 else 128 - code
-
-
-@contextmanager
-def _waiting_for(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with signals_to_children() as children:
+        code = children.start(words, stdout=sys.stderr).wait()
+    number = -code if code < 0 else children.signal
+    if number is not None and code <= 0:  # the command itself has not said why it ended, or came to its end
+        raise KeyboardInterrupt if number == signal.SIGINT else EndedBySignalError(number)
+    return code

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
+from alexnet_cli.artifacts.common.ownership import Kind, starts
 from alexnet_cli.artifacts.ensemble import KIND as ENSEMBLE_KIND
 from alexnet_cli.artifacts.ensemble import SCHEMA as ENSEMBLE_SCHEMA
 from alexnet_cli.artifacts.scores import read_scores_manifest
 from alexnet_cli.console import percent
 from alexnet_cli.errors import ArtifactError
 from alexnet_commands.contest.graph import CNN, FINETUNED, FINETUNED_NETS
+
+TITLE = "ILSVRC-2012, ten views, beside the paper's table 2 (* conv6, pre-trained)"
+TABLE_FILE = "table.txt"
+TABLE = Kind(name="table", title="table of `alexnet contest`", tell=lambda path: starts(path, TITLE.encode()))
+"""The results as text, in OUT."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.evaluation import Net
-from alexnet_cli.input.patches import view
+from alexnet_cli.input.views import view
 
 ALLOWED = 5e-4
 """The largest difference that is no mistake, in parts of the largest number; float32's rounding through eight layers

@@ -90,13 +90,12 @@ class Plan:
 
 def plan_of(checkpoint: Checkpoint, *, raw: bool) -> Plan:
     """The plan of a checkpoint."""
-    transform, patch = checkpoint.transform, checkpoint.recipe.input.patch
-    edge = (len(transform.mean) - patch) // 2
+    transform = checkpoint.transform
     return Plan(
         recipe=checkpoint.recipe,
         steps=_steps(shapes(checkpoint.recipe.net), checkpoint.model),
-        mean=transform.mean_of(edge, edge, False).float().contiguous(),
-        edge=edge,
+        mean=transform.centre.float().contiguous(),
+        edge=(transform.side - transform.patch) // 2,
         scale=transform.scale.float().expand(3).contiguous(),
         classes=checkpoint.classes,
         raw=raw,

@@ -8,21 +8,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from alexnet_cli.options import (
-    BatchSize,
-    CommonOptions,
-    Devices,
-    Out,
-    Precision,
-    Timeout,
-    Views,
-    Workers,
-    require_views,
-)
+from alexnet_cli.options import NetOptions, Out, Views
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeaturesConfig(CommonOptions):
+class FeaturesConfig(NetOptions):
     """Which layer of which net, on which pictures."""
 
     net: Annotated[Path, Argument(help="A run or a checkpoint.", metavar="NET", show_default=False)]
@@ -38,13 +28,3 @@ class FeaturesConfig(CommonOptions):
     """Any layer of the recipe's net: convolutions, pools, norms and relus too."""
     views: Views = 1
     """1: of the centre view; 10: the mean over the views."""
-    batch_size: BatchSize = 128
-    devices: Devices = "auto"
-    timeout: Timeout = 300.0
-    precision: Precision = "fp32"
-    workers: Workers = 0
-    """Loader threads."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_views(self.views)

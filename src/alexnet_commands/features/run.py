@@ -18,7 +18,7 @@ from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features
 from alexnet_cli.console import Talk, size
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.recipes.net import Net, shapes
-from alexnet_cli.trained import find_one
+from alexnet_cli.trained import read_one
 from alexnet_commands.features.config import FeaturesConfig
 
 
@@ -56,8 +56,7 @@ def run(config: FeaturesConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     inputs = {"NET": config.net, "CROPS": config.crops}
     require_output(config.out, FEATURES, overwrite=config.replaces, inputs=inputs)
-    path, which = find_one(config.net)
-    record = read_checkpoint_record(path)
+    record, which = read_one(config.net, read_checkpoint_record)
     store = open_crops(config.crops)
     result = Result(config.out, which, config.layer, (len(store), *shape_of(record.recipe.net, config.layer)))
     asked = Request(
@@ -70,8 +69,8 @@ def run(config: FeaturesConfig) -> Result:
         return Result(config.out, which, config.layer, result.shape, up_to_date=True)
     prepare_parent(config.out)
     _require_room(result)
-    _compute(config, path, which, store, result.shape, talk)
-    return result
+    which = _compute(config, which, store, result.shape, talk)
+    return Result(config.out, which, config.layer, result.shape)
 
 
 def shape_of(net: Net, layer: str) -> tuple[int, ...]:
@@ -98,9 +97,8 @@ def _require_room(result: Result) -> None:
         )
 
 
-def _compute(
-    config: FeaturesConfig, checkpoint: Path, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk
-) -> None:
+def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk) -> str:
+    """Compute and write; which checkpoint it was, in words: a run in training may have a better one by then."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
@@ -110,7 +108,7 @@ def _compute(
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{config.layer} of {which} of {config.net}, {len(store):,} pictures, on {where}")
     job = Extraction(
-        checkpoint=checkpoint,
+        net=config.net,
         crops=config.crops,
         out=config.out,
         layer=config.layer,
@@ -122,4 +120,5 @@ def _compute(
         overwrite=config.replaces,
         quiet=config.quiet,
     )
-    run_ranks(extract_to_file, job, team)
+    used: str = run_ranks(extract_to_file, job, team)
+    return used

@@ -10,22 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.checkpoint import Checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import writing_features
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import autocast, float_type, prepare
-from alexnet_cli.evaluation import Net, require_same_side, shared_batches
-from alexnet_cli.input.patches import view
+from alexnet_cli.evaluation import Net, read_together, require_same_side, shared_batches
+from alexnet_cli.input.views import view
 from alexnet_cli.parallel.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """A layer of a checkpoint, a store, and where its features go."""
+    """A layer of a net, a store, and where its features go."""
 
-    checkpoint: Path
+    net: Path
+    """A run or a checkpoint."""
     crops: Path
     out: Path
     layer: str
@@ -57,11 +58,11 @@ def outputs_of(net: Net, crops: Tensor, layer: str, views: int) -> Tensor:
     return (total / len(asked)).cpu().contiguous()
 
 
-def extract_to_file(job: Extraction, ranks: Ranks) -> None:
-    """Compute and publish; the first rank talks and writes."""
+def extract_to_file(job: Extraction, ranks: Ranks) -> str:
+    """Compute and publish; the first rank talks and writes. Which checkpoint it was, in words."""
     talk = Talk(quiet=job.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint = read_checkpoint(job.checkpoint)
+    checkpoint, which = read_together(job.net, ranks)
     prepare(ranks.device, job.precision, processes=ranks.local_world)
     net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
     require_same_side(net.transform, store)
@@ -90,6 +91,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> None:
             if ranks.shares.counts_loss:
                 own.append((int(indices[0]), numbers))
     ranks.barrier("writing features")
+    return which
 
 
 def _file(job: Extraction, net: Net, store: CropStore, checkpoint: Checkpoint) -> Any:

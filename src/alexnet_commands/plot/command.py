@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json, printable
+from alexnet_cli.console import print_json, print_lines
 from alexnet_cli.help import CommandWithHelp
 from alexnet_commands.plot.config import (
     ActivationsConfig,
@@ -34,7 +34,7 @@ def _tell(config: PlotConfig, drawn: Drawn) -> None:
     if config.json:
         print_json(drawn.as_json())
     else:
-        print(printable(drawn.path))
+        print_lines(f"{drawn.path}\n")
 
 
 @command_from(FiltersConfig)

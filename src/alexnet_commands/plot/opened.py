@@ -12,11 +12,11 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import find_checkpoint
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation import Net
-from alexnet_cli.input.patches import view
+from alexnet_cli.input.views import view
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import FLATTEN, Network
 
@@ -25,8 +25,7 @@ _SATURATING = ("relu", "tanh")
 
 def open_checkpoint(path: Path) -> tuple[Checkpoint, str]:
     """The checkpoint of a run or checkpoint folder, and which it is in words."""
-    found, which = find_checkpoint(path)
-    return read_checkpoint(found), which
+    return read_found(path, read_checkpoint)
 
 
 def net_of(checkpoint: Checkpoint, devices: str) -> Net:

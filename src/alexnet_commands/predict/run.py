@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from alexnet_cli.artifacts.common.ownership import PREDICTIONS, require_output
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Advance, Talk
-from alexnet_cli.devices import choose_devices, cores, prepare
+from alexnet_cli.devices import choose_devices, prepare
+from alexnet_cli.machine import cores
 from alexnet_cli.pictures import BadPictureError, crop_of
 from alexnet_cli.sources.gather import Picture, gather
 from alexnet_cli.trained import Nets, find_trained, open_nets
@@ -91,7 +92,7 @@ def run(config: PredictConfig) -> Result:
     devices = list(dict.fromkeys(choose_devices(config.devices)))
     for device in devices:
         prepare(device, config.precision)
-    copies = [open_nets(trained, device, config.precision) for device in devices]
+    trained, copies = open_nets(trained, devices, config.precision)
     where = str(devices[0]) if len(devices) == 1 else f"{len(devices)} devices"
     talk.say(f"{trained.which} of {config.net}, {_count(pictures)} on {where}")
     if not copies[0].uniform:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 
@@ -11,6 +9,7 @@ from alexnet_cli.artifacts.common.ownership import PREDICTIONS
 from alexnet_cli.artifacts.common.publish import publish_file
 from alexnet_cli.console import print_json, print_lines, printable, terminal_width
 from alexnet_cli.errors import PictureError
+from alexnet_cli.tables import csv_of
 from alexnet_commands.predict.config import PredictConfig
 from alexnet_commands.predict.run import Prediction, Result
 
@@ -28,7 +27,7 @@ def show(result: Result, config: PredictConfig) -> None:
     if config.json:
         print_json(result.as_json())
     elif config.out is None and form is not None:
-        print(_as_text(result, form), end="")
+        print_lines(_as_text(result, form))
     elif config.out is None:
         print_lines(for_people(result, terminal_width(), blocks=_has_blocks()))
 
@@ -52,17 +51,14 @@ def _as_text(result: Result, form: str | None) -> str:
 
 def as_csv(result: Result) -> str:
     """A line for each picture and class; one that could not be read has a line with its error."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(CSV_HEAD)
+    rows: list[tuple[object, ...]] = [CSV_HEAD]
     for row in result.rows:
-        path = row.path.encode("utf-8", "backslashreplace").decode()
         for rank, one in enumerate(row.predictions, 1):
             name = result.classes.names[one.index]
-            table.writerow((path, rank, name, result.words(one.index) or "", repr(one.probability), ""))
+            rows.append((row.path, rank, name, result.words(one.index) or "", repr(one.probability), ""))
         if row.error is not None:
-            table.writerow((path, "", "", "", "", row.error))
-    return text.getvalue()
+            rows.append((row.path, "", "", "", "", row.error))
+    return csv_of(rows)
 
 
 def for_people(result: Result, width: int, *, blocks: bool) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json, print_table
+from alexnet_cli.console import print_json, print_lines
 from alexnet_cli.help import CommandWithHelp
+from alexnet_cli.tables import print_table
 from alexnet_commands.recipe.config import DiffConfig, ListConfig, ShowConfig
 
 command = typer.Typer(
@@ -45,7 +46,7 @@ def show(config: ShowConfig) -> None:
     if config.json:
         print_json(loaded.recipe.to_dict())
     else:
-        print(as_toml(loaded))
+        print_lines(f"{as_toml(loaded)}\n")
 
 
 @command_from(DiffConfig)
@@ -61,12 +62,12 @@ def diff(config: DiffConfig) -> None:
         print_json({"a": config.a, "b": config.b, "differences": [found.as_json() for found in differences]})
         return
     if not differences:
-        print(f"{config.a} and {config.b} say the same")
+        print_lines(f"{config.a} and {config.b} say the same\n")
     width = max(len(config.a), len(config.b))
     for found in differences:
-        print(found.field)
-        for name, value, place in ((config.a, found.a, found.a_place), (config.b, found.b, found.b_place)):
-            print(f"  {name:<{width}}  {written(value)}  ({place})")
+        sides = ((config.a, found.a, found.a_place), (config.b, found.b, found.b_place))
+        told = [f"  {name:<{width}}  {written(value)}  ({place})" for name, value, place in sides]
+        print_lines("\n".join([found.field, *told, ""]))
 
 
 for name, work in (("list", list_recipes), ("show", show), ("diff", diff)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from alexnet_cli.artifacts.common.freshness import is_current
 from alexnet_cli.artifacts.common.ownership import PAGE, REPORT, require_output
 from alexnet_cli.artifacts.common.publish import publish_file
 from alexnet_cli.artifacts.common.working import prepare_parent
@@ -14,7 +13,7 @@ from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.reports.evaluation import PAGE as REPORT_PAGE
-from alexnet_cli.reports.evaluation import publish_report, request_for, require_reportable
+from alexnet_cli.reports.evaluation import is_current_report, publish_report, require_reportable
 from alexnet_commands.report.config import ReportConfig
 from alexnet_commands.report.training import training_page
 
@@ -35,7 +34,7 @@ def _of_run(config: ReportConfig) -> dict[str, Any]:
     require_output(config.out, PAGE, overwrite=config.replaces, inputs=inputs)
     prepare_parent(config.out)
     page, facts = training_page(config.of)
-    if config.update and config.out.exists() and config.out.read_text(encoding="utf-8") == page:
+    if config.update and config.out.exists() and config.out.read_bytes() == page.encode():
         Talk(quiet=config.quiet).say(f"{config.out}: up to date")
         return {"report": str(config.out), **facts, "up_to_date": True}
     publish_file(config.out, page.encode(), PAGE, overwrite=config.replaces, inputs=inputs)
@@ -51,7 +50,7 @@ def _of_scores(config: ReportConfig) -> dict[str, Any]:
     store = open_crops(config.crops)
     require_reportable(scores, manifest, store, config.of)
     facts = {"report": str(config.out / REPORT_PAGE), "pictures": len(scores.names), **scores.errors()}
-    if config.update and is_current(config.out, request_for(manifest, store), Talk(quiet=config.quiet)) is not None:
+    if config.update and is_current_report(config.out, manifest, store, Talk(quiet=config.quiet)):
         return {**facts, "up_to_date": True}
     publish_report(config.out, manifest, scores, store, title=str(config.of), overwrite=config.replaces)
     return facts

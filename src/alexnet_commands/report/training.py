@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.checkpoint import read_checkpoint, read_checkpoint_record
+from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
 from alexnet_cli.artifacts.filters import first_convolution, read_filters
-from alexnet_cli.artifacts.run import CONFIG, RunFolder, find_checkpoint
+from alexnet_cli.artifacts.run import CONFIG, RunFolder, read_found
 from alexnet_cli.console import duration, percent, size
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.reading import read_json_object
@@ -32,25 +32,24 @@ def training_page(path: Path) -> tuple[str, dict[str, Any]]:
         raise ArtifactError(
             f"{path}: has no finished epoch yet: wait for its first, or go on with `alexnet train --resume`"
         )
-    checkpoint, which = find_checkpoint(path)
-    record = read_checkpoint_record(checkpoint)
+    checkpoint, which = read_found(path, read_checkpoint)
     epochs = [int(row["epoch"]) for row in rows]
     columns = {name: [_number(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
     config = read_json_object(path / CONFIG) if (path / CONFIG).exists() else {}
-    best = record.manifest.details.get("epoch")
+    best = checkpoint.manifest.details.get("epoch")
     facts = {"run": str(path), "epochs": epochs[-1], "finished": folder.finished, "best_epoch": best}
     sections = {
-        "In short": _summary(folder, record.recipe, config, epochs, columns, which),
-        "Loss": _loss(record.recipe, epochs, columns),
-        "Error": _errors(record.recipe, epochs, columns),
+        "In short": _summary(folder, checkpoint.recipe, config, epochs, columns, which),
+        "Loss": _loss(checkpoint.recipe, epochs, columns),
+        "Error": _errors(checkpoint.recipe, epochs, columns),
         "Rate": _rate(epochs, columns["rate"]),
         "Speed": line_chart(
             [Line("pictures/s", epochs, columns["images_per_second"])], x_name="epoch", y_name="pictures/s"
         ),
-        "Filters of the first layer": _filters(path, checkpoint, record.recipe, best),
-        "Recipe": _recipe(record.recipe),
+        "Filters of the first layer": _filters(path, checkpoint, best),
+        "Recipe": _recipe(checkpoint.recipe),
     }
-    return html.page(f"Training {path.name}", sections, about=record.recipe.about), facts
+    return html.page(f"Training {path.name}", sections, about=checkpoint.recipe.about), facts
 
 
 def _number(word: str) -> float | None:
@@ -149,16 +148,16 @@ def _rate(epochs: list[int], rates: list[float | None]) -> str:
     return chart + html.paragraph("; ".join(changes) if changes else "The rate did not change.")
 
 
-def _filters(path: Path, checkpoint: Path, recipe: Recipe, epoch: Any) -> str:
-    name = first_convolution(recipe.net)
+def _filters(path: Path, checkpoint: Checkpoint, epoch: Any) -> str:
+    name = first_convolution(checkpoint.recipe.net)
     if name is None:
         return html.paragraph("The net does not begin with a convolution.")
-    weights = read_checkpoint(checkpoint).model[f"{name}.weight"].float().numpy()
+    weights = checkpoint.model[f"{name}.weight"].float().numpy()
     shown = []
     if (first := read_filters(path)) is not None:
         shown.append(html.figure(_filter_image(first, "filters of the first epoch"), ["after epoch 1"]))
     shown.append(html.figure(_filter_image(weights, "filters of this checkpoint"), [f"after epoch {epoch}"]))
-    many = recipe.net.columns > 1
+    many = checkpoint.recipe.net.columns > 1
     words = (
         f"{name}: {len(weights)} kernels of {weights.shape[2]}×{weights.shape[3]}; grey is 0, and each picture has its "
     )

@@ -109,8 +109,9 @@ def run(config: SampleConfig) -> Result:
             os.sync()  # at once: 1,797 files synced one by one take ten times as long
             publish_folder(work, config.out, SAMPLE, synced=True)
         except OSError as error:
-            end_work(config.out)
             raise ResourceError(describe_os_error(error, config.out)) from error
+        finally:
+            end_work(config.out)
     return result
 
 

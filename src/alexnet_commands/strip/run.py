@@ -15,10 +15,12 @@ from alexnet_cli.artifacts.checkpoint import (
     write_net,
 )
 from alexnet_cli.artifacts.common.freshness import Request, is_current
+from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import CHECKPOINT, require_output
 from alexnet_cli.artifacts.common.working import prepare_parent
-from alexnet_cli.artifacts.run import find_checkpoint
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.console import Talk
+from alexnet_cli.errors import ArtifactError
 from alexnet_commands.strip.config import StripConfig
 
 ROLE = "checkpoint"
@@ -51,18 +53,37 @@ def run(config: StripConfig) -> Result:
     """
     inputs = {"RUN": config.net}
     require_output(config.out, CHECKPOINT, overwrite=config.replaces, inputs=inputs)
-    path, which = find_checkpoint(config.net)
-    before = read_checkpoint_manifest(path)
-    parents = {**before.parents, ROLE: before.digest}
+    (before, size), which = read_found(config.net, _read_manifest)
     if config.update:
-        asked = Request(kind=KIND, schema=SCHEMA, parents=parents)
+        asked = Request(kind=KIND, schema=SCHEMA, parents=_parents(before))
         if is_current(config.out, asked, Talk(quiet=config.quiet), verify=read_checkpoint):
-            return Result(config.out, which, _size(config.out), _size(path), up_to_date=True)
-    read_checkpoint(path)  # every file is whole
+            return Result(config.out, which, _size(config.out), size, up_to_date=True)
+    (before, files, size), which = read_found(config.net, _read_files)
     prepare_parent(config.out)
     details = {name: value for name, value in before.details.items() if name != "files"}
-    write_net(config.out, files_of(path), parents=parents, details=details, overwrite=config.replaces, inputs=inputs)
-    return Result(config.out, which, _size(config.out), _size(path))
+    write_net(config.out, files, parents=_parents(before), details=details, overwrite=config.replaces, inputs=inputs)
+    return Result(config.out, which, _size(config.out), size)
+
+
+def _parents(manifest: Manifest) -> dict[str, str]:
+    return {**manifest.parents, ROLE: manifest.digest}
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, int]:
+    """A checkpoint's manifest and bytes."""
+    try:
+        return read_checkpoint_manifest(path), _size(path)
+    except FileNotFoundError:  # its training removed it a moment ago
+        raise ArtifactError(f"{path}: is gone: use another checkpoint of the run") from None
+
+
+def _read_files(path: Path) -> tuple[Manifest, list[tuple[str, bytes]], int]:
+    """A whole checkpoint's manifest, the files of its net, and its bytes."""
+    read_checkpoint(path)
+    try:
+        return read_checkpoint_manifest(path), list(files_of(path)), _size(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: is gone: use another checkpoint of the run") from None
 
 
 def _size(folder: Path) -> int:

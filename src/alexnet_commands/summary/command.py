@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_facts, print_json, print_table, size
+from alexnet_cli.console import print_facts, print_json, size
+from alexnet_cli.tables import print_table
 from alexnet_commands.summary.config import SummaryConfig
 
 _COLUMNS = 5

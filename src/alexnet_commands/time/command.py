@@ -34,8 +34,8 @@ def command(config: TimeConfig) -> None:
     print_facts(
         f"{config.recipe} on {timing.device} in {precision}, mini-batches of {timing.pictures}",
         {
-            "training": f"{timing.images_per_second:,.1f} images/s",
-            "limit": f"{timing.limit_images_per_second:,.1f} images/s: its products alone, by the fastest calls",
+            "training": f"{timing.images_per_second:,.1f} pictures/s",
+            "limit": f"{timing.limit_images_per_second:,.1f} pictures/s: its products alone, by the fastest calls",
             "of the limit": f"{timing.fraction_of_limit:.2f}",
             "peak memory": size(timing.peak_bytes),
         },

@@ -4,6 +4,7 @@
     sources.names[0], sources.labels[0], sources.pictures[0]       # a path, a class index, where its bytes lie
 
 recognise.py   what the source is: class folders, ILSVRC's or other tars, Kaggle's layout, shards
+splits.py      what parts of a data set are called
 folders.py     indexes folders
 tars.py        indexes archives, in place: nothing is extracted
 webdataset.py  indexes shards

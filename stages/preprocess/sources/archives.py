@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from alexnet_stages.preprocess.sources.parquet import MAGIC, unpack_parquet
 
 _ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 """Of a tar's name, compressed or not."""
+_ZIP = re.compile(r"\.zip$", re.IGNORECASE)
 _UNPACKED = "unpacked-{}"
 
 
@@ -53,12 +55,17 @@ def watched(archive: Archive, talk: Talk) -> Iterator[Member]:
 
 def is_tar_name(name: str) -> bool:
     """Whether a file is called as tars are, compressed or not."""
-    return without_ending(name) != name
+    return _ENDING.search(name) is not None
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is called as archives of any kind are."""
+    return is_tar_name(name) or os.path.splitext(name)[1].lower() in (".zip", ".rar", ".7z")  # noqa: PTH122
 
 
 def without_ending(name: str) -> str:
-    """`n01440764` of `n01440764.tar.gz`."""
-    return _ENDING.sub("", name)
+    """`n01440764` of `n01440764.tar.gz` or `n01440764.zip`."""
+    return _ZIP.sub("", _ENDING.sub("", name))
 
 
 def content_of(path: Path, member: Member) -> bytes:

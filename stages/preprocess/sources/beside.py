@@ -12,6 +12,7 @@ from alexnet_cli.class_list import plain_names
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.located import Located, read_located
 from alexnet_stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.splits import is_plain, split_called
 from alexnet_stages.preprocess.sources.tables import Names, NoLabelsError, Table, complete, read_table
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -20,23 +21,21 @@ TEXTS = frozenset({*METADATA, ANNOTATIONS})
 """Files that are looked for among the pictures."""
 ABOVE = "../"
 """In front of a text's name where it lies in the folder above the pictures'."""
-SPLITS = ("train", "training", "val", "validation", "valid", "test")
-PLAIN_FOLDERS = ("images", "imgs", "pictures", "photos")
-"""What a folder is called that holds pictures and stands for no class."""
 _ADVICE = "give --labels FILE to take a table's labels, or rename it to take the class folders"
 
 
 def find_above(found: Found, folder: Path) -> None:
     """Note the texts that lie in the folder above a split's or one called `images`."""
-    if folder.name in (*SPLITS, *PLAIN_FOLDERS):
+    if split_called(folder.name) or is_plain(folder.name):
         for name in TEXTS:
             if (folder.parent / name).is_file():
                 found.texts.setdefault(ABOVE + name, Located(name, str(folder.parent / name)))
 
 
-def labels_beside(found: Found) -> tuple[list[str], str] | None:
+def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], str] | None:
     """The class of each picture by a table among them, and the table's name; None where there is none that counts.
 
+    column: the title of the labels, where the user says it.
     PictureError where tables and class folders contradict each other, or a table does not fit the pictures.
     """
     names = Names(found.place, found.listing.names)
@@ -49,11 +48,11 @@ def labels_beside(found: Found) -> tuple[list[str], str] | None:
     tables = _tables(found)
     if not tables:
         return None
-    if len(tops) > 1 and tops <= set(SPLITS):
+    if len(tops) > 1 and all(map(split_called, tops)):
         raise PictureError(f"{found.place}: holds {', '.join(sorted(tops))}: give one of them, or --split")
     in_each = several and {PurePosixPath(path).parts[0] for path in tables} == tops
     try:
-        labels = _labels(found, tables, names)
+        labels = _labels(found, tables, names, column)
     except NoLabelsError:
         if several and not in_each:
             found.notes.append(f"{_called(found, tables)}: has no column of labels: classes from the folders")
@@ -87,7 +86,7 @@ def _tables(found: Found) -> list[str]:
     return tables
 
 
-def _labels(found: Found, tables: list[str], names: Names) -> list[str] | None:
+def _labels(found: Found, tables: list[str], names: Names, column: str | None) -> list[str] | None:
     """The labels that all tables together give; None where the one above is about other folders alone."""
     whole: Table = {}
     for path in tables:
@@ -99,7 +98,7 @@ def _labels(found: Found, tables: list[str], names: Names) -> list[str] | None:
             if not any(inside in text for _, text in lines):
                 return None
         below = "" if path.startswith(ABOVE) else path[: -len(_file(path))]
-        table = read_table(where, lines, names.within(below), told=False)
+        table = read_table(where, lines, names.within(below), told=False, column=column, notes=found.notes)
         again = next((at for at in table if at in whole), None)
         if again is not None:
             raise PictureError(f"{where}, line {table[again][1]}: {names.names[again]} has a label in another table")

@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
 from alexnet_cli.errors import PictureError
-from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_ilsvrc2012
+from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
+from alexnet_cli.sources.tars import is_picture
+from alexnet_stages.preprocess.sources.archives import first_members, is_archive_name
 from alexnet_stages.preprocess.sources.listing import Found
-from alexnet_stages.preprocess.sources.recognise import split_called
+from alexnet_stages.preprocess.sources.splits import are_parts, is_plain, split_called
 from alexnet_stages.preprocess.sources.webdataset import are_numbered, wnid_of
 
 _SHOWN = 3
+_OBJECTS = (
+    ({"jpegimages", "annotations"}, "Pascal VOC's layout, which names objects in the pictures"),
+    ({"images", "labels"}, "YOLO's layout, which names objects in the pictures"),
+    ({"images", "annotations"}, "a layout of pictures with annotations, which are not read"),
+    ({"images", "masks"}, "a layout of pictures with outlines"),
+    *(
+        ({f"{split}2017", "annotations"}, "COCO's layout, which names objects in the pictures")
+        for split in ("train", "val")
+    ),
+)
+"""Folders that lie beside each other, in small letters, and what that means."""
 _WNID = re.compile(r"n\d{8}")
 _NO_CLASS = re.compile(
-    r"(\d+\.|_*)?(background|unlabell?ed|un-?known|un-?classified|un-?sorted|no[_ -]?(class|label)|none|null|nan|n/?a|"
-    r"misc(ellaneous)?|others?|clutter|ignore|distractors?|negatives?|tmp|temp|trash|backup|(new|untitled) folder|"
-    r"duplicates|rejects?|images|train(ing)?|val(id|idation)?|test)"
-    r"([_ -](google|noise|class|images|\d+))?(_*| \(\d+\))",
+    r"(\d+\.|_*)?(background|un-?(label|tagg|sort)l?ed|un-?(known|defined)|un-?(classifi|categori[sz])ed|void|junk|garbage|"
+    r"no[_ -]?(class|label)|none|null|nan|#?n/?a|misc(ellaneous)?|others?|clutter|ignored?|distractors?|(hard[_ -])?neg"
+    r"(ative)?s?|to[_ -]?(do|sort)|tmp|temp|trash|backup|old|archive|deleted|removed|excluded|(new|untitled) folder|"
+    r"duplicates|rejects?|invalid|corrupt(ed)?|images|data(set)?|annotations?|labels?|masks?|thumb(nail)?s?|previews?|"
+    r"originals?|checkpoints|results|samples|dcim|train(ing)?|val(id|idation)?|test(ing)?)"
+    r"([_ -](google|noise|class|images|set|\d+))?(_*| \(\d+\))|[-_?.]+",
     re.IGNORECASE,
 )
 """What folders are called that hold what has no class."""
+_COPY = re.compile(r"(?:copy of (.+)|(.+?)(?:[ _-]+copy(?: ?\(?\d+\)?)?| \(\d+\)|[._]bak|[._-]old))", re.IGNORECASE)
+"""What a second copy of a folder is called."""
 
 
 def require_pictures(found: Found) -> None:
     """PictureError where there are no pictures at all."""
     if not len(found.listing):
+        if found.packed:
+            raise PictureError(f"{found.packed[0]}: is an archive in an archive or folder, not read: unpack it first")
+        packed = sorted(ending for ending in found.ignored if is_archive_name(f"x{ending}") or ending == ".parquet")
+        if packed:
+            raise PictureError(
+                f"{found.root}: holds no pictures, but {packed[0]} files in folders: give the folder that they lie in"
+            )
         raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
 
 
-def require_class_names(root: Path, names: Iterable[str]) -> None:
-    """PictureError where a class's name is none: empty, or a step to another folder."""
-    for name in names:
-        if name in ("", ".", ".."):
-            raise PictureError(f"{root}: has a class named '{name}': give each class a name of its own")
+def require_class_names(root: Path, names: Sequence[str]) -> None:
+    """PictureError where a class's name is none: empty, a step to another folder, of several lines, or there twice."""
+    for name, count in Counter(names).items():
+        if name in ("", ".", "..") or len(name.splitlines()) > 1:
+            raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
+        if count > 1:
+            raise PictureError(f"{root}: its class list names '{name}' twice: give each class a name of its own")
 
 
 def require_class_archives(found: Found) -> None:
@@ -46,7 +75,7 @@ def require_class_archives(found: Found) -> None:
     the same class folders in two.
     """
     names = {archive: Path(place).name for archive, place in found.folders.items()}
-    if len(names) > 1 and all(split_called(name) for name in names):
+    if len(names) > 1 and are_parts(set(names.values())):
         raise PictureError(
             f"{found.root}: holds the archives of {_some(sorted(names))}, not of classes: give one, such as "
             f"{found.folders[min(names)]}"
@@ -66,6 +95,18 @@ def require_class_archives(found: Found) -> None:
             f"{found.root}: expected an archive for each class, found the folders {_some(shared)} in more than one: "
             f"{advice}"
         )
+    mine = {archive: folders.get(archive, set()) - {archive} for archive in names}
+    named = {archive: inside for archive, inside in mine.items() if inside and not all(map(is_plain, inside))}
+    if (
+        named
+        and not set.intersection(*map(set, mine.values()))
+        and not any(archive.casefold() in {folder.casefold() for folder in inside} for archive, inside in named.items())
+    ):
+        archive, inside = min(named.items())
+        raise PictureError(
+            f"{found.folders[archive]}: is called after another class than the folder in it, {_some(sorted(inside))}: "
+            f"call each archive as its folder, unpack them, or {advice}"
+        )
     if are_numbered(sorted(names)) and found.loose:
         raise PictureError(
             f"{found.root}: its archives are called after numbers, such as {min(names)}, not after classes: {advice}, "
@@ -79,7 +120,7 @@ def _inside(names: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, set[st
     folders: dict[str, set[str]] = {}
     for name in names:
         archive, _, own = name.partition("/")
-        folder, slash, _ = own.partition("/")
+        folder, slash, _ = posixpath.normpath(f"/{own}").lstrip("/").partition("/")
         if slash:
             folders.setdefault(archive, set()).add(folder)
         wnid = wnid_of(own)
@@ -93,7 +134,9 @@ def require_one_folder_each(found: Found, spelt: Mapping[str, str]) -> None:
     written: dict[str, str] = {}
     for name, plain in sorted(spelt.items()):
         if plain in written:
-            how = "the same number" if are_numbers([name]) else "one name, whose accents are written in two ways"
+            same = unicodedata.normalize("NFC", written[plain]) == unicodedata.normalize("NFC", name)
+            how = "one name, whose accents are written in two ways" if same else "one name, but for blanks around it"
+            how = "the same number" if are_numbers([plain]) else how
             raise PictureError(
                 f"{found.root}: the class folders {written[plain]!a} and {name!a} are {how}: put their pictures "
                 "into one"
@@ -115,7 +158,9 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
     lines = []
     if are_numbers(classes.names):
         numbers = [number_of(name) for name in classes.names]
-        if numbers == sorted(numbers):
+        if numbers != sorted(numbers):
+            lines.append(f"classes in the order of {given_by}, not of the numbers: {_some(classes.names)}")
+        else:
             first, last = classes.names[0], classes.names[-1]
             text = f"the class names are numbers, in numeric order: {first} to {last}"
             if numbers != list(range(len(numbers))):
@@ -124,6 +169,7 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
             lines.append(text)
     elif given_by is not None and list(classes.names) != sorted(classes.names):
         lines.append(f"classes in the order of {given_by}: {_some(classes.names)}")
+    lines += _alike(classes.names)
     doubtful = [index for index, name in enumerate(classes.names) if _NO_CLASS.fullmatch(name)]
     if doubtful:
         counts = Counter(labels)
@@ -131,6 +177,22 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
         more = ", …" if len(doubtful) > _SHOWN else ""
         lines.append(f"LOOK LIKE NO CLASS, but are trained as one: {some}{more}; if that is not meant, take them out")
     return lines
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """Lines on classes that may be one: names that differ by case alone, and copies of others."""
+    lines = []
+    folded: dict[str, str] = {}
+    there = set(names)
+    for name in names:
+        copied = _COPY.fullmatch(name)
+        other = (copied[1] or copied[2]) if copied else None
+        if other in there:
+            lines.append(f"the class {name!r} MAY BE A COPY of {other!r}; if so, put their pictures into one folder")
+        other = folded.setdefault(name.casefold(), name)
+        if other != name and len(name) > 1:
+            lines.append(f"the classes {other!r} and {name!r} DIFFER BY CASE alone; if they are one, rename one")
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN:,} more such classes"]
 
 
 def require_filled(found: Found, classes: Sequence[str]) -> None:
@@ -143,14 +205,95 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
             )
 
 
+def require_the_level(found: Found, folders: Collection[str]) -> None:
+    """PictureError where folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
+    first = min(folders, key=lambda name: (split_called(name) != "train", name))
+    names = _some(sorted(folders))
+    if are_parts(folders) and (len(folders) > 1 or all(name.count("/") > 1 for name in found.listing.names)):
+        raise PictureError(
+            f"{found.root}: holds {names}, not class folders: give one, such as {found.place / first}, or --split"
+        )
+    holders: dict[str, set[str]] = {}
+    for name in found.listing.names:
+        folder, inner, file = (*name.split("/", 2), "", "")[:3]
+        if not file:
+            return
+        holders.setdefault(inner, set()).add(folder)
+    shared = sorted(inner for inner, above in holders.items() if len(above) > 1)
+    if len(shared) > 1:
+        if are_parts(shared):
+            raise PictureError(
+                f"{found.root}: the folders {names} hold the parts {_some(shared)}: put the classes into the parts, "
+                f"such as {shared[0]}/{first}, and give one part"
+            )
+        raise PictureError(
+            f"{found.root}: the folders {names} hold the same folders, {_some(shared)}: give one, such as "
+            f"{found.place / first}, or a file of the classes' names as --classes where {names} are the classes"
+        )
+    if len(holders) > max(1, len(folders)):
+        some = _some([f"{min(above)}/{inner}" for inner, above in sorted(holders.items())])
+        found.notes.append(f"folders in class folders, such as {some}, are NO CLASSES of their own")
+
+
+def refuse_objects(found: Found) -> None:
+    """PictureError for layouts that name or outline the objects in a picture, not its class."""
+    there = {name.lower() for name in found.folders}
+    what = next((what for names, what in _OBJECTS if names <= there), None)
+    if what:
+        raise PictureError(
+            f"{found.root}: is {what}: a net for classes needs one for each picture: make a folder for each class, "
+            "or give --labels FILE ('name label' lines or CSV)"
+        )
+
+
+def refuse_packed_classes(found: Found, folders: Container[str]) -> None:
+    """PictureError for an archive beside class folders, unless the folders were unpacked from it."""
+    for path in found.packed:
+        if found.root.is_dir() and _holds_only(Path(path), folders):
+            continue
+        raise PictureError(
+            f"{path}: is an archive among class folders, so its class would be missing: unpack it, or move it away"
+        )
+
+
+def _holds_only(archive: Path, folders: Container[str]) -> bool:
+    """Whether an archive's first pictures lie in such folders."""
+    if is_devkit(archive):
+        return True
+    try:
+        names = [member.name for member in first_members(archive) if is_picture(member.name)]
+    except PictureError:
+        return False
+    return bool(names) and all(any(part in folders for part in name.split("/")[:-1]) for name in names)
+
+
+def first_words(names: Sequence[str]) -> str:
+    """`; their names begin with cat and dog …` of cat.1.jpg and dog.1.jpg, to end a line with; else nothing."""
+    words: Counter[str] = Counter()
+    for name in names:
+        match = re.fullmatch(r"(\D*[^\W\d_])[._ -]*\(?\d+\)?\.\w+", name.rpartition("/")[2])
+        if match is None:
+            return ""
+        words[match[1]] += 1
+    if not 1 < len(words) <= len(names) // 2:
+        return ""
+    return f" (their names begin with {_some(sorted(words))}: if those are the classes, sort them into folders)"
+
+
 def require_several(found: Found, classes: Sequence[str]) -> None:
     """PictureError where all pictures are of one class: probably the folder above or below is meant."""
     names = set(classes)
     if len(names) != 1:
         return
     name = next(iter(names))
-    deeper = sum(picture.count("/") > 1 for picture in found.listing.names)
-    advice = f"give {found.root / name}" if deeper == len(found.listing) else "give the folder above, or --classes"
+    above = os.path.commonpath({picture.rpartition("/")[0] for picture in found.listing.names})
+    parts = above.split("/")
+    deeper = all(picture.count("/") > len(parts) for picture in found.listing.names)
+    advice = "give the folder above, or --classes"
+    if deeper:
+        advice = f"give {found.place / above}"
+    elif is_plain(name) or len(parts) > 1 or split_called(name):
+        advice = f"give {found.place / above} with --labels FILE{first_words(found.listing.names)}"
     raise PictureError(
         f"{found.root}: expected two or more class folders, found one, '{name}', with {len(found.listing):,} pictures: "
         f"is this the wrong level? {advice}"
@@ -166,8 +309,10 @@ def require_classes(
         if name not in wanted:
             extra = sorted(there - wanted)
             more = f" (found {len(there):,}, of which {len(extra):,} are not: {_some(extra)})" if len(extra) > 1 else ""
+            which = "" if wanted & there else f", such as {known.names[0]!r}"
             raise PictureError(
-                f"{found.root / picture}: its class '{name}' is not among the {len(known)} classes of {known_by}{more}"
+                f"{found.root / picture}: its class '{name}' is not among the {len(known)} classes of {known_by}"
+                f"{which}{more}"
             )
     missing = [name for name in known.names if name not in there]
     if missing and complete:

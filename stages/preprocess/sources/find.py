@@ -18,12 +18,13 @@ from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
 from alexnet_cli.sources.tars import Archive, inner_archives
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
-from alexnet_stages.preprocess.sources.beside import PLAIN_FOLDERS, labels_beside
+from alexnet_stages.preprocess.sources.beside import labels_beside
 from alexnet_stages.preprocess.sources.folders import index_folder
-from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words
+from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words, words_in
 from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
 from alexnet_stages.preprocess.sources.parquet import index_parquet
-from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise, split_called
+from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise
+from alexnet_stages.preprocess.sources.splits import is_plain
 from alexnet_stages.preprocess.sources.tables import NoLabelsError
 from alexnet_stages.preprocess.sources.tars import index_class_tars, index_tar
 from alexnet_stages.preprocess.sources.webdataset import index_shards, named_by
@@ -63,8 +64,8 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     classes = _classes(config, found, labelling, given)
     if devkit:
         classes = classes.explained_by(devkit.classes)
-    if layout.words:
-        classes = explained(classes, read_words(layout.words))
+    if layout.words or found.words:
+        classes = explained(classes, read_words(layout.words) if layout.words else words_in(found.words or b""))
     index = {name: position for position, name in enumerate(classes.names)}
     names = labelling.names
     labels = array("q", (index[name] for name in names) if names is not None else ())
@@ -109,11 +110,12 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
         return index_tar(layout.root, layout.prefix, talk)
     if layout.kind is Kind.SHARDS:
         labelled = not config.unlabelled and config.labels is None
-        return index_shards(layout.root, layout.archives, talk, labelled=labelled)
+        return index_shards(layout.root, layout.archives, talk, labelled=labelled, key=config.label_column)
     if layout.kind is Kind.PARQUET:
         if config.labels is not None:
             raise PictureError(f"{layout.root}: has its labels in itself: leave --labels out, or give --unlabelled")
-        found, known = index_parquet(layout.root, layout.archives, talk, labelled=not config.unlabelled)
+        labelled, column = not config.unlabelled, config.label_column
+        found, known = index_parquet(layout.root, layout.archives, talk, labelled=labelled, column=column)
         found.known = known
         return found
     if layout.kind is Kind.TAR_OF_TARS:
@@ -133,7 +135,9 @@ def _label(
     if config.unlabelled:
         return _Labelling(names=None, how="without labels")
     if config.labels is not None and not is_devkit(config.labels):
-        return _Labelling(names=labels_of(config.labels, found.root, names, given), how=f"labels from {config.labels}")
+        return _Labelling(
+            names=labels_of(config.labels, found, given, column=config.label_column), how=f"labels from {config.labels}"
+        )
     if found.labels is not None:
         by_number = given is not None and found.known is None
         return _Labelling(
@@ -145,7 +149,7 @@ def _label(
     split = layout.split or (checks.split_by_names(names) if len(names) else None)
     if layout.kind in (Kind.FOLDER, Kind.TAR) and layout.labels is None and config.labels is None:
         try:
-            beside = labels_beside(found)
+            beside = labels_beside(found, config.label_column)
         except NoLabelsError:
             if split != "test":
                 raise
@@ -153,15 +157,16 @@ def _label(
         if beside is not None:
             return _Labelling(names=beside[0], how=f"labels from {beside[1]}", found_beside=True)
     # Tiny-ImageNet's test pictures lie in test/images.
-    plain = split == "test" and {name.partition("/")[0] for name in names} <= set(PLAIN_FOLDERS)
+    plain = split == "test" and all(map(is_plain, {name.partition("/")[0] for name in names}))
     grouped = bool(len(names)) and any("/" in name for name in names) and not plain
     if grouped or layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS):
-        return _grouped(config, layout, found, devkit)
+        return _grouped(config, layout, found, devkit, given)
     if split == "test" and config.labels is None:
         return _Labelling(names=None, how="the test split: without labels", known=devkit.classes if devkit else None)
     if layout.labels is not None:
         return _Labelling(
-            names=labels_of(layout.labels, found.root, names, given), how=f"labels from {layout.labels.name}"
+            names=labels_of(layout.labels, found, given, column=config.label_column),
+            how=f"labels from {layout.labels.name}",
         )
     if devkit is not None and (config.labels is not None or split == "val"):
         return _Labelling(
@@ -180,30 +185,32 @@ def _label(
             f"{found.root}: its labels are in the devkit, expected beside it, found none: put "
             "ILSVRC2012_devkit_t12.tar.gz there, or give --labels DEVKIT or --unlabelled"
         )
-    return _grouped(config, layout, found, devkit)
+    return _grouped(config, layout, found, devkit, given)
 
 
-def _grouped(config: PreprocessConfig, layout: Layout, found: Found, devkit: Devkit | None) -> _Labelling:
+def _grouped(
+    config: PreprocessConfig, layout: Layout, found: Found, devkit: Devkit | None, given: ClassList | None
+) -> _Labelling:
     """Each picture's class is its first folder's name."""
     classes = []
-    deep = True
+    told = layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS)
+    if not told:
+        checks.refuse_objects(found)
     for name in found.listing.names:
-        folder, slash, rest = name.partition("/")
+        folder, slash, _ = name.partition("/")
         if not slash:
             raise PictureError(
                 f"{found.place / name}: lies in no class folder: make one folder for each class, "
-                f"or give --labels {_table_beside(found.root)} or --unlabelled"
+                f"or give --labels {_table_beside(found.root)} or --unlabelled{checks.first_words(found.listing.names)}"
             )
         classes.append(sys.intern(folder))  # else a million copies
-        deep = deep and "/" in rest
     filled = set(classes)
-    if filled and deep and all(split_called(name) for name in filled):
-        raise PictureError(
-            f"{found.root}: holds {', '.join(sorted(filled))}, not class folders: "
-            f"give one, such as {found.root / classes[0]}, or --split"
-        )
+    told = told or (given is not None and filled <= given.spelt(filled).keys() & set(given.names))
+    if filled and not told:
+        checks.require_the_level(found, filled)
     if classes:
         checks.require_filled(found, classes)
+        checks.refuse_packed_classes(found, filled)
     # A devkit that the user names, or that lies beside ILSVRC's own tar, says which classes there must be. One that
     # lies beside folders may belong to something else: it only explains.
     binding = devkit is not None and (config.labels is not None or layout.kind is Kind.TAR_OF_TARS)
@@ -252,7 +259,9 @@ def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, give
     names = labelling.names
     if names is None:
         return given or labelling.known or ClassList(())
-    checks.require_class_names(found.root, set(names))
+    checks.require_class_names(found.root, sorted(set(names)))
+    if labelling.known is not None:
+        checks.require_class_names(found.root, labelling.known.names)
     complete = not config.allow_missing
     if labelling.known is not None:
         checks.require_classes(found, names, labelling.known, known_by=labelling.known_by, complete=complete)

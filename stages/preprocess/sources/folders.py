@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.sources.ignored import is_hidden
 from alexnet_cli.sources.located import Located
+from alexnet_stages.preprocess.sources.archives import is_archive_name
 from alexnet_stages.preprocess.sources.beside import TEXTS, find_above
 from alexnet_stages.preprocess.sources.listing import Found
+
+_MOST_LINK_BYTES = 2000
 
 
 def index_folder(root: Path) -> Found:
@@ -40,6 +44,8 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
             _walk(entry.path, f"{prefix}{entry.name}/", found, file, (*above, here))
         else:
             extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if not prefix and is_archive_name(entry.name):
+                found.packed.append(entry.path)
             if extension in PICTURE_EXTENSIONS:
                 _add(entry, prefix + entry.name, found, file)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
@@ -48,6 +54,8 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
                     f"{entry.path}: is a link to {os.readlink(entry.path)}, which is not there or can't be read: "  # noqa: PTH115
                     "mend it or remove it"
                 )
+            elif not prefix and (kind := _stands_for_folder(entry, extension)):
+                raise PictureError(f"{entry.path}: is {kind} in place of a folder: put the folder there, or remove it")
             else:
                 found.ignored[extension or "no extension"] += 1
                 if entry.name in TEXTS:
@@ -60,6 +68,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # links in a circle, or a target that may not be looked at
         return False
+
+
+def _stands_for_folder(entry: os.DirEntry[str], extension: str) -> str | None:
+    """What a file is that other systems keep for a link, whose folder would be missing without a word."""
+    if extension == ".lnk":
+        return "a shortcut of Windows"
+    if extension or not entry.is_file() or entry.stat().st_size > _MOST_LINK_BYTES:
+        return None
+    with open(entry.path, "rb") as file:  # noqa: PTH123
+        start = file.read(_MOST_LINK_BYTES)
+    if start.startswith((b"XSym\n", b"book\0\0\0\0mark")):
+        return "a link of macOS"
+    # git without symbolic links writes a file that holds the link's target
+    return f"the text of a link ({start.decode()!r})" if re.fullmatch(rb"(\.{1,2}/|/)[!-~]+", start) else None
 
 
 def _add(entry: os.DirEntry[str], name: str, found: Found, file: int) -> None:

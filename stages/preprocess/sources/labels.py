@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_files import read_lines
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, find_devkit, is_devkit, parse_ids, read_devkit
+from alexnet_stages.preprocess.sources.listing import Found
 from alexnet_stages.preprocess.sources.tables import Names, complete, read_table
 
 WORDS_FILES = ("LOC_synset_mapping.txt", "words.txt", "synset_words.txt")
 
 
-def labels_of(path: Path, root: Path, names: Sequence[str], given: ClassList | None) -> list[str]:
-    """The class of each of the named pictures, from a label file, a CSV table, or a ground truth of devkit IDs.
+def labels_of(path: Path, found: Found, given: ClassList | None, *, column: str | None = None) -> list[str]:
+    """The class of each of a source's pictures, from a label file, a table, or a ground truth of devkit IDs.
 
+    column: the title of the labels, where the user says it. What is to be told goes to the source's notes.
     PictureError where the file names unknown pictures, leaves some out, or has another number of lines.
     """
     lines = [(number, line) for number, line in read_lines(path) if line.strip()]
-    if lines and all(line.strip().isdecimal() for _, line in lines):
-        return _from_ids(path, [line for _, line in lines], root, names, given)
-    known = Names(root, names)
-    return complete(path, read_table(path, lines, known), known)
+    if column is None and lines and all(line.strip().isdecimal() for _, line in lines):
+        return _from_ids(path, [line for _, line in lines], found.root, found.listing.names, given)
+    known = Names(found.root, found.listing.names)
+    return complete(path, read_table(path, lines, known, column=column, notes=found.notes), known)
 
 
 def from_devkit(devkit: Devkit, root: Path, names: Sequence[str]) -> list[str]:
@@ -36,8 +38,17 @@ def from_devkit(devkit: Devkit, root: Path, names: Sequence[str]) -> list[str]:
 
 def read_words(path: Path) -> dict[str, str]:
     """Class -> words, of lines `n01440764 tench, Tinca tinca`."""
+    return _words(line for _, line in read_lines(path))
+
+
+def words_in(content: bytes) -> dict[str, str]:
+    """The same, of such a file's content."""
+    return _words(content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines())
+
+
+def _words(lines: Iterable[str]) -> dict[str, str]:
     words = {}
-    for _, line in read_lines(path):
+    for line in lines:
         name, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
         if name:
             words[name] = rest.strip()

@@ -208,6 +208,10 @@ class Found:
     """Of an archive: the folder in it that the pictures' names start from, such as `imagenet/train/`."""
     texts: dict[str, Located | bytes] = field(default_factory=dict)
     """Files that may hold labels: name below the source, or `../` and a name, -> where it lies, or its content."""
+    packed: list[str] = field(default_factory=list)
+    """Archives that lie where class folders do."""
+    words: bytes | None = None
+    """Of an archive: a file of the classes' words in it."""
     notes: list[str] = field(default_factory=list)
     """What to tell people about how the source was read."""
 

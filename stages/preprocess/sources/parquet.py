@@ -45,15 +45,20 @@ def require_all_parts(root: Path, files: Sequence[Path]) -> None:
             )
 
 
-def index_parquet(root: Path, files: Sequence[Path], talk: Talk, *, labelled: bool) -> tuple[Found, ClassList | None]:
-    """The pictures of some files, and the classes that the schema names; None where it names none."""
+def index_parquet(
+    root: Path, files: Sequence[Path], talk: Talk, *, labelled: bool, column: str | None = None
+) -> tuple[Found, ClassList | None]:
+    """The pictures of some files, and the classes that the schema names; None where it names none.
+
+    column: that of the labels, where the user says it.
+    """
     found = Found(root=root, archives=list(files))
     labels: list[str] = []
     known: list[tuple[str, ...]] = []
     with talk.progress("indexing", len(files), unit="files") as advance:
         for path in files:
             table = _open(path)
-            image, label, names = _columns(path, table, labelled=labelled)
+            image, label, names = _columns(path, table, labelled=labelled, column=column)
             known.append(names)
             number, offset, row = found.listing.file(str(path)), 0, 0
             for picture, value in _rows(path, table, image, label):
@@ -92,12 +97,15 @@ def _open(path: Path) -> Any:
         raise PictureError(f"{path}: is damaged or cut off ({str(error)[:80]}): download it again") from None
 
 
-def _columns(path: Path, table: Any, *, labelled: bool) -> tuple[str, str | None, tuple[str, ...]]:
+def _columns(
+    path: Path, table: Any, *, labelled: bool, column: str | None = None
+) -> tuple[str, str | None, tuple[str, ...]]:
     """The column of pictures, that of labels, and the classes' names; PictureError where that leaves a choice."""
     schema = table.schema_arrow
     features = _features(path, schema)
     images = [name for name, about in features.items() if about.get("_type") == "Image"]
     images = images or [field.name for field in schema if _is_picture(field.type)]
+    images = images or [field.name for field in schema if str(field.type) in ("binary", "large_binary")]
     if len(images) != 1:
         what = f"{len(images)} columns of pictures ({', '.join(images)})" if images else "no column of pictures"
         raise PictureError(f"{path}: has {what}: expected one: write it again with one called image")
@@ -105,11 +113,12 @@ def _columns(path: Path, table: Any, *, labelled: bool) -> tuple[str, str | None
         return images[0], None, ()
     classes = [name for name, about in features.items() if about.get("_type") == "ClassLabel"]
     plain = [name for name in schema.names if name in LABEL_COLUMNS and name not in images]
-    choice = classes or plain
+    choice = [name for name in schema.names if name == column and name not in images] if column else classes or plain
     if len(choice) != 1:
         what = f"{len(choice)} columns of labels ({', '.join(choice)})" if choice else "no column of labels"
-        raise PictureError(f"{path}: has {what}: write it again with one called label, or give --unlabelled")
-    names = features.get(choice[0], {}).get("names") if classes else None
+        what = what if choice else f"{what}{f' {column!r}' if column else ''} (found {', '.join(schema.names)[:80]})"
+        raise PictureError(f"{path}: has {what}: give --label-column TITLE or --unlabelled")
+    names = features.get(choice[0], {}).get("names")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise PictureError(f"{path}: its schema is damaged (the classes of {choice[0]}): download it again")
     return images[0], choice[0], tuple(names or ())
@@ -152,7 +161,8 @@ def _class_of(path: Path, row: int, value: Any, names: Sequence[str]) -> str:
     if value is None or value == -1:
         return "-1"
     if not names:
-        if isinstance(value, float | bool | list | dict | bytes):
+        whole = not isinstance(value, float) or value.is_integer()
+        if not whole or isinstance(value, bool | list | dict | bytes):
             raise PictureError(f"{path}: row {row}: expected a class, found {str(value)[:40]!r}")
         return str(value)
     if not isinstance(value, int) or not 0 <= value < len(names):

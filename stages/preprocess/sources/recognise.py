@@ -10,11 +10,19 @@ from pathlib import Path, PurePosixPath
 from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit, is_devkit
 from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
+from alexnet_cli.sources.packed import packing_of
 from alexnet_cli.sources.tars import Archive, NotATarError, extension_of, is_picture
-from alexnet_stages.preprocess.sources.archives import first_members, is_tar_name, members, without_ending
+from alexnet_stages.preprocess.sources.archives import (
+    first_members,
+    is_archive_name,
+    is_tar_name,
+    members,
+    without_ending,
+)
 from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
 from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.parquet import MAGIC, require_all_parts
+from alexnet_stages.preprocess.sources.splits import SPLIT_FOLDERS, split_called
 from alexnet_stages.preprocess.sources.webdataset import (
     LISTS,
     are_numbered,
@@ -24,12 +32,6 @@ from alexnet_stages.preprocess.sources.webdataset import (
     read_shard_list,
 )
 
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "validation", "valid"),
-    "test": ("test",),
-}
-"""Split -> what its folder may be called."""
 _ILSVRC_TAR = re.compile(r"ILSVRC20\d\d_(?:img|images)_(train|val|test)(_v?\d+)?\.tar")
 _KAGGLE = "CLS-LOC"
 _KAGGLE_LABELS = "LOC_val_solution.csv"
@@ -43,7 +45,7 @@ class Kind(enum.Enum):
     FOLDER = "a folder"
     TAR = "a tar"
     TAR_OF_TARS = "a tar of a tar for each class"
-    CLASS_TARS = "a folder of a tar for each class"
+    CLASS_TARS = "a folder of an archive for each class"
     SHARDS = "WebDataset shards"
     PARQUET = "a data set in Parquet"
 
@@ -116,18 +118,36 @@ def _folder(root: Path, split: str | None) -> Layout:
         if chosen.is_file():
             return _file(chosen, split)
         return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
-    tars = [entry for entry in entries if is_tar_name(entry.name) and not is_devkit(entry)]
-    pictures = any(is_picture(entry.name) for entry in entries)
-    if tars and not pictures and not any(entry.is_dir() for entry in entries):
-        first, names = first_members(tars[0]), [without_ending(path.name) for path in tars]
-        if is_shard(first) or (are_numbered(names) and not in_own_folder(names[0], first)):
-            return _shards(root, tars, split)
-        return _with_beside(Layout(kind=Kind.CLASS_TARS, root=root, split=split, archives=tuple(tars)), root)
-    zips = [entry for entry in entries if extension_of(entry.name) == ".zip"]
-    if zips and not pictures and not any(entry.is_dir() for entry in entries):
-        raise PictureError(f"{root}: holds zip archives: give one of them, such as {zips[0]}")
+    archives = [entry for entry in entries if is_archive_name(entry.name) and not is_devkit(entry)]
+    if archives and not any(is_picture(entry.name) or entry.is_dir() for entry in entries):
+        return _archives(root, archives, split)
     chosen = _choose_folder(root, split)
+    if chosen != root and not any(is_picture(entry.name) or entry.is_dir() for entry in chosen.iterdir()):
+        return _folder(chosen, split)  # of archives or Parquet
     return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
+
+
+def _archives(root: Path, archives: list[Path], split: str | None) -> Layout:
+    """A folder of archives and nothing else: shards, classes, or parts of a data set."""
+    names = [without_ending(path.name) for path in archives]
+    for path in archives:
+        if is_archive_name(path.name) and not is_tar_name(path.name) and extension_of(path.name) != ".zip":
+            raise PictureError(f"{path}: is an archive that is not read: unpack it and give the folder")
+    first = first_members(archives[0])
+    tars = all(is_tar_name(path.name) for path in archives)
+    if tars and (is_shard(first) or (are_numbered(names) and not in_own_folder(names[0], first))):
+        splits = {called for name in names if (called := _part_of(Path(name)))}
+        if len(splits) > 1:
+            if split not in splits:
+                there = [name for name in SPLIT_FOLDERS if name in splits]
+                raise PictureError(f"{root}: holds shards of {', '.join(there)}: give --split {'|'.join(there)}")
+            archives = [path for path, name in zip(archives, names, strict=True) if _part_of(Path(name)) == split]
+        return _shards(root, archives, split)
+    if split and len(chosen := [path for path in archives if split_called(without_ending(path.name)) == split]) == 1:
+        return _file(chosen[0], split)
+    if len(archives) == 1:
+        raise PictureError(f"{root}: holds one archive: give it: {archives[0]}")
+    return _with_beside(Layout(kind=Kind.CLASS_TARS, root=root, split=split, archives=tuple(archives)), root)
 
 
 def _file(path: Path, split: str | None) -> Layout:
@@ -156,7 +176,7 @@ def _file(path: Path, split: str | None) -> Layout:
             ) from None
     else:
         first = first_members(path)
-    if any(extension_of(member.name) == ".tar" for member in first):
+    if packing_of(path) is None and any(extension_of(member.name) == ".tar" for member in first):
         return _with_beside(Layout(kind=Kind.TAR_OF_TARS, root=path, split=split), path.parent)
     if is_shard(first):
         return _shards(path, [path], split)
@@ -173,6 +193,8 @@ def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | Non
         return None
     parts = {file: _part_of(file) for file in files}
     splits = [name for name in SPLIT_FOLDERS if name in parts.values()]
+    if set(parts.values()) == {None} and split_called(root.name) == split:
+        parts = dict.fromkeys(files, split)
     if split is None and len(set(parts.values())) == 1:
         split = splits[0] if splits else None
     elif split not in splits:
@@ -184,7 +206,8 @@ def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | Non
 
 
 def _part_of(file: Path) -> str | None:
-    return split_called(re.split(r"[-_.]", file.name)[0])
+    """The split that a part of a file's name stands for."""
+    return next((called for word in re.split(r"[-_.\d]", file.name) if (called := split_called(word))), None)
 
 
 def _shards(root: Path, paths: list[Path], split: str | None) -> Layout:
@@ -218,21 +241,21 @@ def _split_of(path: Path) -> str:
     return match[1]
 
 
-def split_called(name: str) -> str | None:
-    """The split that a folder's name stands for."""
-    return next((split for split, names in SPLIT_FOLDERS.items() if name in names), None)
-
-
 def _choose_folder(root: Path, split: str | None) -> Path:
     """The folder of a split, where one is asked for."""
     if split is None:
         return root
-    inside = [root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()]
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
+    inside = [entry for entry in folders if split_called(entry.name) == split]
+    if len(inside) > 1:
+        raise PictureError(f"{root}: holds {' and '.join(entry.name for entry in inside)}: give one of them")
     if inside:
         return inside[0]
     if split_called(root.name) == split:
         return root
-    others = [entry.name for entry in sorted(root.iterdir()) if entry.is_dir() and split_called(entry.name)]
+    others = [entry.name for entry in folders if split_called(entry.name)]
+    if len(folders) == 1 and not others:  # one folder around all
+        return _choose_folder(folders[0], split)
     if others:
         raise PictureError(
             f"{root}: expected a folder called {' or '.join(SPLIT_FOLDERS[split])} (--split), found {', '.join(others)}"
@@ -273,13 +296,17 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
 
 def _split_prefix(path: Path, split: str | None, prefix: str = "") -> tuple[str, str | None]:
     """In a tar of folders `train/`, `val/`, …, or below one of its folders: the folder to take, and its split."""
-    names = (member.name for member in members(Archive(path)) if not is_hidden_path(member.name))
-    inside = (name[len(prefix) :] for name in names if name.startswith(prefix))
-    tops = {name.partition("/")[0] if "/" in name else "" for name in inside}
-    if not tops and prefix:
-        raise _no_folder(path, prefix.rstrip("/"))
-    found = {called: top for top in sorted(tops) if (called := split_called(top))}
-    if not found:
+    names = (member.name for member in members(Archive(path)) if is_picture(member.name))
+    folders = {name[: name.rfind("/") + 1] for name in names if not is_hidden_path(name)}  # few, of a million pictures
+    while True:
+        tops = {folder[len(prefix) :].partition("/")[0] for folder in folders if folder.startswith(prefix)}
+        if not tops and prefix:
+            raise _no_folder(path, prefix.rstrip("/"))
+        found = {called: top for top in sorted(tops) if (called := split_called(top))}
+        if split is None or found or len(tops) != 1 or tops == {""}:
+            break
+        prefix = f"{prefix}{tops.pop()}/"  # one folder around all
+    if not found or (split is None and len(found) == 1 and len(tops) > 1):  # a class may be called train
         return prefix, split
     if split is None and len(found) == 1 and len(tops) == 1:
         split = next(iter(found))

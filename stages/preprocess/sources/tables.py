@@ -15,24 +15,41 @@ import json
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from alexnet_cli.class_list import are_numbers
 from alexnet_cli.errors import PictureError
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 
 NAME_COLUMNS = ("file_name", "filename", "imageid", "image_id", "image", "file", "filepath", "path", "name", "id")
 LABEL_COLUMNS = ("predictionstring", "label", "labels", "class", "wnid", "synset", "category", "target", "class_name")
-OTHER_LABEL_COLUMNS = ("classname", "class_label", "label_name", "class_id", "label_id")
+OTHER_LABEL_COLUMNS = ("classname", "class_label", "labelname", "label_name", "classid", "class_id", "label_id")
 """Titles in small letters, those before others first."""
 _LABELS = (*LABEL_COLUMNS, *OTHER_LABEL_COLUMNS)
 _NO_TITLES = ("", "index", "unnamed:_0")
 """Of a column of row numbers."""
 _SEPARATORS = (",", "\t", ";", "|")
 _TABLES = (".csv", ".tsv")
+_JSON = (".json", ".jsonl", ".ndjson")
+_PARTS = (
+    "split",
+    "subset",
+    "set",
+    "data_set",
+    "dataset",
+    "partition",
+    "fold",
+    "is_valid",
+    "is_test",
+    "is_training_image",
+)
+"""Titles of columns that divide a data set: what they say is not looked at, and said."""
+_ONE_HOT = {"0", "1", "0.0", "1.0", "-1", "True", "False"}
+_NO_LABELS = ("nan", "na", "n/a", "<na>", "none", "null")
 _SAMPLE = 200
 """Rows that are looked at to tell what the columns are."""
 _FEWEST_DISTINCT = 50
@@ -130,33 +147,66 @@ def stem_of(name: str) -> str:
     return re.sub(r"\.[^./]*$", "", name)
 
 
-def read_table(where: Path | str, lines: Lines, names: Names, *, told: bool = True) -> Table:
-    """The label of each picture that a table names, in CSV with any separator, or in JSON lines.
+def read_table(
+    where: Path | str,
+    lines: Lines,
+    names: Names,
+    *,
+    told: bool = True,
+    column: str | None = None,
+    notes: list[str] | None = None,
+) -> Table:
+    """The label of each picture that a table names, in CSV with any separator, or in JSON.
 
-    told: whether the user said that it is one of labels; else only a column whose title says so is. NoLabelsError
-    where there is none. PictureError where the table names what is no picture, or one picture twice.
+    told: whether the user said that it is one of labels; else only a column whose title says so is. column: the title
+    of the labels, where the user says it. notes: grows by what to tell people. NoLabelsError where there is no column
+    of labels. PictureError where the table names what is no picture, or one picture twice.
     """
-    if Path(where).suffix.lower() in (".jsonl", ".ndjson"):
-        objects = _json_rows(where, lines)
-        return _enter(where, objects, names, *_columns(where, objects, names, told=told))
+    rows = _rows(where, lines, names)
+    if rows is None:
+        if column is not None:
+            raise PictureError(f"{where}: has no titles, so none is {column!r}: leave --label-column out")
+        return _enter(where, _pairs(where, lines), names, 0, 0, 1, False)
+    first, name, label, boxed = _columns(where, rows, names, told=told, column=column)
+    if notes is not None and first and rows.cells:
+        notes += _unread(where, rows, label)
+    return _enter(where, rows, names, first, name, label, boxed)
+
+
+def _rows(where: Path | str, lines: Lines, names: Names) -> Rows | None:
+    """The cells of CSV or JSON; None where the file is neither."""
     suffix = Path(where).suffix.lower()
+    if suffix in _JSON:
+        return _json_rows(where, lines)
+    if lines and re.fullmatch(r'"?sep=.?"?', lines[0][1].strip()):  # Excel's
+        lines = lines[1:]
     separators = sorted(_SEPARATORS, key=lambda mark: mark != "\t") if suffix == ".tsv" else _SEPARATORS
     for separator in separators:
         rows = _csv_rows(where, lines, separator)
         if rows is not None and _name_columns(rows, names):
-            return _enter(where, rows, names, *_columns(where, rows, names, told=told))
-    if suffix in _TABLES:
-        rows = _csv_rows(where, lines, separators[0], strict=True)
-        assert rows is not None
-        return _enter(where, rows, names, *_columns(where, rows, names, told=told))
-    return _enter(where, _pairs(where, lines), names, 0, 0, 1, False)
+            return rows
+    return _csv_rows(where, lines, separators[0], strict=True) if suffix in _TABLES else None
+
+
+def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
+    """Lines on which column of several the labels are, and on those that divide the data set."""
+    titles = rows.cells[0]
+    lines = [f"{where}: the labels are its column {titles[label]!r}"] if len(titles) > 2 else []
+    for at, title in enumerate(titles):
+        values = sorted({cells[at] for cells in rows.cells[1:] if at < len(cells)})
+        if at != label and _plain_title(title) in _PARTS and len(values) > 1:
+            lines.append(
+                f"{where}: its column {title!r} ({', '.join(values[:3])}{', …' if len(values) > 3 else ''}) is NOT "
+                "LOOKED AT: all pictures become one store"
+            )
+    return lines
 
 
 def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool = False) -> Rows | None:
     """The cells; None where the separator is not in the first line, or this is no CSV."""
     if not strict and lines and separator not in lines[0][1]:
         return None
-    reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True)
+    reader = csv.reader((f"{line}\n" for _, line in lines), delimiter=separator, skipinitialspace=True)
     rows = Rows([], [])
     try:
         for cells in reader:
@@ -170,23 +220,47 @@ def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool =
 
 
 def _json_rows(where: Path | str, lines: Lines) -> Rows:
-    """The cells of a file with one JSON object a line; the first row are the keys."""
-    objects = []
+    """The cells of JSON: one object a line, a list of objects, or one object of names and labels.
+
+    The first row are the keys.
+    """
+    objects: list[tuple[int, dict[str, Any]]] = []
+    whole = _parsed("\n".join(line for _, line in lines))
+    if isinstance(whole, dict) and {"images", "annotations"} <= whole.keys():
+        raise PictureError(
+            f"{where}: is COCO's JSON, which names objects in the pictures, not a class for each picture: give a table "
+            "of names and labels"
+        )
+    if isinstance(whole, dict) and Path(where).suffix.lower() == ".json":
+        if not all(map(_is_cell, whole.values())):
+            raise PictureError(f"{where}: is JSON of another form: expected {{name: label}}, or a list of objects")
+        return Rows([0] * (len(whole) + 1), [["file_name", "label"], *([name, str(whole[name])] for name in whole)])
+    if isinstance(whole, list):
+        lines = [(number, json.dumps(value)) for number, value in enumerate(whole, 1)]
     for number, line in lines:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            values = None
+        values = _parsed(line)
         if not isinstance(values, dict):
             raise PictureError(f"{where}, line {number}: is no JSON object: expected one a line")
-        objects.append((number, {key: value for key, value in values.items() if _is_cell(value)}))
+        objects.append((number, values))
     keys = list(dict.fromkeys(key for _, values in objects for key in values))
-    cells = [[str(values.get(key, "")) for key in keys] for _, values in objects]
+    cells = [[_cell(values.get(key)) for key in keys] for _, values in objects]
     return Rows([0, *(number for number, _ in objects)], [keys, *cells])
 
 
+def _parsed(text: str) -> Any:
+    """What JSON says; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _is_cell(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    return isinstance(value, str | int | float)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value) if _is_cell(value) else json.dumps(value)
 
 
 def _pairs(where: Path | str, lines: Lines) -> Rows:
@@ -203,26 +277,31 @@ def _pairs(where: Path | str, lines: Lines) -> Rows:
 
 
 def _name_columns(rows: Rows, names: Names) -> list[int]:
-    """The columns of which most cells name pictures; the first row may be titles."""
+    """The columns of which most cells name pictures, each another; the first row may be titles.
+
+    Labels from 0 to 9 name the pictures 0.png to 9.png too, but again and again.
+    """
     sample = rows.cells[1 : _SAMPLE + 1] or rows.cells[:1]
     width = max((len(cells) for cells in sample), default=0)
     if width < 2:
         return []
     found = []
     for column in range(width):
-        hits = sum(len(cells) > column and names.find(cells[column]) is not None for cells in sample)
-        if 2 * hits > len(sample):
+        hits = [cells[column] for cells in sample if len(cells) > column and names.find(cells[column]) is not None]
+        if 2 * len(hits) > len(sample) and 2 * len(set(hits)) > len(hits):
             found.append(column)
     return found
 
 
-def _columns(where: Path | str, rows: Rows, names: Names, *, told: bool) -> tuple[int, int, int, bool]:
+def _columns(
+    where: Path | str, rows: Rows, names: Names, *, told: bool, column: str | None
+) -> tuple[int, int, int, bool]:
     """The first row that is no title, the columns of names and labels, and whether labels have a box behind them."""
     if not rows.cells:
         raise PictureError(f"{where}: is empty: expected a name and a label for each picture")
-    titles = [re.sub(r"[\s-]+", "_", title.strip().lower()) for title in rows.cells[0]]
+    titles = [_plain_title(title) for title in rows.cells[0]]
     naming = _name_columns(rows, names)
-    if not _is_header(rows, titles, naming):
+    if column is None and not _is_header(rows, titles, naming):
         if len(titles) > 2:
             raise PictureError(
                 f"{where}: has {len(titles)} columns without titles: put a line in front, such as filename,label"
@@ -231,19 +310,56 @@ def _columns(where: Path | str, rows: Rows, names: Names, *, told: bool) -> tupl
         return 0, name, 1 - name if len(titles) == 2 else 1, False
     known = [titles.index(title) for title in NAME_COLUMNS if title in titles]
     name = next((column for column in known if column in naming), (naming or known or [0])[0])
-    others = [at for at, title in enumerate(titles) if at != name and at not in naming and title not in _NO_TITLES]
-    labels = sorted(
-        (at for at in others if titles[at] in LABEL_COLUMNS), key=lambda at: LABEL_COLUMNS.index(titles[at])
-    )
+    if column is not None:
+        label = _called(where, rows, column, name)
+        return 1, name, label, titles[label] == _BOXED
+    others = [
+        at
+        for at, title in enumerate(titles)
+        if at != name and title not in _NO_TITLES and not (at in naming and _only_names(rows, at, title))
+    ]
+    labels = sorted((at for at in others if titles[at] in _LABELS), key=lambda at: _LABELS.index(titles[at]))
     if not labels and told and len(others) == 1:
         labels = others
     if not labels:
-        raise NoLabelsError(
-            f"{where}: has no column of labels that is known by its title (found {', '.join(rows.cells[0])[:80]}): "
-            "call one 'label'"
-        )
+        raise NoLabelsError(f"{where}: {_why_none(rows, others)}")
     _require_one_meaning(where, rows, labels)
     return 1, name, labels[0], titles[labels[0]] == _BOXED
+
+
+def _only_names(rows: Rows, at: int, title: str) -> bool:
+    """Whether a column whose cells name pictures can't be labels: 0 to 9 name the pictures 0.png to 9.png too."""
+    return title in NAME_COLUMNS or not are_numbers(cells[at].strip() for cells in rows.cells[1:] if at < len(cells))
+
+
+def _plain_title(title: str) -> str:
+    return re.sub(r"[\s-]+", "_", title.strip().lower())
+
+
+def _called(where: Path | str, rows: Rows, column: str, name: int) -> int:
+    """The column of a title. PictureError where there is none, or it names the pictures."""
+    titles = [title.strip() for title in rows.cells[0]]
+    if titles.count(column) != 1 or titles.index(column) == name:
+        raise PictureError(
+            f"{where}: has no column of labels {column!r} (--label-column), found {', '.join(titles)[:80]}"
+        )
+    return titles.index(column)
+
+
+def _why_none(rows: Rows, others: Sequence[int]) -> str:
+    """What a table has in place of a column of labels that is known by its title, and what to do."""
+    titles = rows.cells[0]
+    ones = [at for at in others if {cells[at].strip() for cells in rows.cells[1:] if at < len(cells)} <= _ONE_HOT]
+    if len(ones) > 1:
+        some = ", ".join(titles[at] for at in ones[:3])
+        return (
+            f"has a column for each class ({some}{', …' if len(ones) > 3 else ''}), of ones and zeros: write the class "
+            "of each picture into one column called 'label'"
+        )
+    return (
+        f"has no column of labels that is known by its title (found {', '.join(titles)[:80]}): give --label-column "
+        "TITLE, or call one 'label'"
+    )
 
 
 def _is_header(rows: Rows, titles: Sequence[str], naming: Sequence[int]) -> bool:
@@ -270,7 +386,7 @@ def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) 
         if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
             one, two = rows.cells[0][first], rows.cells[0][other]
             raise PictureError(
-                f"{where}: {one!r} and {two!r} may both be the labels, and differ: leave one in the file"
+                f"{where}: {one!r} and {two!r} may both be the labels, and differ: give --label-column TITLE"
             )
 
 
@@ -297,11 +413,21 @@ def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int
 
 
 def _require_classes(where: Path | str, table: Table) -> None:
-    """PictureError where each picture has a class of its own: another column was meant."""
-    if len(table) < _FEWEST_DISTINCT:
-        return
-    counts = Counter(label for label, _ in table.values())
-    if len(counts) == len(table):
+    """PictureError where labels are no classes: several in one, none, or another for each picture."""
+    lines: dict[str, int] = {}
+    for label, number in table.values():
+        lines.setdefault(label, number)
+    for label, number in lines.items():
+        parts = [part.strip() for part in re.split("[,;]", label)]
+        if label[:1] in ("[", "{") or "|" in label or (len(parts) > 1 and all(part in lines for part in parts)):
+            raise PictureError(f"{where}, line {number}: expected one class for each picture, found {label[:40]!r}")
+    nameless = [label for label in lines if label.lower() in _NO_LABELS]
+    if nameless and are_numbers(label for label in lines if label not in nameless):
+        raise PictureError(
+            f"{where}, line {lines[nameless[0]]}: expected a number, found {nameless[0]!r}: remove pictures without a "
+            "label from the file and the source"
+        )
+    if len(table) >= _FEWEST_DISTINCT and len(lines) == len(table):
         label, number = next(iter(table.values()))
         raise PictureError(
             f"{where}, line {number}: expected classes, found another text for each of the {len(table):,} pictures, "

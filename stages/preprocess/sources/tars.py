@@ -10,9 +10,11 @@ from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.ignored import is_hidden_path
 from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture
-from alexnet_stages.preprocess.sources.archives import content_of, members, watched, without_ending
-from alexnet_stages.preprocess.sources.beside import ABOVE, PLAIN_FOLDERS, SPLITS, TEXTS
+from alexnet_stages.preprocess.sources.archives import content_of, is_archive_name, members, watched, without_ending
+from alexnet_stages.preprocess.sources.beside import ABOVE, TEXTS
+from alexnet_stages.preprocess.sources.labels import WORDS_FILES
 from alexnet_stages.preprocess.sources.listing import Found
+from alexnet_stages.preprocess.sources.splits import is_plain, split_called
 
 _AT_ONCE = 64
 """Archives whose members are in memory as objects, which take ten times what a listing does."""
@@ -25,6 +27,7 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
     """The pictures of one archive, sorted by the parts of their paths. Of those below `prefix`, such as `train/`."""
     found = Found(root=path, archives=[path], below=prefix)
     file = found.listing.file(str(path))
+    words_in = 0
     above, _, last = prefix.rstrip("/").rpartition("/")
     for member in watched(Archive(path), talk):
         folder, _, called = member.name.rpartition("/")
@@ -32,8 +35,11 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
             text = content_of(path, member) if member.size <= _MOST_TEXT else b""
             if member.name.startswith(prefix):
                 found.texts[member.name[len(prefix) :]] = text
-            elif folder == above and last in (*SPLITS, *PLAIN_FOLDERS):
+            elif folder == above and (split_called(last) or is_plain(last)):
                 found.texts[ABOVE + called] = text
+        elif called in WORDS_FILES and prefix.startswith(f"{folder}/" if folder else ""):
+            nearest = found.words is None or len(folder) >= words_in
+            found.words, words_in = (content_of(path, member), len(folder)) if nearest else (found.words, words_in)
         if not member.name.startswith(prefix):
             continue
         name = member.name[len(prefix) :]
@@ -41,6 +47,8 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
         if is_hidden_path(name):
             found.ignored["hidden"] += 1
             continue
+        if not slash and is_archive_name(name):
+            found.packed.append(f"{path}/{member.name}")
         if slash:
             found.folders.setdefault(folder, f"{path}/{prefix}{folder}")
         if is_picture(name):

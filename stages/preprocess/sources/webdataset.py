@@ -25,7 +25,7 @@ from alexnet_cli.errors import PictureError
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
 from alexnet_cli.sources.ignored import is_hidden_path
-from alexnet_cli.sources.tars import Archive, Member, extension_of
+from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture
 from alexnet_stages.preprocess.sources.archives import content_of, is_tar_name, members
 from alexnet_stages.preprocess.sources.listing import Found, Listing
 
@@ -41,6 +41,10 @@ _WNID = re.compile(r"(n\d{8})[_/]")
 _CALLED = ("image", "img", "picture", "photo", "rgb", "input")
 """Of several pictures in a sample the one."""
 _NO_PICTURES = ("seg", "mask", "segmentation", "depth", "label", "target", "edge", "edges", "normal", "cond", "control")
+_LETTERED = re.compile(
+    r"((?:.*[-_. ])?(?:part|shard|batch|chunk|images?|imgs?|data|train|val|test|split|vol)[-_. ]?)[a-z]{1,2}"
+)
+"""What `split` makes: `part_a`, `train-ab`."""
 LISTS = (".txt", ".list", ".lst")
 
 
@@ -55,6 +59,9 @@ def are_numbered(names: Sequence[str]) -> bool:
     """Whether archives are called after their number, `im-000000` or `train_images_0`, and not after a class."""
     if all(re.fullmatch(r"n\d{8}", name) for name in names):
         return False
+    if len(names) > 1 and len({match[1] if (match := _LETTERED.fullmatch(name)) else name for name in names}) == 1:
+        return True
+    names = [re.sub(r"(\d+)(?:[-_. ]?of[-_. ]?|-)\d+$", r"\1", name) for name in names]
     parts = [part for name in names if (part := re.fullmatch(r"(.*?)(\d+)(\D*)", name))]
     if len(parts) < len(names) or len({(part[1], part[3]) for part in parts}) > 1:
         return False
@@ -97,8 +104,13 @@ def read_shard_list(path: Path) -> list[Path]:
 
 
 def is_shard(found: Sequence[Member]) -> bool:
-    """Whether an archive's first files look like a shard's: pictures with .cls or .json beside them."""
-    return any(member.name.endswith((".cls", ".json")) for member in found)
+    """Whether an archive's first files look like a shard's: with .cls, or with pictures that have .json beside them."""
+    stems = {member.name[: -len(_extension(member.name))] for member in found if is_picture(member.name)}
+    return any(
+        member.name.endswith(".cls")
+        or (member.name.endswith(".json") and member.name[: -len(_extension(member.name))] in stems)
+        for member in found
+    )
 
 
 def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
@@ -106,29 +118,34 @@ def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
     return all(member.name.startswith(f"{archive}/") for member in found)
 
 
-def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool) -> Found:
-    """The samples of all shards, sorted by name; the class of each, unless `labelled` is false."""
+def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool, key: str | None = None) -> Found:
+    """The samples of all shards, sorted by name; the class of each, unless `labelled` is false.
+
+    key: of the labels in .json, where the user says it.
+    """
     twice = {path for path in paths if paths.count(path) > 1} if len(paths) < 10_000 else set()
     if twice:
         raise PictureError(f"{root}: expected each shard once, found {min(twice)} twice")
     found = Found(root=root, archives=list(paths))
     listing = found.listing
     classes: dict[str, str] = {}
+    meanings: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     lacking: tuple[Path, str] | None = None
     with talk.progress("indexing", len(paths), unit="shards") as advance:
         for path in paths:
             number = listing.file(str(path))
-            for key, sample in _samples(path, found):
+            for called, sample in _samples(path, found):
                 picture = sample.picture
                 name = picture.name
                 if name in classes:
                     raise PictureError(f"{path}: expected each picture once, found {name} twice, in one or two shards")
-                label = _label(path, sample) if labelled else ""
+                label = _label(path, sample, key, meanings) if labelled else ""
                 if labelled and not label and lacking is None:
-                    lacking = (path, key)
+                    lacking = (path, called)
                 classes[name] = sys.intern(label)
                 listing.add_member(name, picture, file=number)
             advance()
+    _require_one_meaning(root, meanings)
     found.listing = listing.sorted()
     if labelled:
         if lacking and any(classes.values()):
@@ -227,9 +244,25 @@ def _extension(name: str) -> str:
     return file[file.index(".") :] if "." in file else ""
 
 
-def _label(path: Path, sample: _Sample) -> str:
-    """A sample's class: a number or a name; empty where it has neither .cls nor .json."""
-    member = sample.labels.get(".cls") or sample.labels.get(".json")
+def _require_one_meaning(root: Path, meanings: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> None:
+    """PictureError where two keys of .json divide the pictures differently."""
+    for keys, found in meanings.items():
+        for at in range(1, len(keys)):
+            pairs = {(values[0], values[at]) for values in found}
+            if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
+                raise PictureError(
+                    f"{root}: {keys[0]!r} and {keys[at]!r} in .json may both be the labels, and differ: give "
+                    "--label-column KEY"
+                )
+
+
+def _label(path: Path, sample: _Sample, key: str | None, meanings: dict[tuple[str, ...], set[tuple[str, ...]]]) -> str:
+    """A sample's class: a number or a name; empty where it has neither .cls nor .json.
+
+    meanings: grows by what the keys of .json say that may be the class, where there are several.
+    """
+    member = sample.labels.get(".cls") if key is None else None
+    member = member or sample.labels.get(".json")
     if member is None:
         return ""
     text = _read(path, member).decode("utf-8", "replace").strip()
@@ -238,13 +271,16 @@ def _label(path: Path, sample: _Sample) -> str:
             values = json.loads(text)
         except (ValueError, RecursionError):
             raise PictureError(f"{path}: {member.name} is no JSON: make the shard again") from None
-        keys = [name for name in _JSON_KEYS if isinstance(values, dict) and isinstance(values.get(name), int | str)]
+        wanted = _JSON_KEYS if key is None else (key,)
+        keys = [name for name in wanted if isinstance(values, dict) and isinstance(values.get(name), int | str)]
         if not keys:
+            what = f"one of {', '.join(wanted)}, found none of them" if key is None else f"the key {key}, found none"
             raise PictureError(
-                f"{path}: {member.name}: expected one of {', '.join(_JSON_KEYS)}, found none of them: "
-                "give --labels FILE or --unlabelled"
+                f"{path}: {member.name}: expected {what}: give --labels FILE, --label-column KEY or --unlabelled"
             )
         text = str(values[keys[0]])
+        if len(keys) > 1:
+            meanings.setdefault(tuple(keys), set()).add(tuple(str(values[name]) for name in keys))
     if not text or "\n" in text or len(text) > _MOST_CLASS_CHARACTERS:
         raise PictureError(f"{path}: {member.name}: expected a class, found {text[:40]!r}")
     return text

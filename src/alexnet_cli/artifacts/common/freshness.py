@@ -62,7 +62,7 @@ Verdict = Current | Differs | Absent
 
 
 def compare(path: Path, request: Request, *, verify: Callable[[Path], object] | None = None) -> Verdict:
-    """Hold the artifact at `path` against a request.
+    """Compare the artifact at `path` with a request.
 
     verify: reads the artifact and raises ArtifactError where its content is damaged. It is called only where the
     manifest is as asked for. What is damaged, unfinished or of another kind differs. ResourceError where the path can't
@@ -90,7 +90,7 @@ def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
 
 
 def first_difference(manifest: Manifest, request: Request) -> str | None:
-    """What the artifact was made from that is asked for otherwise now, the first in words; None where all agree."""
+    """The first thing in which the artifact differs from what is asked for, in words; None where all agree."""
     own_details = {name: manifest.details.get(name) for name in request.details}
     for was, asked, what in (
         (manifest.options, request.options, ""),

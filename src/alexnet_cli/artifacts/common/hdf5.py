@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest, add_part
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest, add_part, title_of
 from alexnet_cli.artifacts.common.ownership import Kind
 from alexnet_cli.artifacts.common.publish import publish_file, publishing_file
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
@@ -207,13 +207,13 @@ def _open(path: Path, kind: str) -> Any:
     try:
         require_regular(path)
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: there is no such {kind} file: check the path") from None
+        raise ArtifactError(f"{path}: there is no such {title_of(kind)}: check the path") from None
     try:
         return h5py.File(path, "r")
     except PermissionError as error:
         raise ResourceError(describe_os_error(error, path)) from None
     except (OSError, RuntimeError, ValueError):
-        raise ArtifactError(f"{path}: is no {kind} file, or a damaged one: make it again") from None
+        raise ArtifactError(f"{path}: is no {title_of(kind)}, or a damaged one: make it again") from None
 
 
 def _manifest(file: Any, path: Path, kind: str, schema: int) -> Manifest:

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import mmap
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 from alexnet_cli import __version__
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
-from alexnet_cli.reading import parse_json
+from alexnet_cli.reading import open_regular, parse_json
 
 Buffer = bytes | mmap.mmap
 
@@ -24,6 +25,24 @@ ATTRIBUTE = "manifest"
 CHECKSUM = "checksum"
 CHECKED_FROM = 2
 """Manifests of this schema and later must have a checksum over their own content."""
+_TITLES = {
+    "crops": "crop store",
+    "statistics": "statistics file",
+    "run": "run folder",
+    "scores": "scores file",
+    "features": "features file",
+}
+
+
+def title_of(kind: str) -> str:
+    """What people call one artifact of a kind: `crop store`, `ensemble`."""
+    return _TITLES.get(kind, kind)
+
+
+def _a(kind: str) -> str:
+    """With its article: `a crop store`, `an ensemble`."""
+    title = title_of(kind)
+    return f"an {title}" if title.startswith(tuple("aeiou")) else f"a {title}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +74,7 @@ class Manifest:
         """Parse a manifest of one kind; ArtifactError where it is damaged, foreign or newer than `schema`."""
         values = _parse(text, path)
         if values["kind"] != kind:
-            raise ArtifactError(f"{path}: is {values['kind']}, not {kind}: check the order of the arguments")
+            raise ArtifactError(f"{path}: is {_a(values['kind'])}, not {_a(kind)}: check the order of the arguments")
         if values["schema"] > schema:
             raise ArtifactError(
                 f"{path}: was written by a newer {values.get('tool', 'alexnet')} (format {values['schema']}, "
@@ -85,7 +104,7 @@ def kind_of_manifest(text: str | bytes) -> str | None:
 
 
 def kind_of_damaged(data: Buffer) -> str | None:
-    """The kind that a manifest of ours names somewhere in `data`, which need not be JSON any more; None without one.
+    """The kind that a manifest of ours names somewhere in `data`, even in damaged JSON; None without one.
 
     Its beginning must be there, and after that the tool's name or the checksum.
     """
@@ -128,7 +147,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
-    """The manifest's values, of which kind and schema are as they should be."""
+    """The manifest's values, after a check of kind and schema."""
     values = parse_json(text, path=path, what="its manifest")
     if not isinstance(values, dict):
         raise _damaged(path, "it is no JSON object")
@@ -152,14 +171,14 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: str) -> Manifest:
     """The manifest of a folder artifact; ArtifactError in one line where there is none."""
     if not folder.exists():
-        raise ArtifactError(f"{folder}: there is no such {kind}: check the path")
+        raise ArtifactError(f"{folder}: there is no such {title_of(kind)}: check the path")
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise ArtifactError(f"{folder}: is no finished {kind}: {unfinished}")
+        raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}")
     try:
         text = path.read_bytes()
     except FileNotFoundError:  # it was replaced or removed a moment ago
-        raise ArtifactError(f"{folder}: is no finished {kind}: {unfinished}") from None
+        raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}") from None
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
     return Manifest.from_json(text, kind=kind, schema=schema, path=folder)
@@ -181,6 +200,6 @@ def add_part(total: Any, part: bytes | bytearray | memoryview | str) -> None:
 
 
 def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file's bytes; errors as of `open_regular`."""
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

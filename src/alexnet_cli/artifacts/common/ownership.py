@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_damaged, kind_of_manifest
-from alexnet_cli.artifacts.common.working import MARK, WORK, manifest_kind, marked_kind, target_of
+from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_damaged, kind_of_manifest, title_of
+from alexnet_cli.artifacts.common.working import MARK, is_working_name, manifest_kind, marked_kind, target_of
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -27,16 +27,19 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of artifact, and how it is told from everything else."""
+    """One kind of artifact, and how to recognise it."""
 
     name: str
     """As in the manifest."""
-    title: str
-    """What people call one."""
+    title: str = ""
+    """What people call one; as the manifest's `title_of` says, where none is given."""
     files: str | None = None
     """A regular expression: the paths inside the folder that belong to the artifact. None: it is a single file."""
     tell: Callable[[Path], bool] | None = None
     """Whether a file, or a folder without manifest and mark, is one. None: only manifest and mark tell."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or title_of(self.name))
 
     def owns(self, path: Path) -> bool:
         """Whether what lies at `path` is an artifact of this kind, finished or not."""
@@ -70,7 +73,7 @@ def files_below(folder: Path) -> Iterator[str]:
 
 def _is_work(name: str) -> bool:
     """Whether a path lies at or below a working name of ours, as an earlier, killed command left it."""
-    return any(part.startswith(".") and part.endswith(WORK) for part in name.split("/"))
+    return any(map(is_working_name, name.split("/")))
 
 
 def is_plain_file(path: Path) -> bool:
@@ -143,7 +146,7 @@ def require_apart(path: Path, inputs: Mapping[str, Path | None]) -> None:
 def _hdf5_kind(path: Path) -> str | None:
     """The kind of artifact that an HDF5 file is by its manifest; None for anything else.
 
-    Of one that HDF5 can't read any more, its bytes are searched for the manifest.
+    Where HDF5 can't read the file, its bytes are searched for the manifest.
     """
     import h5py  # slow to load, and only an existing file needs it
 
@@ -194,7 +197,7 @@ def _json_of(file: Path) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
-def _starts(path: Path, *starts: bytes) -> bool:
+def starts(path: Path, *starts: bytes) -> bool:
     """Whether a file begins with one of these."""
     try:
         with path.open("rb") as file:
@@ -220,37 +223,32 @@ _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|man
 
 CROPS = Kind(
     name="crops",
-    title="crop store",
     files=r"data\.mdb|lock\.mdb|plan\.json|manifest\.json|report\.(json|txt)|rejects\.tsv",
 )
-STATISTICS = Kind(name="statistics", title="statistics file", tell=lambda path: _hdf5_kind(path) == "statistics")
-CHECKPOINT = Kind(name="checkpoint", title="checkpoint", files=_CHECKPOINT)
+STATISTICS = Kind(name="statistics", tell=lambda path: _hdf5_kind(path) == "statistics")
+CHECKPOINT = Kind(name="checkpoint", files=_CHECKPOINT)
 RUN = Kind(
     name="run",
-    title="run folder",
     files=rf"config\.json|metrics\.csv|log\.txt|manifest\.json|checkpoints/step-\d+(\.partial|\.\d+\.old)?/({_CHECKPOINT})"
     r"|tensorboard/events\.out\.tfevents\.[^/]*|logs/[^/]+/.+|ranks/rank-\d+\.log|features/(key\.txt|[a-z0-9-]+\.npy)"
     r"|filters/first-epoch\.safetensors",
     tell=_is_early_run,
 )
-SCORES = Kind(name="scores", title="scores file", tell=lambda path: _hdf5_kind(path) == "scores")
+SCORES = Kind(name="scores", tell=lambda path: _hdf5_kind(path) == "scores")
 ENSEMBLE = Kind(
     name="ensemble",
-    title="ensemble",
     files=r"scores\.h5|(members|fit)\.json|table\.txt|manifest\.json|(members|holdout)/\d+\.h5",
 )
 SAMPLE = Kind(
     name="sample",
-    title="sample",
     files=r"sample\.json|manifest\.json|(train|val)/digit-\d/digit-\d_\d{5}\.JPEG",
     tell=_is_sample,
 )
-SUBMISSION = Kind(name="submission", title="submission", tell=_is_submission)
-PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: _starts(path, *PREDICTIONS_START))
+SUBMISSION = Kind(name="submission", tell=_is_submission)
+PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: starts(path, *PREDICTIONS_START))
 REPORT = Kind(
     name="report",
-    title="report",
     files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",
 )
-FEATURES = Kind(name="features", title="features file", tell=lambda path: _hdf5_kind(path) == "features")
+FEATURES = Kind(name="features", tell=lambda path: _hdf5_kind(path) == "features")
 PAGE = Kind(name="page", title="page of a report", tell=_is_page)

@@ -27,6 +27,7 @@ from alexnet_cli.artifacts.common.working import (
     begin_work,
     beside,
     end_work,
+    is_working_name,
     manifest_kind,
     mark,
     marked_kind,
@@ -67,7 +68,7 @@ def publish_file(
     inputs: Mapping[str, Path | None] | None = None,
     locked: bool = False,
 ) -> None:
-    """Give a file its content and name, whole or not at all. UsageError where something lies there that may not go.
+    """Give a file its content and name, whole or not at all. UsageError where what lies there may not be replaced.
 
     locked: the caller holds `only_writer` on it.
     """
@@ -107,9 +108,12 @@ def publishing_file(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock."""
+    """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock.
+
+    What is no UTF-8, in a path, becomes `\\udcff`, which JSON reads as what it was.
+    """
     with replacing_inside(path) as work:
-        write_verified(work, text.encode())
+        write_verified(work, text.encode(errors="backslashreplace"))
 
 
 @contextmanager
@@ -130,7 +134,7 @@ def replacing_inside(path: Path) -> Iterator[Path]:
 
 
 def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = False, synced: bool = False) -> None:
-    """Give a folder that was begun with `begin_work` its own name, in one step, and remove what had that name.
+    """Give a folder that `begin_work` began its final name in one step, and remove the artifact that had it.
 
     unfinished: the mark stays. synced: its files are on disk already.
     OSError where the disk will not. UsageError where something has the name by now that may not be replaced.
@@ -168,10 +172,11 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
 def _tidy(work: Path, kind: Kind, *, keep_mark: bool) -> None:
     """Remove from a work folder what does not belong to the artifact, such as a killed command's temporary files."""
     for name in list(files_below(work)):
-        if any(part.startswith(".") and part.endswith(WORK) for part in name.split("/")):
+        if any(map(is_working_name, name.split("/"))):
             (work / name).unlink()
-    for folder in sorted((entry for entry in work.rglob(f".*{WORK}") if entry.is_dir()), reverse=True):
-        folder.rmdir()
+    for folder, _, _ in os.walk(work, topdown=False):
+        if any(map(is_working_name, Path(folder).relative_to(work).parts)):
+            Path(folder).rmdir()
     stray = kind.foreign(work)
     assert stray is None, f"{stray} is not known to belong to {kind.name}: see artifacts/ownership.py"
 

@@ -1,4 +1,4 @@
-"""Reading while another process replaces what is read: then the reader tries again."""
+"""Read an artifact while another process may replace it: then the reader tries again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE
 from alexnet_cli.artifacts.common.working import OLD, beside
 from alexnet_cli.errors import ArtifactError
 
+F = TypeVar("F")
 T = TypeVar("T")
 _PATIENCE = 5.0
-"""Seconds for which a reader tries again while what it reads goes on being replaced."""
+"""Seconds for which a reader tries again, as long as the artifact keeps being replaced."""
 _PAUSE = 0.01
 """Seconds by which the pause grows from one attempt to the next."""
 
@@ -38,6 +39,17 @@ def steadily(path: Path, read: Callable[[], T]) -> T:
                 raise
         time.sleep(_PAUSE * attempt)
     raise AssertionError("the loop ends by itself")
+
+
+def read_newest(found: F, find: Callable[[], F], read: Callable[[F], T]) -> tuple[F, T]:
+    """What `read` makes of `found`; where that fails and `find` has something else by now, what it makes of that."""
+    while True:
+        try:
+            return found, read(found)
+        except ArtifactError:
+            before, found = found, find()
+            if found == before:
+                raise
 
 
 def _identity(path: Path) -> tuple[object, object]:

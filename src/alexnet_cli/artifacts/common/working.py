@@ -33,10 +33,12 @@ MARK = "alexnet-unfinished.json"
 WORK = ".alexnet-work"
 OLD = ".alexnet-old"
 _LOCK = ".alexnet-lock"
+_HELD: set[int] = set()
+"""The open files by which this process holds locks."""
 _LOCK_TEXT = "alexnet writes here, process "
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL)
 _NAME_BYTES = 200
-"""A longer name is cut, and told from others by its digest: file systems have names of 255 bytes at most."""
+"""A longer name is cut and gets its digest: file systems allow 255 bytes."""
 
 
 def target_of(path: Path) -> Path:
@@ -55,13 +57,18 @@ def beside(path: Path, ending: str) -> Path:
     return target.with_name(f".{name}{ending}")
 
 
+def is_working_name(name: str) -> bool:
+    """Whether a file or folder is called as only one that `beside` names is."""
+    return name.startswith(".") and name.endswith((WORK, OLD, _LOCK))
+
+
 def work_of(path: Path) -> Path:
     """The folder in which an output is written: beside its final name."""
     return beside(path, WORK)
 
 
 def mark(folder: Path, kind: str, target: Path) -> None:
-    """Say in a folder that it is an unfinished artifact of ours."""
+    """Mark a folder as an unfinished artifact of ours."""
     text = json.dumps({"alexnet": "unfinished", "kind": kind, "target": target_of(target).name}) + "\n"
     (folder / MARK).write_text(text, encoding="utf-8", errors="surrogateescape")
 
@@ -138,7 +145,7 @@ def discard(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder of ours, what tells so last: a half removed one is never taken for a whole one, nor foreign."""
+    """Remove a folder of ours, its mark last: so a half-removed one is never taken for a whole or a foreign one."""
     last = (MARK, MANIFEST_FILE)
     for entry in list(folder.iterdir()):
         if entry.name in last:
@@ -204,6 +211,7 @@ def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
         if _same_file(handle, lock):
             break
         os.close(handle)
+    _HELD.add(handle)
     try:
         with contextlib.suppress(OSError):  # only so that others can say who holds it
             os.ftruncate(handle, 0)
@@ -211,7 +219,17 @@ def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+        _HELD.discard(handle)
         os.close(handle)
+
+
+def _let_go() -> None:
+    """In a forked process: a lock lasts until the last who has its file open closes it, and this one is no writer."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _lock(handle: int, path: Path, lock: Path) -> None:

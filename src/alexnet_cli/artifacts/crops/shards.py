@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
 from alexnet_cli.artifacts.common.working import WORK
@@ -50,7 +51,7 @@ def open_crops(path: Path) -> CropStore:
 
 
 def _refuse_pictures(path: Path) -> None:
-    """ArtifactError where somebody gives the pictures instead of the store that is made of them."""
+    """ArtifactError where the path holds pictures, and not a crop store made of them."""
     pictures = path.suffix.lower() == ".tar" and path.is_file()
     with contextlib.suppress(OSError):  # what can't be looked at is reported by whoever opens it
         if path.is_dir() and not (path / MANIFEST_FILE).exists():
@@ -74,7 +75,7 @@ def shard_range(number: int, of: int, pictures: int) -> range:
 
 
 def divisions(path: Path) -> set[int]:
-    """Into how many shards the shards in a folder, finished or not, divide a store: {8}; more than one is a mistake."""
+    """How many shards each shard in a folder, finished or not, says there are: {8}; two numbers are a mistake."""
     return {of for _, of, _ in _folders(path)}
 
 
@@ -156,10 +157,19 @@ class ShardedCropStore(CropStore):
         shard, own = self._place(index)
         shard.read_into(own, out, ways)
 
+    def _addresses(self, indices: NDArray[np.int64], nbytes: int) -> tuple[Any, NDArray[np.uint64]]:
+        """Where records lie in the memory maps of their shards."""
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        held, addresses = [], np.empty(len(indices), np.uint64)
+        for number in np.unique(shards).tolist():
+            here = shards == number
+            environment, addresses[here] = self._shards[number]._addresses(indices[here] - self._starts[number], nbytes)
+            held.append(environment)
+        return held, addresses
+
     def _place(self, index: int) -> tuple[CropStore, int]:
         """The shard that holds a record, and its index there."""
-        if not 0 <= index < len(self):
-            raise ArtifactError(f"{self.path}: record {index} is missing: it has {len(self):,}")
+        self._require_known(np.array([index]))
         shard = bisect_right(self._starts, index) - 1
         return self._shards[shard], int(index) - self._starts[shard]
 

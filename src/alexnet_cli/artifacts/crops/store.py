@@ -2,6 +2,7 @@
 
     store = open_piece(Path("train.lmdb"))
     store.read_into(0, buffer)          # buffer: uint8 (side, side, 3)
+    store.read_many(indices, buffers)   # buffers: uint8 (N, side, side, 3)
 
 The format is in artifacts/README.md. Writing is in writer.py.
 """
@@ -12,6 +13,7 @@ import os
 import struct
 import threading
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,15 @@ def open_manifest(path: Path) -> Manifest:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where records lie in an environment's memory map."""
+
+    environment: Any
+    addresses: NDArray[np.uint64]
+    """(pictures,); 0 where nobody has looked yet."""
+
+
 class CropStore:
     """A finished store, opened read-only and without locks; safe to read from many threads at once.
 
@@ -94,6 +105,7 @@ class CropStore:
         """Of the crops, in pixels."""
         self._threads = threading.local()
         self._environment: Any = _open_environment(path)
+        self._places: _Places | None = None
         classes, names, labels, crcs = self._read_arrays()
         if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
             raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
@@ -138,17 +150,24 @@ class CropStore:
             raise self._wrong_sum(index)
         return value
 
-    def read_into(self, index: int, out: Crop, ways: Ways = SLOW) -> None:
-        """Copy one crop into `out`, uint8 (side, side, 3) RGB, contiguous. ArtifactError where the record is damaged.
+    def read_many(self, indices: NDArray[np.int64], out: Crop, ways: Ways = SLOW) -> None:
+        """Copy crops into `out`, uint8 (N, side, side, 3) RGB, contiguous. ArtifactError where a record is damaged.
 
         ways: faster ones to do it, which who reads many has prepared.
         """
-        if ways.copy is not None and self.codec == "raw":
-            value = self._found(index)
-            if len(value) == out.nbytes:
-                if ways.copy(np.frombuffer(value, np.uint64), out.reshape(-1).view(np.uint64)) != self.crcs[index]:
-                    raise self._wrong_sum(index)
-                return
+        if ways.copy is None or self.codec != "raw":
+            for place, index in enumerate(indices.tolist()):
+                self.read_into(index, out[place], ways)
+            return
+        self._require_known(indices)
+        held, addresses = self._addresses(indices, raw_bytes(self.side))
+        wrong = np.flatnonzero(ways.copy(addresses, out.reshape(len(out), -1)) != self.crcs[indices])
+        del held  # until here nobody may let go of the memory map
+        if len(wrong):
+            raise self._wrong_sum(int(indices[wrong[0]]))
+
+    def read_into(self, index: int, out: Crop, ways: Ways = SLOW) -> None:
+        """Copy one crop into `out`, uint8 (side, side, 3) RGB, contiguous; as `read_many`."""
         value = self.stored(index)
         try:
             if self.codec == "raw":
@@ -156,9 +175,7 @@ class CropStore:
             else:
                 ways.decode(value, out)
         except (ValueError, OSError, SyntaxError) as error:
-            raise ArtifactError(
-                f"{self.path}: record {index} ({self.names[index]}) is no crop ({error}): preprocess it again"
-            ) from None
+            raise self._no_crop(index, error) from None
 
     def read(self, index: int) -> Crop:
         """One crop, uint8 (side, side, 3) RGB."""
@@ -169,7 +186,32 @@ class CropStore:
     def close(self) -> None:
         """Let go of the memory map, which goes with its last user. Reading opens it again."""
         self._threads = threading.local()
-        self._environment = None
+        self._environment = self._places = None
+
+    def _require_known(self, indices: NDArray[np.int64]) -> None:
+        """ArtifactError where there is no record of such an index."""
+        for index in indices[(indices < 0) | (indices >= len(self))]:
+            raise ArtifactError(f"{self.path}: record {index} is missing: it has {len(self):,}")
+
+    def _addresses(self, indices: NDArray[np.int64], nbytes: int) -> tuple[Any, NDArray[np.uint64]]:
+        """Where records of so many bytes lie in memory, while what comes with it is held. Each is looked up once."""
+        environment = self._open()
+        places = self._places
+        if places is None or places.environment is not environment:
+            places = self._places = _Places(environment, np.zeros(len(self), np.uint64))
+        found = places.addresses[indices]
+        for place in np.flatnonzero(found == 0).tolist():
+            index = int(indices[place])
+            value = self._found(index)
+            if len(value) != nbytes:
+                raise self._no_crop(index, f"{len(value):,} bytes, not {nbytes:,}")
+            found[place] = places.addresses[index] = np.frombuffer(value, np.uint8).ctypes.data
+        return environment, found
+
+    def _no_crop(self, index: int, why: object) -> ArtifactError:
+        return ArtifactError(
+            f"{self.path}: record {index} ({self.names[index]}) is no crop ({why}): preprocess it again"
+        )
 
     def _found(self, index: int) -> memoryview:
         """The bytes of one record, not checked yet."""
@@ -188,10 +230,14 @@ class CropStore:
     def _transaction(self) -> Any:
         transaction = getattr(self._threads, "transaction", None)
         if transaction is None:
-            if self._environment is None:
-                self._environment = _open_environment(self.path)
-            transaction = self._threads.transaction = self._environment.begin(buffers=True)
+            transaction = self._threads.transaction = self._open().begin(buffers=True)
         return transaction
+
+    def _open(self) -> Any:
+        environment = self._environment
+        if environment is None:
+            environment = self._environment = _open_environment(self.path)
+        return environment
 
     def _read_arrays(self) -> list[bytes]:
         values = self._get(KEY_CLASSES, KEY_NAMES, KEY_LABELS, KEY_CRCS)

@@ -1,7 +1,7 @@
-"""How a record becomes a crop: by numpy and Pillow, or faster, for who reads many and has loaded what that needs.
+"""How a record becomes a crop: by numpy and Pillow, or in faster ways that pay where many are read.
 
 ways = fast_ways("raw", crops=1_281_167, nbytes=196_608)
-store.read_into(0, out, ways)
+store.read_many(indices, out, ways)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing a crop store so that it can be killed at any moment and continued.
+"""Writing a crop store, which may be killed at any moment and then goes on.
 
 Records are committed in steps of fixed length, each with a note of how far the work is, in one LMDB transaction: an
 interrupted and continued store goes through the same transactions as an uninterrupted one. What a step noted stays on
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lmdb
 import numpy as np
@@ -107,6 +107,7 @@ class CropWriter:
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
         self.path = path
+        self._transaction: Any = None
         self.work = work_of(path)
         """The folder that the store is written in."""
         text = json.dumps(plan, sort_keys=True)
@@ -160,22 +161,49 @@ class CropWriter:
 
     def commit(self, sources: int, records: Sequence[Record], notes: Sequence[Any]) -> None:
         """Write one step in one transaction: all of it is on disk afterwards, or none."""
-        step = Step(
-            sources,
-            [record.name for record in records],
-            [record.label for record in records],
-            [record.crc for record in records],
-            [record.facts for record in records],
-            b"".join(record.digest for record in records).hex(),
-            list(notes),
-        )
+        self.begin(sum(len(record.value) for record in records))
+        for record in records:
+            self.put(record)
+        self.end(sources, notes)
 
-        def write(transaction: Any) -> None:
-            for offset, record in enumerate(records):
-                transaction.put(key_of(self.records + offset), record.value)
-            transaction.put(_KEY_STEP % self._steps, json.dumps(step.__dict__).encode())
+    def begin(self, nbytes: int) -> None:
+        """Begin a step of so many bytes at most; this, `put` and `end` in one thread."""
+        environment = self._environment
+        info, page_bytes = environment.info(), environment.stat()["psize"]
+        used, size = (info["last_pgno"] + 1) * page_bytes, info["map_size"]
+        # With room for the tree's pages, for what each record leaves unused, and for the step's own notes.
+        while size - used < 2 * nbytes + _MAP_STEP // 4:
+            size += _MAP_STEP
+        if size != info["map_size"]:
+            environment.set_mapsize(size)
+        self._step = Step(0)
+        self._transaction = environment.begin(write=True)
 
-        self._write(write)
+    def put(self, record: Record) -> None:
+        """Take a record into the step. What its bytes are afterwards does not matter."""
+        step = self._step
+        with self._errors():
+            self._transaction.put(key_of(self.records + len(step.names)), record.value)
+        step.names.append(record.name)
+        step.labels.append(record.label)
+        step.crcs.append(record.crc)
+        step.facts.append(record.facts)
+        step.digests += record.digest.hex()
+
+    def drop(self) -> None:
+        """Forget a step that was begun and not ended; in the same thread. The environment can't be closed before."""
+        if self._transaction is not None:
+            self._transaction.abort()
+            self._transaction = None
+
+    def end(self, sources: int, notes: Sequence[Any]) -> None:
+        """Commit the step, which used up so many sources: all of it is on disk afterwards, or none."""
+        step = self._step
+        step.sources, step.notes = sources, list(notes)
+        with self._errors():
+            self._transaction.put(_KEY_STEP % self._steps, json.dumps(step.__dict__).encode())
+            self._transaction.commit()
+        self._transaction = None
         self._count(step)
 
     def arrays(self) -> Arrays:
@@ -299,8 +327,20 @@ class CropWriter:
             except lmdb.MapFullError:
                 self._environment.set_mapsize(self._environment.info()["map_size"] + _MAP_STEP)
             except lmdb.Error as error:
-                _require_room(self.path, self.work / DATA_FILE)
-                raise _disk_error(self.path, error) from None
+                self._raise(error)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """A step that LMDB can't go on with ends; ResourceError."""
+        try:
+            yield
+        except lmdb.Error as error:
+            self.drop()
+            self._raise(error)
+
+    def _raise(self, error: Exception) -> NoReturn:
+        _require_room(self.path, self.work / DATA_FILE)
+        raise _disk_error(self.path, error) from None
 
 
 def _has_text(file: Path, text: str) -> bool:

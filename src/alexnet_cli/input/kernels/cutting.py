@@ -26,11 +26,16 @@ def cut(
 ) -> Tensor:
     """(value − mean) · scale + shift of a patch of each crop: (N, P, P, 3) of float32 or bfloat16.
 
-    crops: uint8 (N, S, S, 3) on the CPU. offsets: (N, 2), row and column of each patch; flips: (N,). mean: (S, S, 3).
+    crops: uint8 (N, S, S, 3). offsets: (N, 2), row and column of each patch; flips: (N,). mean: (S, S, 3).
     scale: () or (3,); shift: (N, 3). centre: the mean's centre is subtracted from the patch as it comes out; else the
-    part at the patch's place, mirrored with it. ValueError for shapes that don't fit one another: the loops look at no
-    bounds.
+    part at the patch's place, mirrored with it. dtype: float64 counts as float32. ValueError for shapes that don't fit
+    one another: the loops look at no bounds. On a GPU, cutting_triton.py's kernel does the same.
     """
+    dtype = dtype if dtype.itemsize <= 4 else torch.float32
+    if crops.device.type == "cuda":
+        from alexnet_cli.input.kernels.cutting_triton import cut as cut_on_gpu
+
+        return cut_on_gpu(crops, offsets, flips, mean, scale, shift, side=side, centre=centre, dtype=dtype)
     from alexnet_cli.input.kernels.loops import cut_patches
 
     count, width = len(crops), crops.shape[1]

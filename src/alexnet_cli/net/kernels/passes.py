@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from alexnet_cli.compiled import array, over, serves, triton_serves
-from alexnet_cli.net.activation import Relu
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
 from alexnet_cli.recipes.layers import MapNorm
@@ -46,18 +45,23 @@ class Pass:
 
     def side(self, below: int) -> int:
         """H' or W' of the pooled maps."""
-        steps = below - self.size
-        last = -(-steps // self.stride) if self.overhang else steps // self.stride
-        return last + 1 - (last * self.stride >= below)
+        return _side(below, self.size, self.stride, self.overhang)
+
+
+def _side(below: int, size: int, stride: int, overhang: bool) -> int:
+    """H' or W' of maps pooled from such a side."""
+    steps = below - size
+    last = -(-steps // stride) if overhang else steps // stride
+    return last + 1 - (last * stride >= below)
 
 
 def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
     """The longest pass that the first of some modules make, and how many they are; 0 where there is no gain."""
     found, taken = Pass(), 0
     for count, module in enumerate(modules, 1):
-        if module._forward_hooks or module._forward_pre_hooks:  # somebody wants to see what comes out here
+        if _watched(module):
             break
-        if isinstance(module, Relu) and not (found.relu or found.norm or found.size):
+        if isinstance(module, nn.ReLU) and not (found.relu or found.norm or found.size):
             found = replace(found, relu=True)
         elif isinstance(module, Norm) and not (found.norm or found.size) and _serves_norm(module):
             spec = module.spec
@@ -67,7 +71,7 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
         elif isinstance(module, Pool) and not found.size and _serves_pool(module):
             spec_ = module.spec
             found = replace(found, size=spec_.size, stride=spec_.stride, overhang=spec_.overhang)
-        elif isinstance(module, Relu) and found.size and not found.relu_after:
+        elif isinstance(module, nn.ReLU) and found.size and not found.relu_after:
             found = replace(found, relu_after=True)
         else:
             break
@@ -82,8 +86,12 @@ def _serves_norm(module: Norm) -> bool:
 
 def _fits(module: Norm) -> bool:
     """Whether the loops can compute this norm, and nobody wants to see what comes in or out."""
-    hooks = module._forward_hooks or module._forward_pre_hooks
-    return module.spec.beta == 0.75 and module.spec.k > 0 and not hooks
+    return module.spec.beta == 0.75 and module.spec.k > 0 and not _watched(module)
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether somebody wants to see what comes in or out."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _serves_pool(module: Pool) -> bool:
@@ -100,6 +108,9 @@ def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor,
     if isinstance(first, Norm) and isinstance(first.spec, MapNorm) and _fits(first):
         spec = first.spec
         return over_pixels(numbers, k=spec.k, alpha=spec.alpha, window=spec.window), 1
+    if isinstance(first, Pool) and first.spec.mode == "average" and not _watched(first):
+        pool = first.spec
+        return average(numbers, size=pool.size, stride=pool.stride, overhang=pool.overhang), 1
     work, count = pass_of(modules)
     return (apply(numbers, work), count) if count else (numbers, 0)
 
@@ -120,6 +131,36 @@ def apply(maps: Tensor, work: Pass) -> Tensor:
 def over_pixels(maps: Tensor, *, k: float, alpha: float, window: int) -> Tensor:
     """The same-map norm to the power 0.75. maps: (N, C, H, W) of float32 or bfloat16 on the CPU."""
     return _OverPixels.apply(maps, np.float32(k), np.float32(alpha / window**2), window // 2)  # type: ignore[no-any-return]
+
+
+def average(maps: Tensor, *, size: int, stride: int, overhang: bool) -> Tensor:
+    """Average pooling; what hangs over the edge is not there. maps: (N, C, H, W) of float32 or bfloat16 on the CPU."""
+    return _Averaged.apply(maps, size, stride, overhang)  # type: ignore[no-any-return]
+
+
+class _Averaged(torch.autograd.Function):
+    """Saves nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, size: int, stride: int, overhang: bool) -> Tensor:
+        from alexnet_cli.net.kernels.loops import averaged
+
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        ctx.settings, ctx.shape = (size, stride), maps.shape
+        shape = (*maps.shape[:2], *(_side(side, size, stride, overhang) for side in maps.shape[2:]))
+        result = torch.empty(shape, dtype=maps.dtype, memory_format=torch.channels_last)
+        over(averaged, len(maps), array(maps), array(result), size, stride)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        from alexnet_cli.net.kernels.loops import averaged_backward
+
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        result = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+        over(averaged_backward, len(gradient), array(gradient), array(result), *ctx.settings)
+        return result, None, None, None
 
 
 class _OverPixels(torch.autograd.Function):

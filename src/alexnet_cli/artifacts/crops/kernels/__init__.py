@@ -1,0 +1,1 @@
+"""What makes reading crops fast: compiled loops."""

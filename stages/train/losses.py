@@ -1,0 +1,123 @@
+"""The losses of a training's steps: added up on the devices, shown now and then, and watched.
+
+A training ends where they are not finite, and is warned of where they stay at a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
+from alexnet_cli.errors import TrainingError
+from alexnet_cli.finite import not_finite, not_finite_layer
+from alexnet_cli.parallel.ranks import Ranks
+from alexnet_cli.recipes.recipe import Recipe, Training
+from alexnet_stages.train.journal import Journal
+from alexnet_stages.train.setting import Progress
+
+_LOOK_EVERY = 20
+"""Steps between looks at the loss on a CUDA device: each look waits for the device."""
+_STUCK_WINDOW = 50
+"""Steps over which the loss is averaged before it is compared with ln(classes)."""
+
+
+class Losses:
+    """Sums of losses, wrong and judged pictures over the ranks, into a training's `Progress`."""
+
+    def __init__(self, progress: Progress, recipe: Recipe, ranks: Ranks, journal: Journal, batches: int) -> None:
+        """batches: in an epoch."""
+        self.progress, self.recipe, self.ranks, self.journal = progress, recipe, ranks, journal
+        self.batches, self.stuck_after = batches, recipe.training.stuck_after
+        self._pending = torch.zeros(3, dtype=torch.float64, device=ranks.device)
+        """Sums of this rank since the last look."""
+        self._unseen = 0
+        """Steps whose losses are in `_pending`."""
+
+    def add(self, sums: Tensor) -> float | None:
+        """Take a step's (3,) loss, wrong and judged pictures; the epoch's mean loss where it was looked at.
+
+        On a CUDA device only some steps look. The mean is not finite where one of the losses is not.
+        """
+        if self.ranks.shares.counts_loss:
+            self._pending += sums
+        self._unseen += 1
+        progress, window = self.progress, self.progress.step - (self.stuck_after - _STUCK_WINDOW)
+        on_time = progress.batch % _LOOK_EVERY == 0 or progress.batch == self.batches
+        if not (self.ranks.device.type == "cpu" or on_time or 0 <= window <= _STUCK_WINDOW):
+            return None
+        gathered, steps = self.gather()
+        if 0 < window <= _STUCK_WINDOW:
+            progress.stuck_sum += gathered
+        if progress.step % _LOOK_EVERY == 0 and math.isfinite(progress.loss_sum):
+            self.journal.loss(progress.step, gathered / max(steps, 1))
+        return progress.loss_sum / progress.batch
+
+    def gather(self) -> tuple[float, int]:
+        """Bring the sum of the losses since the last call over from the devices; and of how many steps it is."""
+        (gathered, wrong, judged), steps = self.ranks.sum(self._pending.tolist()), self._unseen
+        self.progress.loss_sum += gathered
+        self.progress.wrong += round(wrong)
+        self.progress.judged += round(judged)
+        self._pending.zero_()
+        self._unseen = 0
+        return gathered, steps
+
+    def warn_if_stuck(self) -> None:
+        """After `stuck_after` steps: a warning where the net still does no better than a guess."""
+        if self.progress.step != self.stuck_after:
+            return
+        loss = self.progress.stuck_sum / min(_STUCK_WINDOW, self.stuck_after)
+        guess = math.log(self.recipe.net.classes)
+        if loss >= 0.98 * guess:
+            self.journal.warn(
+                f"after {self.progress.step:,} steps the loss is {loss:.3f}, still ln(classes) = {guess:.3f}: the net "
+                "has not begun to learn. The paper's initial values may need thousands of steps, and some seeds never "
+                "start: wait, try another --seed or --rate, or --set training.initial_values=he --set input.divisor=64"
+            )
+
+
+def class_weights(store: CropStore, training: Training, device: torch.device) -> Tensor | None:
+    """float32 (classes,): what a picture of each class counts in the loss (`class_weights`); None: all the same."""
+    if training.class_weights == "none":
+        return None
+    counts = np.bincount(store.labels, minlength=len(store.classes))
+    return torch.from_numpy((len(store) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)).to(device)
+
+
+def loss_not_finite(
+    step: int,
+    epoch: int,
+    rate: float,
+    *,
+    parameters: Mapping[str, Tensor],
+    folder: RunFolder,
+    forward: Callable[[], object] | None = None,
+) -> TrainingError:
+    """The error for a loss that is not finite; it names the parameter or layer that was so first, where that is known.
+
+    forward: repeats the step's forward pass, not compiled, where the parameters are still those of the step.
+    """
+    name = not_finite(parameters)
+    if name is None and forward is not None:
+        name = not_finite_layer(parameters.items(), forward)
+    newest = folder.newest()
+    where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
+    first = f"; the first to be so is {name}" if name is not None else ""
+    return TrainingError(
+        f"the loss is not finite at step {step} (epoch {epoch}){first}; {where}: try a lower --rate than {rate:g}"
+    )
+
+
+def require_finite_scores(picture: str | None, step: int, parameters: Mapping[str, Tensor]) -> None:
+    """TrainingError where what the net says of a validation picture, of this name, is not finite; None: of none."""
+    if picture is None:
+        return
+    parameter = not_finite(parameters)
+    first = f"; the first weight to be so is {parameter}" if parameter is not None else ""
+    raise TrainingError(f"what the net says of {picture} is not finite after step {step}{first}: try a lower --rate")
