@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from alexnet_cli.cli import build
+from alexnet_cli.cli import build, main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -202,3 +202,85 @@ def test_a_wrong_make_line_would_be_found(line: str, fault: str | None) -> None:
 def test_makes_own_list_names_the_targets_that_were_read() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^  make ([a-z0-9-]+)", listed, flags=re.MULTILINE)) <= made()[0]
+
+
+def skeleton(line: str) -> str:
+    """A line without its figures, times and points: what a layout consists of."""
+    line = re.sub(r"\d[\d,.:×]*( min| s\b| kB| MB| GB)?", "#", line)
+    return re.sub(r" +", " ", line.rstrip())
+
+
+def head(line: str) -> str:
+    """What must be the same in a quoted line: of a row its name, of another line all but its figures."""
+    cells = re.split(r" {2,}", line.strip())
+    return skeleton(cells[0] if line.startswith(" ") else line)
+
+
+def _same(quoted: str, printed: str, *, exactly: bool) -> bool:
+    if exactly:
+        return quoted.rstrip() == printed.rstrip()
+    return head(quoted) == head(printed) and quoted.startswith(" ") == printed.startswith(" ")
+
+
+def missing_from(quoted: list[str], printed: list[str]) -> list[str]:
+    """The quoted lines that are not there, in their order; headings and rules above tables must be the same exactly."""
+    wrong, at = [], 0
+    for number, line in enumerate(quoted):
+        if line.strip() in ("", "…"):
+            continue
+        heading = "%" not in line and any("──" in one for one in quoted[number : number + 2])
+        found = next((place for place in range(at, len(printed)) if _same(line, printed[place], exactly=heading)), None)
+        if found is None:
+            wrong.append(line)
+        else:
+            at = found + 1
+    return wrong
+
+
+def test_what_the_readme_quotes_is_what_the_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], narrow: list[str]
+) -> None:
+    """On few pictures and with a narrow net, so that figures differ: names of rows, headings and sentences must not."""
+    pytest.importorskip("sklearn")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = [
+        block.splitlines()[1:-1] for block in re.findall(r"^```\n\$ alexnet (?:.|\n)*?^```$", text, flags=re.MULTILINE)
+    ]
+    quotes = {shlex.split(block[0])[2]: block for block in blocks}
+    assert list(quotes) == ["sample", "preprocess", "pca", "train", "eval", "ensemble", "summary"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def printed_by(line: str, *more: str) -> list[str]:
+        capsys.readouterr()
+        assert main([*shlex.split(line)[2:], *more]) == 0, line
+        printed = capsys.readouterr()
+        return (printed.err + printed.out).splitlines()
+
+    def require(name: str, *more: str) -> None:
+        line, *quoted = quotes[name]
+        assert missing_from(quoted, printed_by(line, *more)) == [], name
+
+    cpu = ("--devices", "cpu")
+    small = [word for value in narrow for word in ("--set", value)]
+    require("sample")
+    for folder in Path("out/sample").glob("*/*"):
+        for picture in sorted(folder.iterdir())[9 if folder.parent.name == "train" else 4 :]:
+            picture.unlink()
+    require("preprocess")
+    printed_by("$ alexnet preprocess out/sample/val --out out/val.lmdb --classes out/train.lmdb")
+    require("pca")
+    require("train", *small, *cpu)
+    printed_by(quotes["train"][0].replace("1", "2"), *small, *cpu, "--epochs", "1")
+    require("eval", *cpu)
+    printed_by(quotes["eval"][0].replace("1", "2"), *cpu)
+    require("ensemble")
+    require("summary")
+
+
+def test_a_row_a_heading_or_a_sentence_that_is_told_otherwise_would_be_found() -> None:
+    printed = ["out/a: 3 pictures", "", "  net    error", " ────────────", "  a      1.00%", "  time   3 s"]
+    assert missing_from(["out/a: 1,000 pictures", "…", "  time   2:20 min"], printed) == []
+    assert missing_from(["  net   error", " ────────────", "  b      1.00%", "out/a: 3 crops"], printed) == [
+        *("  net   error", "  b      1.00%", "out/a: 3 crops")
+    ]
