@@ -336,7 +336,7 @@ with only_writer(pathlib.Path(sys.argv[1])):
 
 def test_a_process_that_a_killed_writer_forked_does_not_keep_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "artifact"
-    child = int(subprocess.run([sys.executable, "-c", FORKS, path], check=True, capture_output=True).stdout)
+    child = int(subprocess.run([sys.executable, "-c", FORKS, path], check=True, stdout=subprocess.PIPE).stdout)
     try:
         with only_writer(path, patience=10):  # the child closes its end soon, and lives on
             os.kill(child, 0)

@@ -131,7 +131,9 @@ def stopped_in_the_middle(tmp_path: Path, number: int, *words: object) -> tuple[
     return process.returncode, error
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_pca_eval_and_ensemble_in_one_line_and_leaves_nothing(
     tmp_path: Path,
     make_store: MakeStore,

@@ -27,6 +27,8 @@ from alexnet_cli.recipes.recipe import Recipe
 RECIPE_GROUP = "alexnet.recipes"
 _MOST_BYTES = 1 << 20
 _MOST_EXTENDS = 100
+_MOST_DOTS = 200
+"""In a line: `a.a.a… = 1` nests, and tomllib needs a time that grows with the square of its parts."""
 _MOST_LEVELS = 16
 """Of tables and lists in one another: 4 are enough."""
 
@@ -109,6 +111,8 @@ def _text_of(file: Any, name: str, label: str) -> str:
 
 def _toml(text: str) -> dict[str, Any]:
     """What TOML says; ValueError where it is none, nested too deep, or has a number too long."""
+    if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+        raise ValueError("nested too deep")
     try:
         values = tomllib.loads(text)
     except RecursionError:
