@@ -20,7 +20,7 @@ from alexnet_cli.recipes.read import load_recipe, recipe_files
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.timing.clock import Clock
 from alexnet_cli.timing.layers import time_layers, together, what_layers_see
-from alexnet_cli.timing.limit import FORWARD, INPUTS, WEIGHTS, products
+from alexnet_cli.timing.limit import FORWARD, INPUTS, WEIGHTS, Memory, products, ways_of
 from alexnet_cli.timing.measure import Timed, time_recipe
 from alexnet_cli.timing.step import TimedStep
 from alexnet_cli.training_step import TrainingStep
@@ -150,20 +150,23 @@ def test_a_frozen_layer_has_no_gradients_in_the_limit() -> None:
 
 
 def test_the_limits_products_are_the_nets_own(timed: TimedStep) -> None:
-    """The shapes that the products give are those of the layers' outputs, weights and inputs."""
+    """The shapes that the products give, by whichever call, are those of the layers' outputs, weights and inputs."""
     seen = what_layers_see(timed.network, timed.run)
-    for product in products(timed.network, seen, Clock(CPU), torch.float32):
-        layer = next(one for one in timed.network.layers if one.name == product.layer)
-        result: Any = product.call()
-        results = result if isinstance(result, (tuple, list)) else [result]
-        shapes = [tuple(one.shape) for one in results if one is not None]
-        if product.part == FORWARD:
-            assert math.prod(shapes[0]) == 2 * layer.neurons
-        elif product.part == WEIGHTS:
-            assert math.prod(layer.weight_shape) in [math.prod(shape) for shape in shapes]
-        else:
-            inputs = math.prod(seen[layer.name].shape)
-            assert shapes[0][:1] == (2,) and math.prod(shapes[0]) >= inputs
+    found = products(timed.network, seen, Clock(CPU), torch.float32)
+    for layer in timed.network.layers:
+        own = seen[layer.name]
+        for part, ways in ways_of(timed.network.weights(layer.name), own, Memory(CPU, torch.float32)):
+            assert next(one for one in found if (one.layer, one.part) == (layer.name, part)).way in ways
+            for way, call in ways.items():
+                result: Any = call()
+                results = result if isinstance(result, (tuple, list)) else [result]
+                shapes = [tuple(one.shape) for one in results if one is not None]
+                if part == FORWARD:
+                    assert math.prod(shapes[0]) == 2 * layer.neurons, (layer.name, way)
+                elif part == WEIGHTS:
+                    assert math.prod(layer.weight_shape) in [math.prod(shape) for shape in shapes], (layer.name, way)
+                else:
+                    assert shapes[0][:1] == (2,) and math.prod(shapes[0]) >= math.prod(own.shape), (layer.name, way)
 
 
 def test_the_counted_work_is_that_of_a_hand_made_sum() -> None:

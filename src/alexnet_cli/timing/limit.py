@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from alexnet_cli.net.convolution import Convolution
+from alexnet_cli.net.kernels.products import unfold_weight
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.weights import Weights
 from alexnet_cli.timing.clock import Clock
@@ -52,19 +55,20 @@ class Product:
 
 def products(network: Network, seen: Mapping[str, Seen], clock: Clock, dtype: torch.dtype) -> list[Product]:
     """The products of a step. seen: what each layer sees; a layer that is not trained has only its forward pass."""
-    memory = _Memory(clock.device, dtype)
+    memory = Memory(clock.device, dtype)
     found = []
     with torch.no_grad():
         for layer in network.layers:
             weights = network.weights(layer.name)
-            for part, ways in _parts(weights, seen[layer.name], memory):
+            for part, ways in ways_of(weights, seen[layer.name], memory):
                 way, call, seconds = _fastest(ways, clock)
                 times = max(1, math.ceil(_LEAST_SECONDS / seconds))
                 found.append(Product(layer.name, part, way, call, times))
     return found
 
 
-def _parts(weights: Weights, seen: Seen, memory: _Memory) -> Iterator[tuple[str, Ways]]:
+def ways_of(weights: Weights, seen: Seen, memory: Memory) -> Iterator[tuple[str, Ways]]:
+    """Of each part of a layer that a step computes, the calls by name; each gives the part's own numbers."""
     ways = _convolution(weights, seen, memory) if isinstance(weights, Convolution) else _linear(weights, seen, memory)
     wanted = {FORWARD: True, WEIGHTS: weights.weight.requires_grad, INPUTS: seen.needs_gradient}
     return ((part, ways[part]) for part, wants in wanted.items() if wants)
@@ -85,7 +89,7 @@ def _fastest(ways: Ways, clock: Clock) -> tuple[str, Callable[[], object], float
     return best, ways[best], seconds[best]
 
 
-class _Memory:
+class Memory:
     """Random numbers as tensors of any shape. All tensors of one role share memory: only their time matters."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -106,135 +110,117 @@ class _Memory:
 # ----------------------------------------------------------------------------------------------------- convolutions
 
 
-def _convolution(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, Ways]:
-    """Of each part, the calls: in both layouts, and on a CPU also in oneDNN's own."""
+@dataclass(frozen=True)
+class _Form:
+    """A convolution as its calls see it."""
+
+    maps: tuple[int, ...]
+    """(N, C, H, W), overhang included."""
+    kernels: tuple[int, ...]
+    """(K, C of its group, size, size)."""
+    out: tuple[int, ...]
+    """(N, K, H', W')."""
+    stride: int
+    padding: int
+    groups: int
+
+    def folded(self) -> _Form:
+        """The same with stride 1: stride×stride pixels are one pixel's channels."""
+        stride = self.stride
+        count, channels, size, _ = self.kernels
+        side, many = -(-size // stride), channels * stride**2
+        maps = (self.maps[0], many * self.groups, *(length + side - 1 for length in self.out[2:]))
+        return _Form(maps, (count, many, side, side), self.out, 1, 0, self.groups)
+
+
+def _convolution(layer: Convolution, seen: Seen, memory: Memory) -> dict[str, Ways]:
+    """Of each part, the calls: in both layouts, and on a CPU also in oneDNN's own, in parts, and folded."""
+    form = _form_of(layer, seen)
     found: dict[str, Ways] = {FORWARD: {}, INPUTS: {}, WEIGHTS: {}}
     for channels_last in (True, False):
         name = "channels_last" if channels_last else "contiguous"
-        for part, call in _convolution_in(layer, seen, memory, channels_last).items():
+        for part, call in _calls(form, partial(_operands, form, memory, channels_last), memory).items():
             found[part][name] = call
     if memory.device.type == "cpu":
-        for part, call in _convolution_blocked(layer, seen, memory).items():
+        for part, call in _calls(form, _blocked(form, memory), memory).items():
             found[part]["oneDNN's layout"] = call
         if not seen.needs_gradient:
-            found[WEIGHTS]["in two parts"] = lambda: _in_parts(layer, *_operands(layer, seen, memory, True))
-        if layer.spec.stride > 1:
-            for part, call in _convolution_folded(layer, seen, memory).items():
-                found[part]["folded"] = call
+            found[WEIGHTS]["in two parts"] = lambda: _in_parts(form, *_operands(form, memory, True))
+        if form.stride > 1:
+            folded = form.folded()  # the folding itself does not count
+            calls = _calls(folded, partial(_operands, folded, memory, True), memory)
+            found[FORWARD]["folded"] = calls[FORWARD]
+            found[WEIGHTS]["folded"] = lambda: unfold_weight(calls[WEIGHTS]()[1], form.kernels[2], form.stride)
     return found
 
 
-def _in_parts(layer: Convolution, maps: Tensor, gradient: Tensor, kernels: Tensor) -> object:
-    """The weights' gradient of each half of the pictures: some of oneDNN's methods serve only small mini-batches."""
-    halves = zip(maps.chunk(2), gradient.chunk(2), strict=True)
-    return [_backward(layer, *half, kernels, False, True) for half in halves]
-
-
-def _convolution_folded(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, Callable[[], object]]:
-    """stride×stride pixels as one pixel's channels, folded before the time counts; the stride becomes 1."""
-    spec = layer.spec
-    side = -(-spec.size // spec.stride)
-
-    def operands() -> tuple[Tensor, Tensor, Tensor]:
-        _, gradient, kernels = _operands(layer, seen, memory, True)
-        channels = kernels.shape[1] * spec.stride**2
-        sides = (length + side - 1 for length in gradient.shape[2:])
-        maps = memory("inputs", (len(gradient), channels * layer.groups, *sides), channels_last=True)
-        return maps, gradient, memory("weights", (len(kernels), channels, side, side), channels_last=True)
-
-    def forward() -> object:
-        maps, _, kernels = operands()
-        return functional.conv2d(maps, kernels, _bias(layer, memory), groups=layer.groups)
-
-    def weights() -> object:
-        maps, gradient, kernels = operands()
-        wanted = [False, True, True]
-        return torch.ops.aten.convolution_backward(
-            gradient, maps, kernels, [len(kernels)], [1, 1], [0, 0], [1, 1], False, [0, 0], layer.groups, wanted
-        )
-
-    return {FORWARD: forward, WEIGHTS: weights}
-
-
-def _operands(layer: Convolution, seen: Seen, memory: _Memory, channels_last: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Maps in (N, C, H, W), gradient of the maps out (N, K, H', W'), kernels (K, C of its group, size, size)."""
+def _form_of(layer: Convolution, seen: Seen) -> _Form:
     spec = layer.spec
     pictures, channels, *sides = seen.shape
-    maps = memory(
-        "inputs", (pictures, channels, *(side + spec.overhang for side in sides)), channels_last=channels_last
-    )
-    out = [(side + spec.overhang + 2 * spec.padding - spec.size) // spec.stride + 1 for side in sides]
+    sides = [side + spec.overhang for side in sides]
+    out = [(side + 2 * spec.padding - spec.size) // spec.stride + 1 for side in sides]
     kernels = tuple(layer.weight.shape)
-    gradient = memory("gradients", (pictures, kernels[0], *out), channels_last=channels_last)
-    return maps, gradient, memory("weights", kernels, channels_last=channels_last)
-
-
-def _convolution_in(
-    layer: Convolution, seen: Seen, memory: _Memory, channels_last: bool
-) -> dict[str, Callable[[], object]]:
-    def backward(inputs: bool, weights: bool) -> object:
-        maps, gradient, kernels = _operands(layer, seen, memory, channels_last)
-        return _backward(layer, maps, gradient, kernels, inputs, weights)
-
-    def forward() -> object:
-        maps, _, kernels = _operands(layer, seen, memory, channels_last)
-        return functional.conv2d(
-            maps, kernels, _bias(layer, memory), layer.spec.stride, layer.spec.padding, groups=layer.groups
-        )
-
-    return {FORWARD: forward, INPUTS: lambda: backward(True, False), WEIGHTS: lambda: backward(False, True)}
-
-
-def _bias(layer: Weights, memory: _Memory) -> Tensor:
-    return memory("bias", tuple(layer.bias.shape))
-
-
-def _backward(
-    layer: Convolution, maps: Tensor, gradient: Tensor, kernels: Tensor, inputs: bool, weights: bool
-) -> object:
-    spec, twice = layer.spec, [1, 1]
-    return torch.ops.aten.convolution_backward(
-        gradient,
-        maps,
-        kernels,
-        [len(layer.bias)],
-        [spec.stride] * 2,
-        [spec.padding] * 2,
-        twice,
-        False,
-        [0, 0],
-        layer.groups,
-        [inputs, weights, weights],
+    return _Form(
+        (pictures, channels, *sides), kernels, (pictures, kernels[0], *out), spec.stride, spec.padding, layer.groups
     )
 
 
-def _convolution_blocked(layer: Convolution, seen: Seen, memory: _Memory) -> dict[str, Callable[[], object]]:
-    """Maps and kernels in the layout that oneDNN chooses for itself; made once, before the time counts."""
+def _operands(form: _Form, memory: Memory, channels_last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps, gradient of the maps out, kernels."""
+    roles = {"inputs": form.maps, "gradients": form.out, "weights": form.kernels}
+    maps, gradient, kernels = (memory(role, shape, channels_last=channels_last) for role, shape in roles.items())
+    return maps, gradient, kernels
+
+
+def _blocked(form: _Form, memory: Memory) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    """The operands in the layout that oneDNN chooses for itself; made once, before the time counts."""
     made: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def operands() -> tuple[Tensor, Tensor, Tensor]:
         if not made:
-            maps, gradient, kernels = _operands(layer, seen, memory, False)
+            maps, gradient, kernels = _operands(form, memory, False)
             made.append((maps.to_mkldnn(), gradient.to_mkldnn(), kernels))
         return made[0]
 
+    return operands
+
+
+def _calls(
+    form: _Form, operands: Callable[[], tuple[Tensor, Tensor, Tensor]], memory: Memory
+) -> dict[str, Callable[[], Any]]:
+    """Of each part, its call on such operands."""
+
     def forward() -> object:
         maps, _, kernels = operands()
-        return functional.conv2d(
-            maps, kernels, _bias(layer, memory), layer.spec.stride, layer.spec.padding, groups=layer.groups
-        )
+        bias = memory("bias", form.kernels[:1])
+        return functional.conv2d(maps, kernels, bias, form.stride, form.padding, groups=form.groups)
 
-    def backward(inputs: bool, weights: bool) -> object:
-        maps, gradient, kernels = operands()
-        return _backward(layer, maps, gradient, kernels, inputs, weights)
+    return {
+        FORWARD: forward,
+        INPUTS: lambda: _backward(form, *operands(), inputs=True),
+        WEIGHTS: lambda: _backward(form, *operands(), inputs=False),
+    }
 
-    return {FORWARD: forward, INPUTS: lambda: backward(True, False), WEIGHTS: lambda: backward(False, True)}
+
+def _backward(form: _Form, maps: Tensor, gradient: Tensor, kernels: Tensor, *, inputs: bool) -> Any:
+    """The gradient of the inputs, or of weights and bias."""
+    stride, padding, wanted = [form.stride] * 2, [form.padding] * 2, [inputs, not inputs, not inputs]
+    return torch.ops.aten.convolution_backward(
+        gradient, maps, kernels, [len(kernels)], stride, padding, [1, 1], False, [0, 0], form.groups, wanted
+    )
+
+
+def _in_parts(form: _Form, maps: Tensor, gradient: Tensor, kernels: Tensor) -> list[Tensor]:
+    """The weights' gradient of each half of the pictures: some of oneDNN's methods serve only small mini-batches."""
+    halves = zip(maps.chunk(2), gradient.chunk(2), strict=True)
+    found = [_backward(form, *half, kernels, inputs=False)[1:] for half in halves]
+    return [torch.stack(own).sum(0) for own in zip(*found, strict=True)]
 
 
 # -------------------------------------------------------------------------------------------------- matrix products
 
 
-def _linear(layer: Weights, seen: Seen, memory: _Memory) -> dict[str, Ways]:
+def _linear(layer: Weights, seen: Seen, memory: Memory) -> dict[str, Ways]:
     """out (N, O) = in (N, I) · weightᵀ; by BLAS (MKL, cuBLAS), and on a CPU by oneDNN too."""
     outputs, inputs = layer.weight.shape
     pictures = seen.shape[0]
