@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,21 +71,26 @@ def _parents(manifest: Manifest) -> dict[str, str]:
     return {**manifest.parents, ROLE: manifest.digest}
 
 
+@contextmanager
+def _still_there(path: Path) -> Iterator[None]:
+    """ArtifactError where a checkpoint's training removes it in the meantime: the run has another by then."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: is gone: use another checkpoint of the run") from None
+
+
 def _read_manifest(path: Path) -> tuple[Manifest, int]:
     """A checkpoint's manifest and bytes."""
-    try:
+    with _still_there(path):
         return read_checkpoint_manifest(path), _size(path)
-    except FileNotFoundError:  # its training removed it a moment ago
-        raise ArtifactError(f"{path}: is gone: use another checkpoint of the run") from None
 
 
 def _read_files(path: Path) -> tuple[Manifest, list[tuple[str, bytes]], int]:
     """A whole checkpoint's manifest, the files of its net, and its bytes."""
     read_checkpoint(path)
-    try:
+    with _still_there(path):
         return read_checkpoint_manifest(path), list(files_of(path)), _size(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: is gone: use another checkpoint of the run") from None
 
 
 def _size(folder: Path) -> int:

@@ -74,6 +74,11 @@ class _Disk(io.FileIO):
 
     failed: OSError | None = None
 
+    def require_sound(self) -> None:
+        """Raises what went wrong."""
+        if self.failed is not None:
+            raise self.failed from None
+
     def write(self, data: Any) -> int:
         left = memoryview(data).cast("B")
         count = len(left)
@@ -105,19 +110,14 @@ class Rows:
 
     def _digest_others(self, wanted: Callable[[str], bool]) -> None:
         for other in filter(wanted, sorted(self._arrays)):
-            _add_head(self._total, other, self._arrays[other].dtype, self._arrays[other].shape)
-            _add_content(self._total, self._arrays[other])
+            _add_array(self._total, other, self._arrays[other])
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """The next rows. OSError where the disk fails."""
         self._rows[self._done : self._done + len(rows)] = rows
         self._done += len(rows)
         _add_content(self._total, rows)
-        self._require_disk()
-
-    def _require_disk(self) -> None:
-        if self._disk.failed is not None:
-            raise self._disk.failed
+        self._disk.require_sound()
 
     def _finish(self, manifest: Manifest, explaining: Mapping[str, NDArray[Any]]) -> Manifest:
         assert self._done == len(self._rows), f"{self._done} of {len(self._rows)} rows"
@@ -153,12 +153,9 @@ def publishing_rows(
             finally:
                 rows._file.close()
         except (OSError, RuntimeError, ValueError):
-            failed = disk.failed
-            if failed is None:
-                raise
-            raise failed from None
-        if disk.failed is not None:
-            raise disk.failed
+            disk.require_sound()
+            raise
+        disk.require_sound()
         os.fsync(disk.fileno())
         with h5py.File(place, "r") as written:
             found = _digest({one: written[one] for one in (name, *arrays)})
@@ -284,13 +281,17 @@ def _digest(arrays: Mapping[str, Any]) -> str:
     """Of arrays, or of a file's datasets, which are read a piece at a time."""
     total = hashlib.sha256()
     for name in sorted(arrays):
-        _add_head(total, name, arrays[name].dtype, arrays[name].shape)
-        _add_content(total, arrays[name])
+        _add_array(total, name, arrays[name])
     return total.hexdigest()
 
 
 def _is_text(dtype: Any) -> bool:
     return dtype.kind in "UO"
+
+
+def _add_array(total: Any, name: str, array: Any) -> None:
+    _add_head(total, name, array.dtype, array.shape)
+    _add_content(total, array)
 
 
 def _add_head(total: Any, name: str, dtype: Any, shape: tuple[int, ...]) -> None:
