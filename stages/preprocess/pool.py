@@ -317,7 +317,8 @@ def _without_signals() -> Iterator[None]:
 
     Nor do they run this process's handlers of the other signals before they have put them off.
     """
-    resource_tracker.ensure_running()  # else it starts with the first process, and unblocks SIGINT as it does
+    if not _FORKED:  # else it starts with the first process, and unblocks SIGINT as it does
+        resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
         yield
