@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from preprocessing import save_noise
 
@@ -87,12 +88,44 @@ def test_a_read_only_file_system_is_named_as_such() -> None:
 def test_under_a_memory_limit_there_is_one_line_and_code_5_or_all_is_well(
     tmp_path: Path, make_store: MakeStore, megabytes: int
 ) -> None:
-    store, out = make_store("train", [0, 1, 2] * 4), tmp_path / "stats.h5"
+    crops = np.zeros((16 * 64, 32, 32, 3), np.uint8)  # work for 16 threads
+    store, out = make_store("train", [0] * len(crops), ("ape",), crops=crops), tmp_path / "stats.h5"
     done = shell(f"{ALEXNET} pca {store.path} --out {out} --workers 16 --quiet", limit=megabytes << 20)
     assert done.returncode in (0, 5), done.stderr
     assert "Traceback" not in done.stderr
     if done.returncode == 5:
         assert re.search(r"memory|thread", done.stderr) and not out.exists()
+
+
+THREADS = """
+import resource, sys, threading
+from alexnet_cli.memory import start_threads_where_there_is_room
+limit = int(sys.argv[1]) << 20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+start_threads_where_there_is_room()
+go, started = threading.Event(), []
+try:
+    for _ in range(100):
+        started.append(threading.Thread(target=go.wait))
+        started[-1].start()
+except MemoryError as error:
+    print(error)
+finally:
+    go.set()
+for thread in started[:-1]:
+    thread.join()
+print(len(started))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much is left")
+@pytest.mark.parametrize("megabytes", range(180, 260, 8))
+def test_a_thread_without_room_is_refused_and_nobody_waits_for_it(megabytes: int) -> None:
+    command = [sys.executable, "-c", THREADS, str(megabytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    said, count = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+ MB are left of what `ulimit -v` allows: too few for another thread", said)
+    assert 0 < int(count) < 100
 
 
 # ------------------------------------------------------------------------------------------------------------ signals

@@ -20,7 +20,7 @@ from typer.models import OptionInfo
 
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 from alexnet_cli.help import flowing
-from alexnet_cli.memory import require_address_space
+from alexnet_cli.memory import require_address_space, start_threads_where_there_is_room
 from alexnet_cli.options import CommonOptions
 
 Config = TypeVar("Config")
@@ -58,6 +58,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
         def command(**options: Any) -> None:
             require_address_space()
+            start_threads_where_there_is_room()
             _require_folder()
             _require_utf8(options)
             work(config_type(**options))

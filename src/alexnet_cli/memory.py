@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+import threading
 from pathlib import Path
 
 from alexnet_cli.errors import ResourceError
@@ -13,9 +14,12 @@ _MUCH = 0.5
 """Of the limit: a process that reached this much was short of memory when something failed."""
 _LEAST = 512 << 20
 """Bytes of address space that numpy and its BLAS take as they are loaded."""
+_THREAD = 32 << 20
+"""Bytes of address space that must be left for a thread to start: 8 MB are its stack."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _PICTURES = 1 << 25
 """Bytes: blocks up to this size come again and again while pictures are cropped and stored; more is a rare picture."""
 
@@ -56,6 +60,39 @@ def require_address_space() -> None:
             f"this process may use {limit >> 20} MB of memory (ulimit -v), and needs at least {_LEAST >> 20}: "
             "raise the limit"
         )
+
+
+def start_threads_where_there_is_room() -> None:
+    """Under `ulimit -v`, have a thread that finds no room refused with a MemoryError, whichever library starts it.
+
+    Python waits for ever for a thread that got its stack and then no memory for its first line
+    (github.com/python/cpython/issues/140746). Nor does each thread set aside 64 MB for its own small blocks then. Linux
+    only.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or _address_space_left() is None:
+        return
+    _mallopt(((_M_ARENA_MAX, 1),))
+    threading.Thread.start = _start_with_room  # type: ignore[method-assign]
+
+
+_start = threading.Thread.start
+
+
+def _start_with_room(thread: threading.Thread) -> None:
+    left = _address_space_left()
+    if left is not None and left < _THREAD:
+        raise MemoryError(f"{left >> 20} MB are left of what `ulimit -v` allows: too few for another thread")
+    _start(thread)
+
+
+def _address_space_left() -> int | None:
+    """Bytes that `ulimit -v` leaves to this process; None without one, or where the system does not tell."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return None
+    return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()
 
 
 def limit_reached() -> int | None:

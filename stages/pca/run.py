@@ -189,7 +189,7 @@ def _summarise(config: PcaConfig, ranks: Ranks | None, store: CropStore | None) 
 
 
 def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(None)) -> Sums:
-    """The sums over the crops of a store, or over a share of its chunks, by `workers` threads.
+    """The sums over the crops of a store, or over a share of its chunks, by at most `workers` threads.
 
     ArtifactError where a record is damaged.
     """
@@ -217,6 +217,7 @@ def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(N
             return sums
 
         total = Sums(store.side)
+        workers = max(1, min(workers, len(ranges)))
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for finished in as_completed([pool.submit(work) for _ in range(workers)]):

@@ -31,6 +31,7 @@ from alexnet_cli.errors import (
     StoppedBySignalError,
     TrainingError,
 )
+from alexnet_cli.memory import start_threads_where_there_is_room
 from alexnet_cli.parallel.meeting import join, rank_of_environment
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.selftest import BrokenCopiesError, require_true_copies
@@ -110,6 +111,7 @@ def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the parent alone decides
         signal.signal(number, signal.SIG_IGN)
     prepare_streams()
+    start_threads_where_there_is_room()
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
     try:
         with ending_on_signals():
