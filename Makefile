@@ -39,7 +39,7 @@ lock: setup  ## write requirements.lock anew, from what .venv has
 	@mv requirements.lock.new requirements.lock
 
 test: setup lint types  ## what CI runs: style, types, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 test-all: setup  ## the slow tests too
 	$(BIN)/python -m pytest -m ""
