@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +408,29 @@ def test_a_damaged_cache_is_no_error(tmp_path: Path) -> None:
     for path in kept:
         path.write_bytes(b"not what numba wrote")
     assert tried(NUMBA_CACHE_DIR=str(tmp_path))[:2] == ["True", "1"]
+
+
+def test_while_another_process_writes_to_the_cache_a_kernel_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "_cache_folder", lambda: tmp_path)
+
+    def double(values: Any, out: Any, first: int, last: int) -> None:
+        for index in range(first, last):
+            out[index] = 2 * values[index]
+
+    kernel, values, out = compiled.kernel(double), np.arange(5.0), np.zeros(5)
+    with (tmp_path / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = threading.Thread(target=kernel, args=(values, out, 0, 5))
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive() and not list(tmp_path.glob("**/*.nbi"))
+    thread.join(60)
+    assert list(tmp_path.glob("**/*.nbi")) and np.array_equal(out, 2 * values)
+    integers, halves = np.arange(5), np.zeros(5)
+    kernel(integers[::-1], halves, 1, 4)
+    assert halves.tolist() == [0, 6, 4, 2, 0]
 
 
 def test_a_forked_process_has_threads_of_its_own() -> None:

@@ -46,15 +46,15 @@ def test_the_copy_gives_the_bytes_and_their_checksums(copy: copying.Copy, nbytes
 def test_every_width_of_register_gives_the_same_checksum(
     lanes: int, copy: copying.Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from alexnet_cli import compiled
     from alexnet_cli.artifacts.crops.kernels import folding
-    from alexnet_cli.compiled import Kernel
 
     if lanes > folding.lanes_here():
         pytest.skip("this processor has no registers so wide")
     monkeypatch.setattr(folding, "fold", folding.fold_by(lanes))
     monkeypatch.setattr(folding, "_WORDS", lanes * folding.REGISTERS)
-    narrower = Kernel(folding.copy_records.function)
-    narrower._compile(cached=False)
+    monkeypatch.setattr(compiled, "_cache_folder", lambda: None)
+    narrower = compiled.Kernel(folding.copy_records.function)
     source, sums = np.random.default_rng(lanes).integers(0, 256, 7992, dtype=np.uint8), np.zeros(1, np.uint32)
     target = np.zeros((1, 7992), np.uint8)
     narrower(np.array([source.ctypes.data], np.uint64), sums, target, 0, 1)

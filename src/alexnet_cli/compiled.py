@@ -12,17 +12,21 @@ the machine code from a cache. numba's own threads are not used: they must not b
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 _FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
@@ -66,38 +70,71 @@ class Kernel:
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
-        self._compiled: Callable[..., None] | None = None
-        self._cached = False
+        self._compiled: Any = None
+        self._known: set[tuple[Any, ...]] = set()
+        """Kinds of arguments for which there is machine code in this process."""
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> None:
-        """Run it. A cache that can't be written or read is no error: then this process compiles for itself."""
-        compiled = self._compiled or self._compile(cached=True)
-        if not self._cached:
-            return compiled(*arguments)
+        """Run it."""
+        self.ready(*arguments)(*arguments)
+
+    def ready(self, *arguments: Any) -> Callable[..., None]:
+        """The machine code for such arguments, from the cache or compiled now.
+
+        A cache that can't be written or read is no error: then this process compiles for itself.
+        """
+        kinds = tuple(map(_kind, arguments))
+        if kinds not in self._known:
+            with self._lock:
+                self._prepare(arguments)
+            self._known.add(kinds)
+        compiled: Callable[..., None] = self._compiled
+        return compiled
+
+    def _prepare(self, arguments: tuple[Any, ...]) -> None:
+        from numba import typeof
+
+        types = tuple(map(typeof, arguments))
+        self._compiled = self._compiled or self._compiler(_cache_folder())
         try:
-            return compiled(*arguments)
-        except Exception:  # whatever numba's cache raises; the kernels themselves raise nothing
-            return self._compile(cached=False)(*arguments)
+            with _only_process(_cache_folder()):
+                self._compiled.compile(types)
+        except Exception:  # whatever numba's cache raises; the kernels themselves are sound
+            self._compiled = self._compiler(None)
+            self._known.clear()
+            self._compiled.compile(types)
 
-    def prepare(self) -> None:
-        """Have numba ready before several threads call: one of them compiles then, and the others wait."""
-        if self._compiled is None:
-            self._compile(cached=True)
-
-    def _compile(self, *, cached: bool) -> Callable[..., None]:
+    def _compiler(self, folder: Path | None) -> Any:
         from numba import config, njit
 
-        settings: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy"}
-        folder = _cache_folder() if cached else None
         options: Any = config
         before = options.CACHE_DIR
         options.CACHE_DIR = str(folder or before)
         try:
-            compiled: Callable[..., None] = njit(cache=folder is not None, **settings)(self.function)
+            return njit(cache=folder is not None, nogil=True, fastmath=_FLAGS, error_model="numpy")(self.function)
         finally:
             options.CACHE_DIR = before
-        self._compiled, self._cached = compiled, folder is not None
-        return compiled
+
+
+def _kind(argument: Any) -> Any:
+    """What machine code depends on; in less time than numba's own `typeof` takes."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype, argument.ndim, argument.flags.num
+    return type(argument)
+
+
+@contextmanager
+def _only_process(folder: Path | None) -> Iterator[None]:
+    """Hold the cache for this process: numba numbers a kernel's files without looking who else does so just now, and
+    one could get the machine code for other arguments than it asked for."""
+    if folder is None:
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def kernel(function: Callable[..., None]) -> Kernel:
@@ -116,15 +153,15 @@ def inner(function: Callable[..., Any]) -> Any:
 
 def over(run: Kernel, items: int, *arguments: Any) -> None:
     """Run a kernel over 0 … items − 1, in as many parts at once as torch has threads."""
-    run.prepare()
+    compiled = run.ready(*arguments, 0, 0)
     parts = max(1, min(torch.get_num_threads(), items))
     bounds = [items * part // parts for part in range(parts + 1)]
     pool = _pool(os.getpid(), parts - 1) if parts > 1 else None
     waiting: list[Future[None]] = []
     for first, last in pairwise(bounds[1:]):
         assert pool is not None
-        waiting.append(pool.submit(run, *arguments, first, last))
-    run(*arguments, bounds[0], bounds[1])
+        waiting.append(pool.submit(compiled, *arguments, first, last))
+    compiled(*arguments, bounds[0], bounds[1])
     for future in waiting:
         future.result()
 

@@ -72,7 +72,7 @@ def start_threads_where_there_is_room() -> None:
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or _address_space_left() is None:
         return
     _mallopt(((_M_ARENA_MAX, 1),))
-    threading.Thread.start = _start_with_room  # type: ignore[method-assign]
+    threading.Thread.start = _start_with_room  # type: ignore[assignment,method-assign]
 
 
 _start = threading.Thread.start
