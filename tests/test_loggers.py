@@ -7,6 +7,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.loggers.find import make
 from alexnet_cli.loggers.logbook import chosen
 from alexnet_cli.loggers.protocol import Beginning
+from alexnet_cli.loggers.tensorboard import TensorBoard
 from alexnet_cli.tiles import as_bytes, filter_tiles
 
 Capture = pytest.CaptureFixture[str]
@@ -178,7 +180,7 @@ def test_tensorboard_is_not_imported_where_nobody_asks_for_it(bench: Bench, log:
 
 def test_tensorboard_shows_the_kernels_the_recipe_and_the_hyperparameters(bench: Bench) -> None:
     from PIL import Image
-    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing import event_accumulator
 
     assert bench("--quiet", "--epochs", 1) == 0
     events = event_accumulator.EventAccumulator(str(bench.out / "tensorboard"))
@@ -244,3 +246,18 @@ def test_others_loggers_work_offline_where_they_are_installed(
     history = client.get_metric_history(run.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in history] == [(6, 2.5), (12, 1.5)]
     assert (folder / "artifacts" / run.info.run_id / "artifacts/recipe.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_tensorboard_tells_of_a_full_disk_at_the_very_figure(tmp_path: Path) -> None:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    logger, threads = TensorBoard(), threading.active_count()
+    logger.begin(Beginning(name="run", folder=tmp_path / "events", step=3, config={}))
+    logger.scalars(4, {"loss": 1.0})
+    logger.finish()
+    logger._records = RecordWriter(open("/dev/full", "wb", buffering=0))  # noqa: SIM115, PTH123
+    with pytest.raises(OSError, match="No space left"):
+        logger.scalars(5, {"loss": 1.0})
+    logger.finish()
+    assert threading.active_count() == threads

@@ -138,7 +138,7 @@ def test_metrics_have_a_row_for_each_epoch(bench: Bench) -> None:
 
 
 def test_tensorboard_can_show_the_losses_and_the_epochs(bench: Bench) -> None:
-    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing import event_accumulator
 
     assert bench("--quiet", "--epochs", 4) == 0
     events = event_accumulator.EventAccumulator(str(bench.out / "tensorboard"))

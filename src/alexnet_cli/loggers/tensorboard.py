@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import socket
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,35 +25,59 @@ class TensorBoard:
 
     def __init__(self) -> None:
         require_package("tensorboard", "tensorboard")
-        self._writer: Any = None
+        self._records: Any = None
 
     def begin(self, run: Beginning) -> None:
-        """Open a file of events; what earlier files have after `run.step` is not shown any more."""
-        from torch.utils.tensorboard import SummaryWriter
+        """Open a file of events; what earlier files have after `run.step` is not shown any more.
 
-        self._writer = SummaryWriter(str(run.folder), purge_step=run.step + 1 if run.step else None)
+        Events are written by whoever tells them. TensorBoard's own writer has a thread for it, which prints a traceback
+        when the disk is full, and for which `flush` may wait for ever then.
+        """
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        run.folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        numbers = (number for number in itertools.count() if not (run.folder / f"{name}.{number}").exists())
+        self._records = RecordWriter((run.folder / f"{name}.{next(numbers)}").open("xb"))
+        self._write(0, file_version="brain.Event:2")
+        if run.step:
+            self._write(run.step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._records.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Written at once."""
+        from torch.utils.tensorboard.summary import scalar
+
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+            self._write(step, summary=scalar(name, value))  # type: ignore[no-untyped-call]
+        self._records.flush()
 
     def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """A PNG inside the events."""
-        self._writer.add_image(name, picture, step, dataformats="HWC")
+        from torch.utils.tensorboard.summary import image
+
+        self._write(step, summary=image(name, picture, dataformats="HWC"))  # type: ignore[no-untyped-call]
 
     def text(self, name: str, text: str) -> None:
         """Shown as it is: four spaces before each line make code of Markdown."""
-        self._writer.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), 0)
+        from torch.utils.tensorboard.summary import text as as_summary
+
+        code = "\n".join(f"    {line}" for line in text.splitlines())
+        self._write(0, summary=as_summary(name, code))  # type: ignore[no-untyped-call]
 
     def hparams(self, values: Mapping[str, Value]) -> None:
         """For the page HPARAMS, in the run's own file: `add_hparams` would make a second run of it."""
         from torch.utils.tensorboard.summary import hparams
 
         for summary in hparams(dict(values), dict.fromkeys(_RESULTS, 0.0))[:2]:  # type: ignore[no-untyped-call]
-            self._writer.file_writer.add_summary(summary)
+            self._write(0, summary=summary)
 
     def finish(self) -> None:
         """Close the file."""
-        self._writer.close()
+        self._records.close()
+
+    def _write(self, step: int, **what: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), step=step, **what).SerializeToString())
