@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from alexnet_cli.artifacts.common import seal
 from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest
 from alexnet_cli.artifacts.scores import Scores, read_scores, read_scores_manifest, top_k_error, write_scores
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics, write_statistics
@@ -235,3 +237,32 @@ def test_a_net_that_says_the_same_of_every_class_is_right_only_by_its_first_clas
 def test_with_five_classes_or_fewer_top_5_error_is_zero() -> None:
     rng = np.random.default_rng(4)
     assert top_k_error(rng.random((50, 5), np.float32), rng.integers(0, 5, 50), 5) == 0.0
+
+
+def test_a_flipped_bit_anywhere_is_seen_before_hdf5_parses_it(tmp_path: Path) -> None:
+    """Zeros for the size of an empty object of a global heap make HDF5 2.0 loop for ever, for one."""
+    write_some_scores(tmp_path / "s.h5")
+    whole = (tmp_path / "s.h5").read_bytes()
+    heap = whole.index(b"GCOL")
+    places = [*range(0, len(whole), 37), *range(heap, heap + 4096)]
+    draws = np.random.default_rng(3).integers(0, 8, len(places))
+    for place, bit in zip(places, draws.tolist(), strict=True):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        (tmp_path / "d.h5").write_bytes(damaged)
+        if 0 <= place - len(whole) + seal._LENGTH < len(seal._MARK):  # no seal any more, and nothing else amiss
+            read_scores(tmp_path / "d.h5")
+            continue
+        with pytest.raises(ArtifactError, match="damaged"):
+            read_scores(tmp_path / "d.h5")
+
+
+def test_a_seal_is_the_sha256_of_what_is_before_it(tmp_path: Path) -> None:
+    write_some_scores(tmp_path / "s.h5")
+    content, _, told = (tmp_path / "s.h5").read_bytes().rpartition(b"\nalexnet: SHA-256 of all before this line: ")
+    assert told.decode() == hashlib.sha256(content).hexdigest() + "\n"
+    (tmp_path / "old.h5").write_bytes(content)  # as files were before they had one
+    assert read_scores(tmp_path / "old.h5")[0] == read_scores(tmp_path / "s.h5")[0]
+    with h5py.File(tmp_path / "s.h5", "r+") as file:  # HDF5 cuts off what is behind its end
+        file["note"] = 1
+    assert not seal.is_damaged(tmp_path / "s.h5")

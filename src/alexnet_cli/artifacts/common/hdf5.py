@@ -6,7 +6,6 @@ import errno
 import hashlib
 import io
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, Manifest, add_part, title_of
 from alexnet_cli.artifacts.common.ownership import Kind
 from alexnet_cli.artifacts.common.publish import publish_file, publishing_file
+from alexnet_cli.artifacts.common.seal import add_seal, is_damaged, seal_of
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import require_regular
 
@@ -50,14 +50,15 @@ def write_arrays(
 
 
 def _image(arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> bytes:
-    """The bytes of an HDF5 file.
+    """The bytes of an HDF5 file, and its seal.
 
     Made in memory: HDF5 can't close a file on a disk that is full or failing, and may take the whole process down.
     """
     with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
         _put(file, arrays, manifest)
         file.flush()
-        return bytes(file.id.get_file_image())
+        content = bytes(file.id.get_file_image())
+    return content + seal_of(content)
 
 
 def _put(file: Any, arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
@@ -156,7 +157,7 @@ def publishing_rows(
             disk.require_sound()
             raise
         disk.require_sound()
-        os.fsync(disk.fileno())
+        add_seal(place)
         with h5py.File(place, "r") as written:
             found = _digest({one: written[one] for one in (name, *arrays)})
         if found != manifest.digest:
@@ -206,6 +207,8 @@ def _open(path: Path, kind: str) -> Any:
     except FileNotFoundError:
         raise ArtifactError(f"{path}: there is no such {title_of(kind)}: check the path") from None
     try:
+        if is_damaged(path):
+            raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
         return h5py.File(path, "r")
     except PermissionError as error:
         raise ResourceError(describe_os_error(error, path)) from None

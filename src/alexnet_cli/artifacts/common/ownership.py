@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_damaged, kind_of_manifest, title_of
+from alexnet_cli.artifacts.common.seal import is_damaged
 from alexnet_cli.artifacts.common.working import MARK, is_working_name, manifest_kind, marked_kind, target_of
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 
@@ -146,15 +147,16 @@ def require_apart(path: Path, inputs: Mapping[str, Path | None]) -> None:
 def _hdf5_kind(path: Path) -> str | None:
     """The kind of artifact that an HDF5 file is by its manifest; None for anything else.
 
-    Where HDF5 can't read the file, its bytes are searched for the manifest.
+    Where it is damaged, its bytes are searched for the manifest.
     """
     import h5py  # slow to load, and only an existing file needs it
 
     try:
-        with h5py.File(path, "r") as file:
-            text = file.attrs.get(ATTRIBUTE)
-            if isinstance(text, (str, bytes)):
-                return kind_of_manifest(text)
+        if not is_damaged(path):
+            with h5py.File(path, "r") as file:
+                text = file.attrs.get(ATTRIBUTE)
+                if isinstance(text, (str, bytes)):
+                    return kind_of_manifest(text)
     except (OSError, RuntimeError, KeyError, ValueError):
         pass
     try:
