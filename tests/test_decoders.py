@@ -178,7 +178,7 @@ def bmp_fields(colours: NDArray[np.int64], masks: tuple[int, ...], bits: int, *,
     words = np.zeros(colours.shape[:2], np.int64)
     for channel, mask in enumerate(masks):
         words |= (colours[..., channel] * (mask // (mask & -mask)) + 127) // 255 * (mask & -mask)
-    rows, columns = words.shape
+    rows, columns = len(words), len(words[0])
     body = b"".join(row.astype(f"<u{bits // 8}").tobytes() + bytes(-columns * bits // 8 % 4) for row in words)
     if not down:
         stride = len(body) // rows
@@ -246,7 +246,7 @@ def test_a_transparent_colour_is_named_in_the_files_own_bits(bits: int, channels
         rows = np.frombuffer(values.astype(f">u{bits // 8}").tobytes(), np.uint8).reshape(8, -1)
     packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     header = struct.pack(">IIBBBBB", 8, 8, bits, 2 if channels == 3 else 0, 0, 0, 0)
-    transparent = struct.pack(f">{channels}H", *clear)
+    transparent = struct.pack(f">{channels}H", *clear.tolist())
     chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", packed), (b"IEND", b"")]
     data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
     wanted = np.where((values == clear).all(-1)[..., None], 255, values * 255 / greatest)
@@ -343,6 +343,7 @@ def test_grey_tiffs_are_scaled_by_their_bits_and_know_which_end_is_white(
     else:
         pixels = values.astype("u1" if bits == 8 else f"{order}u2").tobytes()
     photometric = 0 if zero_is_white else 1
+    tags: dict[int, tuple[int, ...]]
     tags = {256: (8,), 257: (8,), 258: (bits,), 259: (1,), 262: (photometric,), 277: (1,), 278: (8,)}
     assert (crop_of(tiff(tags, pixels, order), side=8)[0] == wanted[..., None]).all()
 
@@ -361,7 +362,15 @@ def test_grey_tiffs_are_scaled_by_their_bits_and_know_which_end_is_white(
 def test_a_tiff_of_a_kind_that_is_not_read_says_which(
     bits: tuple[int, ...], more: dict[int, tuple[int, ...]], reason: str
 ) -> None:
-    tags = {256: (8,), 257: (8,), 258: bits, 259: (1,), 262: (2,), 277: (len(bits),), 278: (8,)}
+    tags: dict[int, tuple[int, ...]] = {
+        256: (8,),
+        257: (8,),
+        258: bits,
+        259: (1,),
+        262: (2,),
+        277: (len(bits),),
+        278: (8,),
+    }
     with pytest.raises(BadPictureError, match=f"^{reason}"):
         crop_of(tiff({**tags, **more}, bytes(8 * 8 * 12)))
 

@@ -104,6 +104,30 @@ def test_splits_words_and_metadata_are_found_in_a_zip(tmp_path: Path) -> None:
         assert [sources.classes.names[label] for label in sources.labels] == ["ape"] * 6 + ["bat"] * 6
 
 
+@pytest.mark.parametrize("form", [".tar", ".tar.gz", "deflated.zip"])
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_kaggles_val_in_an_archive_finds_its_labels(place: str, form: str, tmp_path: Path) -> None:
+    files = {f"ILSVRC/Data/CLS-LOC/train/{WNIDS[at]}/{WNIDS[at]}_1.JPEG": jpeg(at) for at in range(3)}
+    wanted = [WNIDS[2], WNIDS[0], WNIDS[2], WNIDS[1]]
+    files |= {f"ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_0000001{at}.JPEG": jpeg(10 + at) for at in range(4)}
+    rows = "".join(f"ILSVRC2012_val_0000001{at},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for at, wnid in enumerate(wanted))
+    table = f"ImageId,PredictionString\n{rows}".encode()
+    inside = {"LOC_val_solution.csv": table} if place == "inside" else {}
+    archive = write(tmp_path / "in.tar", tar_of({**files, **inside}.items())) if form == ".tar" else None
+    archive = archive or packed(tmp_path, form, {**files, **inside})
+    if place == "beside":
+        line = refused(archive, split="val")
+        assert line.endswith(
+            "its labels are in LOC_val_solution.csv, expected in it or beside it, found none: put it there, or give "
+            "--labels FILE or --unlabelled"
+        )
+        write(tmp_path / "LOC_val_solution.csv", table)
+    found = sources_of(archive, split="val")
+    assert [found.classes.names[label] for label in found.labels] == wanted
+    assert any(note.endswith("labels from LOC_val_solution.csv") for note in found.notes)
+    assert sources_of(archive, split="train").classes.names == WNIDS[:3]
+
+
 def test_compressed_shards_and_class_archives_are_those_that_they_hold(tmp_path: Path) -> None:
     made = Miniature(tmp_path / "plain")
     for place in (made.shards(), made.class_tars()):

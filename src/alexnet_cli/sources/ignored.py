@@ -13,6 +13,10 @@ _SYSTEM_FOLDERS = frozenset(
         "@eadir",
         "#recycle",
         "#snapshot",
+        "@snapshot",
+        "@synoeastream",
+        "@synoresource",
+        "@synologydrive",
         "@tmp",
         "@sharebin",
         "@sharesnap",
@@ -21,6 +25,11 @@ _SYSTEM_FOLDERS = frozenset(
         "@recently-snapshot",
         "@transcode",
         "@__thumb",
+        # NetApp
+        "~snapshot",
+        # FrontPage
+        "_vti_cnf",
+        "_vti_pvt",
         # Windows
         "$recycle.bin",
         "system volume information",
