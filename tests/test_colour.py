@@ -238,6 +238,17 @@ def test_of_a_jpeg_that_is_cut_off_what_is_there_is_kept() -> None:
     assert np.ptp(rough[-20:]) > 50  # a progressive one is there to its last row
 
 
+def test_of_damage_inside_a_jpeg_only_the_rest_is_wrong() -> None:
+    data = coarse()
+    whole, _ = crop_of(data)
+    at = len(data) // 2
+    damaged = data[:at] + bytes(20) + data[at + 20 :]
+    crop, facts = crop_of(damaged)
+    assert facts == Facts.NONE
+    assert np.abs(crop[:100].astype(int) - whole[:100]).max() <= 1
+    assert np.abs(crop[140:].astype(int) - whole[140:]).max() > 50
+
+
 @pytest.mark.parametrize("end", [3, 300, coarse().index(b"\xff\xda") + 14])
 def test_a_jpeg_of_which_nothing_is_there_is_rejected_still(end: int) -> None:
     with pytest.raises(BadPictureError, match="is truncated"):
