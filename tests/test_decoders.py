@@ -173,58 +173,6 @@ def test_bmps_with_bit_fields_are_read() -> None:
     assert (crop_of(data)[0] == COLOUR).all()
 
 
-def bmp_fields(colours: NDArray[np.int64], masks: tuple[int, ...], bits: int, *, down: bool = False) -> bytes:
-    """A BMP of bit fields. colours: 0 to 255, (rows, columns, 3 or 4)."""
-    words = np.zeros(colours.shape[:2], np.int64)
-    for channel, mask in enumerate(masks):
-        words |= (colours[..., channel] * (mask // (mask & -mask)) + 127) // 255 * (mask & -mask)
-    rows, columns = len(words), len(words[0])
-    body = b"".join(row.astype(f"<u{bits // 8}").tobytes() + bytes(-columns * bits // 8 % 4) for row in words)
-    if not down:
-        stride = len(body) // rows
-        body = b"".join(body[at : at + stride] for at in range(len(body) - stride, -1, -stride))
-    header = 40 if len(masks) == 3 else 56
-    info = struct.pack("<IiiHHIIiiII", header, columns, -rows if down else rows, 1, bits, 3, len(body), 0, 0, 0, 0)
-    info += struct.pack(f"<{len(masks)}I", *masks)
-    return b"BM" + struct.pack("<IHHI", 14 + len(info) + len(body), 0, 0, 14 + len(info)) + info + body
-
-
-@pytest.mark.parametrize("down", [False, True])
-@pytest.mark.parametrize(
-    ("bits", "masks"),
-    [
-        (16, (0xF800, 0x7E0, 0x1F)),
-        (16, (0x1F, 0x7E0, 0xF800)),
-        (16, (0xF00, 0xF0, 0xF)),
-        (16, (0xE0, 0x1C, 3)),
-        (32, (0xFF, 0xFF00, 0xFF0000)),
-        (32, (0xFF00, 0xFF0000, 0xFF000000)),
-        (32, (0xFF00, 0xFF0000, 0xFF)),
-        (32, (0x3FF00000, 0xFFC00, 0x3FF)),
-        (32, (0xFF000000, 0xFF0000, 0xFF00, 0xFF)),
-        (16, (0xF00, 0xF0, 0xF, 0xF000)),
-    ],
-)
-def test_bit_fields_of_any_order_are_read(bits: int, masks: tuple[int, ...], down: bool) -> None:
-    colours = np.random.default_rng(1).integers(0, 256, (9, 9, len(masks)))
-    greatest = np.array([mask // (mask & -mask) for mask in masks])
-    shown = (colours * greatest + 127) // 255 / greatest * 255
-    if len(masks) == 4:
-        alpha = shown[..., 3:] / 255
-        shown = shown[..., :3] * alpha + 255 * (1 - alpha)
-    crop, _ = crop_of(bmp_fields(colours, masks, bits, down=down), side=9)
-    assert np.abs(crop - shown).max() <= 1
-
-
-@pytest.mark.parametrize("masks", [(0x505, 0xF0, 0xF000), (0, 0xF0, 0xF)])
-def test_bit_fields_that_make_no_sense_are_rejected(masks: tuple[int, ...]) -> None:
-    data = bmp_fields(np.zeros((9, 9, 3), np.int64), (0xF00, 0xF0, 0xF), 16)
-    with pytest.raises(BadPictureError, match="can't be decoded"):
-        crop_of(data[:54] + struct.pack("<3I", *masks) + data[66:])
-    with pytest.raises(BadPictureError, match="can't be decoded"):
-        crop_of(bmp_fields(np.zeros((9, 9, 3), np.int64), (0xF, 0xF0, 0xF00), 16)[:-40])
-
-
 @pytest.mark.parametrize("filter", [5, 200])
 @pytest.mark.parametrize("row", [0, 7, 299])
 def test_png_rows_with_unknown_filters_are_seen(filter: int, row: int) -> None:
@@ -233,24 +181,6 @@ def test_png_rows_with_unknown_filters_are_seen(filter: int, row: int) -> None:
     rows[row] = bytes((filter,)) + rows[row][1:]
     with pytest.raises(BadPictureError, match="its rows have filters that PNG does not know"):
         crop_of(png(b"".join(rows), 200, 300))
-
-
-@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
-def test_a_transparent_colour_is_named_in_the_files_own_bits(bits: int, channels: int) -> None:
-    greatest = (1 << bits) - 1
-    values = np.random.default_rng(2).integers(0, 1 << bits, (8, 8, channels))
-    clear = values[3, 3]
-    if bits < 8:
-        rows = np.packbits((values >> np.arange(bits - 1, -1, -1)) & 1).reshape(8, -1)
-    else:
-        rows = np.frombuffer(values.astype(f">u{bits // 8}").tobytes(), np.uint8).reshape(8, -1)
-    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    header = struct.pack(">IIBBBBB", 8, 8, bits, 2 if channels == 3 else 0, 0, 0, 0)
-    transparent = struct.pack(f">{channels}H", *clear.tolist())
-    chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", packed), (b"IEND", b"")]
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
-    wanted = np.where((values == clear).all(-1)[..., None], 255, values * 255 / greatest)
-    assert np.abs(crop_of(data, side=8)[0] - wanted).max() <= 1
 
 
 def test_interlaced_pngs_are_looked_through_in_their_passes() -> None:
@@ -373,6 +303,14 @@ def test_a_tiff_of_a_kind_that_is_not_read_says_which(
     }
     with pytest.raises(BadPictureError, match=f"^{reason}"):
         crop_of(tiff({**tags, **more}, bytes(8 * 8 * 12)))
+
+
+def test_a_compressed_tiff_without_libtiff_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved("TIFF")
+    monkeypatch.setattr("alexnet_cli.pictures.reader_of", lambda kind: active())
+    monkeypatch.delattr(active().image.core, "libtiff_decoder", raising=False)
+    with pytest.raises(BadPictureError, match=f"^is a compressed TIFF, which {active().name} as built here does not"):
+        crop_of(data)
 
 
 def test_a_tiff_of_signed_pixels_is_rejected() -> None:

@@ -24,11 +24,11 @@ from PIL import Image
 
 from alexnet_cli import bmp, colour, tiff
 from alexnet_cli.artifacts.crops.store import SIDE, Crop
-from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
+from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, beside, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
 from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
-from alexnet_cli.untrusted import damage_of, is_cut, unread
+from alexnet_cli.untrusted import damage_of, is_cut, is_unusual_jpeg, unread
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -195,6 +195,8 @@ def _opened(data: bytes) -> Any:
     if kind == HEIF:
         return _heif(data)
     reader = reader_of(kind) if kind in NEEDS else active()
+    if kind == "JPEG" and is_unusual_jpeg(data):  # a newer libjpeg-turbo reads lossless ones
+        reader = beside() or reader
     if reader is None:
         called = {"JPEG2000": "JPEG 2000", "WEBP": "WebP"}.get(kind or "", kind)
         raise BadPictureError(f"is {called}, which {active_pillow()} as built here does not read: convert it")

@@ -18,7 +18,7 @@ _COMPRESSION_TAG, _SAMPLES_TAG, _PLANAR_TAG, _COLOUR_MAP_TAG, _SAMPLE_FORMAT_TAG
 ZERO_IS_WHITE = 0
 _SIGNED, _FLOATING = 2, 3
 _BIG = b"MM\0+"
-_WEBP = 50001
+_NONE, _WEBP = 1, 50001
 _WITHOUT_SCALE = "pixels, whose scale is unknown: convert it to 8 or 16 bits"
 
 _KINDS = {
@@ -68,6 +68,8 @@ def unread(data: bytes, reader: Decoder, *, opened: bool) -> str | None:
         channels, formats = tags.get(_SAMPLES_TAG, len(bits)), tags.get(_SAMPLE_FORMAT_TAG, ())
     except Exception:  # damaged: Pillow raises anything at all
         return None
+    if opened and compression != _NONE and not reader.has("libtiff_decoder"):
+        return f"is a compressed TIFF, which {reader.name} as built here does not read: convert it"
     if not tags or (opened and compression != _WEBP):
         return None
     if _FLOATING in formats:

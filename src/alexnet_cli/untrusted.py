@@ -1,4 +1,4 @@
-"""Damaged and unusual files that decoders read without complaint, as garbage: seen by looking into the file.
+"""Damaged and unusual files that decoders read as garbage, or not at all: seen by looking into the file.
 
 damage_of(data, "PNG")          # "is damaged: its pixels fail their checksum", or None
 """
@@ -80,6 +80,12 @@ def unread(data: bytes) -> str | None:
     if marker in _JPEG_KINDS:
         return f"is {_JPEG_KINDS[marker]}, which is not read: convert it"
     return f"is JPEG of {bits} bits, which is not read: convert it" if bits != 8 else None
+
+
+def is_unusual_jpeg(data: bytes) -> bool:
+    """Whether a JPEG is of a kind that decoders may lack."""
+    frame = next(_frames(data), None)
+    return frame is not None and (frame[0] in _JPEG_KINDS or frame[1] != 8)
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, int]]:
