@@ -233,6 +233,11 @@ def test_system_folders_are_no_classes_and_hold_no_pictures(form: str, name: str
     assert found.ignored["hidden"] >= 1
 
 
+def test_a_class_may_be_called_as_an_old_system_folder(tmp_path: Path) -> None:
+    names = ["cvs/a.jpg", "glass/b.jpg", "recycled/c.jpg"]
+    assert sources_of(in_form("folders", tmp_path, names)).classes.names == ("cvs", "glass", "recycled")
+
+
 def test_an_empty_system_folder_stops_nothing(tmp_path: Path) -> None:
     folders = in_form("folders", tmp_path, ["cat/a.jpg", "dog/b.jpg"])
     for name in SYSTEM:

@@ -196,6 +196,24 @@ def test_a_damaged_picture_in_a_zip_is_rejected(tmp_path: Path, capsys: pytest.C
         assert line.startswith(f"{path}/ape/0.jpg: is damaged in its archive")
 
 
+@pytest.mark.parametrize("code", ["utf-8", "cp437"])
+def test_names_in_a_zip_may_be_utf8_that_does_not_say_so(code: str, tmp_path: Path) -> None:
+    data = zip_of({f"{'x' * len('Vögel'.encode(code))}/1.jpg": jpeg(1), "bat/1.jpg": jpeg(2)})
+    data = data.replace(b"x" * len("Vögel".encode(code)), "Vögel".encode(code))
+    assert sources_of(write(tmp_path / "a.zip", data)).classes.names == ("Vögel", "bat")
+
+
+def test_an_unfinished_archive_among_those_of_classes_is_refused(tmp_path: Path) -> None:
+    for name in ("ape", "bat"):
+        write(tmp_path / f"in/{name}.tar", tar_of([(f"{name}/1.jpg", jpeg(len(name)))]))
+        write(tmp_path / f"folders/{name}/1.jpg", jpeg(len(name)))
+    assert sources_of(tmp_path / "in").classes.names == ("ape", "bat")
+    write(tmp_path / "in/cat.tar.part", b"")
+    assert refused(tmp_path / "in").startswith(f"{tmp_path}/in/cat.tar.part: is an unfinished download")
+    write(tmp_path / "folders/cat.zip.crdownload", b"")
+    assert "cat.zip.crdownload: is an archive among class folders" in refused(tmp_path / "folders")
+
+
 def test_zips_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "l.zip", zip_of(FILES, zipfile.ZIP_LZMA))
     assert "is compressed in a way that is not read: unpack it, and give the folder" in refused(path)

@@ -202,7 +202,7 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
     """PictureError where a class's folder or archive holds no pictures."""
     filled = set(classes)
     for name in sorted(found.folders):
-        if name not in filled:
+        if name not in filled and not (len(filled) == 1 and is_plain(min(filled))):  # then the level is the wrong one
             raise PictureError(
                 f"{found.folders[name]}: the class folder holds no pictures: remove it, or put its pictures in"
             )

@@ -16,6 +16,7 @@ from alexnet_stages.preprocess.sources.archives import (
     first_members,
     is_archive_name,
     is_tar_name,
+    is_unfinished,
     members,
     without_ending,
 )
@@ -120,6 +121,10 @@ def _folder(root: Path, split: str | None) -> Layout:
         return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
     archives = [entry for entry in entries if is_archive_name(entry.name) and not is_devkit(entry)]
     if archives and not any(is_picture(entry.name) or entry.is_dir() for entry in entries):
+        if unfinished := next((entry for entry in entries if is_unfinished(entry.name)), None):
+            raise PictureError(
+                f"{unfinished}: is an unfinished download, whose pictures would be missing: finish it, or move it away"
+            )
         return _archives(root, archives, split)
     chosen = _choose_folder(root, split)
     if chosen != root and not any(is_picture(entry.name) or entry.is_dir() for entry in chosen.iterdir()):
