@@ -18,7 +18,7 @@ from PIL import Image
 from preprocessing import content, fails, preprocess
 
 from alexnet_cli.cli import main
-from alexnet_cli.decoders import colour_manager, reader_of
+from alexnet_cli.decoders import colour_manager, heif_version, reader_of
 from alexnet_cli.pictures import BadPictureError, Facts, crop_of
 
 needs_colours = pytest.mark.skipif(colour_manager() is None, reason="no Pillow here manages colours")
@@ -30,17 +30,28 @@ SRGB = np.array(
 ADOBE = np.array(
     [[0.6097559, 0.2052401, 0.1492240], [0.3111242, 0.6256560, 0.0632197], [0.0194811, 0.0608902, 0.7448387]]
 )
+PROPHOTO = np.array([[0.7976749, 0.1351917, 0.0313534], [0.2880402, 0.7118741, 0.0000857], [0.0, 0.0, 0.8252100]])
+# From the primaries of SMPTE EG 432-1, from D65 to D50 by Bradford's matrix; so Apple's own profile has it.
+DISPLAY_P3 = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
 GAMMA = 563 / 256
 """Adobe RGB's, as ICC's u8Fixed8 has it."""
+SRGBS = (
+    b"para"
+    + bytes(4)
+    + struct.pack(
+        ">HH5i", 3, 0, *(round(65536 * value) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+    )
+)
+"""sRGB's curve, as ICC's parametric one of kind 3."""
 
 
-def icc(matrix: NDArray[np.float64], gamma: float = GAMMA, space: bytes = b"RGB ") -> bytes:
+def icc(matrix: NDArray[np.float64], gamma: float = GAMMA, space: bytes = b"RGB ", curve: bytes | None = None) -> bytes:
     """A display profile of three primaries and one curve (ICC.1:2001)."""
 
     def xyz(values: Any) -> bytes:
         return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    curve = curve or b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
     text = b"text\0\0\0\0none\0\0\0\0"
     desc = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(8 + 3 + 67 + 1)
     tags = {b"desc": desc, b"cprt": text, b"wtpt": xyz((0.9642, 1.0, 0.8249))}
@@ -62,8 +73,11 @@ def icc(matrix: NDArray[np.float64], gamma: float = GAMMA, space: bytes = b"RGB 
 
 def in_srgb(values: NDArray[np.uint8], matrix: NDArray[np.float64], gamma: float = GAMMA) -> NDArray[np.float64]:
     """By the definitions, in float64: to linear light, to XYZ, to linear sRGB, to sRGB's curve (IEC 61966-2-1)."""
-    light = (values / 255.0) ** gamma @ (np.linalg.inv(SRGB) @ matrix).T
-    light = light.clip(0, 1)
+    return in_srgb_of_light((values / 255.0) ** gamma, matrix)
+
+
+def in_srgb_of_light(light: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    light = (light @ (np.linalg.inv(SRGB) @ matrix).T).clip(0, 1)
     coded: NDArray[np.float64] = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return 255 * coded
 
@@ -97,6 +111,55 @@ def test_a_profile_is_applied_as_the_definitions_say(kind: str) -> None:
     assert np.abs(converted - expected).max() <= 3  # 8-bit tables, steep near black
     assert np.abs(converted - expected).mean() < 0.6
     assert np.abs(plain.astype(int) - converted).max() > 20
+
+
+@needs_colours
+@pytest.mark.parametrize("space", ["Adobe RGB", "Display P3", "ProPhoto", "sRGB"])
+def test_wide_gamuts_become_srgb_to_within_rounding(space: str) -> None:
+    """Against the published matrices in float64, colours beyond sRGB's clipped, as a display shows them."""
+    light = np.arange(256) / 255
+    srgbs = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+    matrix, profile, curve = {
+        "Adobe RGB": (ADOBE, icc(ADOBE), light**GAMMA),
+        "Display P3": (DISPLAY_P3, icc(DISPLAY_P3, curve=SRGBS), srgbs),
+        "ProPhoto": (PROPHOTO, icc(PROPHOTO, 1.8), light ** (461 / 256)),
+        "sRGB": (SRGB, icc(SRGB, curve=SRGBS), srgbs),
+    }[space]
+    data = saved(colours(), icc_profile=profile)
+    plain = crop_of(data)[0]
+    converted = crop_of(data, colour_profile="convert")[0]
+    assert np.abs(converted - in_srgb_of_light(curve[plain], matrix)).max() < 0.8
+    assert (np.abs(plain.astype(int) - converted).max() > 20) == (space != "sRGB")
+
+
+@needs_colours
+def test_the_profile_of_jpeg_2000_is_applied_too() -> None:
+    reader = reader_of("JPEG2000")
+    assert reader is not None
+    data = saved(reader.image.fromarray(np.asarray(colours())), "JPEG2000")
+    at = data.index(b"jp2h") - 4
+    end = at + int.from_bytes(data[at : at + 4])
+    own = b"\2\0\0" + icc(ADOBE)  # method 2: a profile, in place of the number of sRGB
+    old = data.index(b"colr") - 4
+    inner = data[at + 8 : old] + struct.pack(">I4s", 8 + len(own), b"colr") + own
+    inner += data[old + int.from_bytes(data[old : old + 4]) : end]
+    data = data[:at] + struct.pack(">I4s", 8 + len(inner), b"jp2h") + inner + data[end:]
+    plain, _ = crop_of(data)
+    assert (plain == np.asarray(colours())).all()
+    assert np.abs(crop_of(data, colour_profile="convert")[0] - in_srgb(plain, ADOBE)).max() < 0.8
+
+
+@pytest.mark.skipif(heif_version() is None, reason="needs the extra heif")
+@needs_colours
+def test_the_profile_of_heic_is_applied_too() -> None:
+    from pillow_heif import from_bytes
+
+    file = io.BytesIO()
+    image = from_bytes("RGB", (256, 256), colours().tobytes())
+    image.save(file, quality=-1, chroma=444, icc_profile=icc(ADOBE))
+    plain, _ = crop_of(file.getvalue())
+    assert np.abs(plain.astype(int) - np.asarray(colours())).max() <= 2
+    assert np.abs(crop_of(file.getvalue(), colour_profile="convert")[0] - in_srgb(plain, ADOBE)).max() < 0.8
 
 
 @needs_colours
@@ -173,6 +236,17 @@ def test_of_a_jpeg_that_is_cut_off_what_is_there_is_kept() -> None:
     assert crop_of(data[:-2], truncated="keep")[0].tobytes() == whole.tobytes()
     rough, _ = crop_of(coarse(True)[: len(data) // 2], truncated="keep")
     assert np.ptp(rough[-20:]) > 50  # a progressive one is there to its last row
+
+
+def test_of_damage_inside_a_jpeg_only_the_rest_is_wrong() -> None:
+    data = coarse()
+    whole, _ = crop_of(data)
+    at = len(data) // 2
+    damaged = data[:at] + bytes(20) + data[at + 20 :]
+    crop, facts = crop_of(damaged)
+    assert facts == Facts.NONE
+    assert np.abs(crop[:100].astype(int) - whole[:100]).max() <= 1
+    assert np.abs(crop[140:].astype(int) - whole[140:]).max() > 50
 
 
 @pytest.mark.parametrize("end", [3, 300, coarse().index(b"\xff\xda") + 14])

@@ -225,8 +225,8 @@ def test_jpeg_2000_with_its_channels_in_another_order_is_rejected() -> None:
         assert (damage_of(data, "JPEG2000") is not None) is expected
 
 
-def tiff(tags: dict[int, tuple[int, ...]], pixels: bytes) -> bytes:
-    """A little-endian TIFF of one strip; every tag is of 16 bits, but for the strip's place and size."""
+def tiff(tags: dict[int, tuple[int, ...]], pixels: bytes, order: str = "<") -> bytes:
+    """A TIFF of one strip, little-endian or big-endian; every tag is of 16 bits, but for the strip's place and size."""
     tags = {**tags, 273: (0,), 279: (len(pixels),)}
     body = b""
     start = 8 + 2 + 12 * len(tags) + 4
@@ -235,16 +235,16 @@ def tiff(tags: dict[int, tuple[int, ...]], pixels: bytes) -> bytes:
     for tag, values in sorted(tags.items()):
         if tag == 273:
             values = (start + long_values,)
+        packed = struct.pack(f"{order}{len(values)}H", *values) if tag not in (273, 279) else b""
         if tag in (273, 279):
-            entries += struct.pack("<HHII", tag, 4, 1, values[0])
+            entries += struct.pack(f"{order}HHII", tag, 4, 1, values[0])
         elif len(values) <= 2:
-            entries += struct.pack("<HHI", tag, 3, len(values)) + struct.pack(f"<{len(values)}H", *values).ljust(
-                4, b"\0"
-            )
+            entries += struct.pack(f"{order}HHI", tag, 3, len(values)) + packed.ljust(4, b"\0")
         else:
-            entries += struct.pack("<HHII", tag, 3, len(values), start + len(body))
-            body += struct.pack(f"<{len(values)}H", *values)
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0\0\0\0" + body + pixels
+            entries += struct.pack(f"{order}HHII", tag, 3, len(values), start + len(body))
+            body += packed
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
+    return head + entries + b"\0\0\0\0" + body + pixels
 
 
 def test_a_tiffs_colour_map_may_have_eight_bits() -> None:
@@ -256,9 +256,13 @@ def test_a_tiffs_colour_map_may_have_eight_bits() -> None:
         assert (crop_of(data)[0] == COLOUR).all(), factor
 
 
+@needs_both
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("zero_is_white", [False, True])
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_grey_tiffs_are_scaled_by_their_bits_and_know_which_end_is_white(bits: int, zero_is_white: bool) -> None:
+def test_grey_tiffs_are_scaled_by_their_bits_and_know_which_end_is_white(
+    bits: int, zero_is_white: bool, order: str
+) -> None:
     greatest = (1 << bits) - 1
     wanted = np.arange(64).reshape(8, 8) * 4
     values = (wanted * greatest + 127) // 255
@@ -267,14 +271,46 @@ def test_grey_tiffs_are_scaled_by_their_bits_and_know_which_end_is_white(bits: i
         first, second = values[:, ::2], values[:, 1::2]
         pixels = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
     else:
-        pixels = values.astype("u1" if bits == 8 else "<u2").tobytes()
+        pixels = values.astype("u1" if bits == 8 else f"{order}u2").tobytes()
     photometric = 0 if zero_is_white else 1
-    data = tiff({256: (8,), 257: (8,), 258: (bits,), 259: (1,), 262: (photometric,), 277: (1,), 278: (8,)}, pixels)
-    if bits == 12 and zero_is_white:  # Pillow reads none
-        with pytest.raises(BadPictureError, match="is TIFF, but damaged or of a kind that is not read"):
-            crop_of(data, side=8)
-    else:
-        assert (crop_of(data, side=8)[0] == wanted[..., None]).all()
+    tags: dict[int, tuple[int, ...]]
+    tags = {256: (8,), 257: (8,), 258: (bits,), 259: (1,), 262: (photometric,), 277: (1,), 278: (8,)}
+    assert (crop_of(tiff(tags, pixels, order), side=8)[0] == wanted[..., None]).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "more", "reason"),
+    [
+        ((12, 12, 12), {}, "is a TIFF of 3 × 12 bits with compression 1, which is not read: convert it to 8 bits"),
+        ((10,), {262: (1,)}, "is a TIFF of 1 × 10 bits with compression 1, which is not read: convert it to 8 bits"),
+        ((8, 8, 8), {259: (34712,)}, "is a TIFF of 3 × 8 bits with compression 34712, which is not read"),
+        ((8, 8, 8), {259: (50001,)}, "is a TIFF of 3 × 8 bits with compression 50001, which is not read"),
+        ((32, 32, 32), {339: (3, 3, 3)}, "has floating-point pixels, whose scale is unknown"),
+        ((32, 32, 32), {}, "has 32-bit pixels, whose scale is unknown"),
+    ],
+)
+def test_a_tiff_of_a_kind_that_is_not_read_says_which(
+    bits: tuple[int, ...], more: dict[int, tuple[int, ...]], reason: str
+) -> None:
+    tags: dict[int, tuple[int, ...]] = {
+        256: (8,),
+        257: (8,),
+        258: bits,
+        259: (1,),
+        262: (2,),
+        277: (len(bits),),
+        278: (8,),
+    }
+    with pytest.raises(BadPictureError, match=f"^{reason}"):
+        crop_of(tiff({**tags, **more}, bytes(8 * 8 * 12)))
+
+
+def test_a_compressed_tiff_without_libtiff_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved("TIFF")
+    monkeypatch.setattr("alexnet_cli.pictures.reader_of", lambda kind: active())
+    monkeypatch.delattr(active().image.core, "libtiff_decoder", raising=False)
+    with pytest.raises(BadPictureError, match=f"^is a compressed TIFF, which {active().name} as built here does not"):
+        crop_of(data)
 
 
 def test_a_tiff_of_signed_pixels_is_rejected() -> None:
@@ -293,7 +329,10 @@ def test_a_tiff_of_signed_pixels_is_rejected() -> None:
         (b"\xff\xd8\xff\xc3\0\x0b\x08\0\x08\0\x08\1\1\x11\0", "is lossless JPEG, which is not read"),
         (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x08\0\x08\1\1\x11\0", "is JPEG of 12 bits, which is not read"),
         (b"P7\nWIDTH 8\n", "is PAM,"),
-        (b"MM\0+\0\x08\0\0" + bytes(40), "is TIFF, but damaged or of a kind that is not read"),
+        (b"MM\0+\0\x08\0\0" + bytes(40), "is a BigTIFF in big-endian byte order, which is not read: convert it"),
+        (b"II*\0\x08\0\0\0" + bytes(40), "is TIFF, but damaged or of a kind that is not read"),
+        (b"\xff\xd8\xff\xe8\0\4\0\0\xff\xf7\0\x0b\x08\0\x08\0\x08\1\1\x11\0", "is JPEG-LS, which is not read"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + bytes(40), "is PNG of Apple's own kind, which is not read"),
         (b"some text", "is no picture of a known format"),
     ],
 )

@@ -32,6 +32,21 @@ def test_folders_of_other_programs_are_named(name: str, what: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("train/data-00000-of-00001.arrow", "Arrow files of Hugging Face"),
+        ("val/data.mdb", "LMDBs of another program"),
+        ("train/a.tfrecord", "TFRecord files"),
+        ("x.npy", "arrays of numpy"),
+    ],
+)
+def test_what_lies_in_folders_without_pictures_is_named(name: str, what: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / name, b"x" * 1000)
+    write(tmp_path / "in/readme.txt", b"x")
+    assert refused(tmp_path / "in").startswith(f"{tmp_path}/in: holds {what}, which are not read: write its pictures")
+
+
+@pytest.mark.parametrize(
     ("name", "start", "what"),
     [
         ("a.7z", b"7z\xbc\xaf", "is a 7z archive, which is not read: unpack it"),

@@ -104,6 +104,30 @@ def test_splits_words_and_metadata_are_found_in_a_zip(tmp_path: Path) -> None:
         assert [sources.classes.names[label] for label in sources.labels] == ["ape"] * 6 + ["bat"] * 6
 
 
+@pytest.mark.parametrize("form", [".tar", ".tar.gz", "deflated.zip"])
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_kaggles_val_in_an_archive_finds_its_labels(place: str, form: str, tmp_path: Path) -> None:
+    files = {f"ILSVRC/Data/CLS-LOC/train/{WNIDS[at]}/{WNIDS[at]}_1.JPEG": jpeg(at) for at in range(3)}
+    wanted = [WNIDS[2], WNIDS[0], WNIDS[2], WNIDS[1]]
+    files |= {f"ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_0000001{at}.JPEG": jpeg(10 + at) for at in range(4)}
+    rows = "".join(f"ILSVRC2012_val_0000001{at},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for at, wnid in enumerate(wanted))
+    table = f"ImageId,PredictionString\n{rows}".encode()
+    inside = {"LOC_val_solution.csv": table} if place == "inside" else {}
+    archive = write(tmp_path / "in.tar", tar_of({**files, **inside}.items())) if form == ".tar" else None
+    archive = archive or packed(tmp_path, form, {**files, **inside})
+    if place == "beside":
+        line = refused(archive, split="val")
+        assert line.endswith(
+            "its labels are in LOC_val_solution.csv, expected in it or beside it, found none: put it there, or give "
+            "--labels FILE or --unlabelled"
+        )
+        write(tmp_path / "LOC_val_solution.csv", table)
+    found = sources_of(archive, split="val")
+    assert [found.classes.names[label] for label in found.labels] == wanted
+    assert any(note.endswith("labels from LOC_val_solution.csv") for note in found.notes)
+    assert sources_of(archive, split="train").classes.names == WNIDS[:3]
+
+
 def test_compressed_shards_and_class_archives_are_those_that_they_hold(tmp_path: Path) -> None:
     made = Miniature(tmp_path / "plain")
     for place in (made.shards(), made.class_tars()):
@@ -170,6 +194,24 @@ def test_a_damaged_picture_in_a_zip_is_rejected(tmp_path: Path, capsys: pytest.C
         code, line = fails(capsys, path, "--out", tmp_path / "a.lmdb")
         assert code == 3
         assert line.startswith(f"{path}/ape/0.jpg: is damaged in its archive")
+
+
+@pytest.mark.parametrize("code", ["utf-8", "cp437"])
+def test_names_in_a_zip_may_be_utf8_that_does_not_say_so(code: str, tmp_path: Path) -> None:
+    data = zip_of({f"{'x' * len('Vögel'.encode(code))}/1.jpg": jpeg(1), "bat/1.jpg": jpeg(2)})
+    data = data.replace(b"x" * len("Vögel".encode(code)), "Vögel".encode(code))
+    assert sources_of(write(tmp_path / "a.zip", data)).classes.names == ("Vögel", "bat")
+
+
+def test_an_unfinished_archive_among_those_of_classes_is_refused(tmp_path: Path) -> None:
+    for name in ("ape", "bat"):
+        write(tmp_path / f"in/{name}.tar", tar_of([(f"{name}/1.jpg", jpeg(len(name)))]))
+        write(tmp_path / f"folders/{name}/1.jpg", jpeg(len(name)))
+    assert sources_of(tmp_path / "in").classes.names == ("ape", "bat")
+    write(tmp_path / "in/cat.tar.part", b"")
+    assert refused(tmp_path / "in").startswith(f"{tmp_path}/in/cat.tar.part: is an unfinished download")
+    write(tmp_path / "folders/cat.zip.crdownload", b"")
+    assert "cat.zip.crdownload: is an archive among class folders" in refused(tmp_path / "folders")
 
 
 def test_zips_that_cannot_be_read_are_named(tmp_path: Path) -> None:

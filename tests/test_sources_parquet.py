@@ -77,6 +77,13 @@ def test_splits_files_and_given_classes(tmp_path: Path) -> None:
     assert "lacks train-00000-of-00002.parquet: download it" in refused(root, split="train")
 
 
+def test_the_folder_may_name_the_split(tmp_path: Path) -> None:
+    columns: dict[str, list[Any]] = {"image": cells(PICTURES), "label": LABELS}
+    for split in ("train", "test"):
+        save(tmp_path / f"default/{split}/0000.parquet", columns, FEATURES)
+    assert list(sources_of(tmp_path / "default", split="train").labels) == LABELS
+
+
 def test_holdout_keeps_copies_together(tmp_path: Path) -> None:
     columns: dict[str, list[Any]] = {"image": cells(PICTURES + PICTURES), "label": LABELS + LABELS}
     path = save(tmp_path / "x.parquet", columns, FEATURES)

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from miniature import jpeg, tar_of
+from miniature import WNIDS, jpeg, tar_of
 from preprocessing import content, preprocess
 from test_sources_classes import refused, sources_of, write
 
@@ -314,3 +314,14 @@ def test_a_flat_folder_names_the_table_beside_it(tmp_path: Path) -> None:
 def test_kaggles_val_without_its_table_says_which(tmp_path: Path) -> None:
     root = flat(tmp_path / "Data/CLS-LOC/val")
     assert "its labels are in LOC_val_solution.csv, expected in a folder above it, found none" in refused(root)
+
+
+def test_kaggles_table_beside_a_val_folder_is_found(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        write(tmp_path / f"val/ILSVRC2012_val_0000001{number}.JPEG", jpeg(number))
+        write(tmp_path / f"train/{WNIDS[number % 2]}/{number}.JPEG", jpeg(number))
+    lines = [f"ILSVRC2012_val_0000001{number},{WNIDS[number % 2]} 1 2 3 4\n" for number in range(1, 5)]
+    write(tmp_path / "LOC_val_solution.csv", "ImageId,PredictionString\n" + "".join(lines))
+    for source, split in ((tmp_path / "val", None), (tmp_path, "val")):
+        assert list(sources_of(source, split=split).labels) == [1, 0, 1, 0]
+    assert list(sources_of(tmp_path, split="train").labels) == [0, 0, 1, 1]

@@ -65,6 +65,8 @@ class ClassList:
     """`tench, Tinca tinca` for n01440764; empty where nobody knows."""
     ids: tuple[int, ...] = field(default=(), compare=False)
     """ILSVRC's own number of each class, which is another order; empty where nobody knows."""
+    counted_from: int | None = field(default=None, compare=False)
+    """The first class's number, 0 or 1, in a file that numbers its classes."""
 
     def __post_init__(self) -> None:
         """ArtifactError where words or IDs are not one for each class."""

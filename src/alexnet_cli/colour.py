@@ -1,6 +1,6 @@
 """A picture's own colours to sRGB, by the ICC profile in its file.
 
-    image = to_srgb(image, image.info.get("icc_profile"))     # as it was without a profile that can be used
+    image = to_srgb(image, profile_of(image, data))     # as it was without a profile that can be used
 
 Cameras write Adobe RGB, telephones Display P3, printers CMYK. Without this the numbers are taken for sRGB as they are.
 """
@@ -12,15 +12,27 @@ from functools import lru_cache
 from typing import Any
 
 from alexnet_cli.decoders import Decoder, active, colour_manager
+from alexnet_cli.untrusted import boxes
 
 _MODES = {"L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}
 """A picture's mode -> that of its colours."""
+_RESTRICTED, _ANY = 2, 3
+"""Methods of a JPEG 2000's box `colr` that have a profile (ISO 15444-1 I.5.3.3, 15444-2)."""
+
+
+def profile_of(image: Any, data: bytes) -> object:
+    """The profile in a picture's file, None where there is none. Of JPEG 2000, Pillow does not tell it."""
+    if image.format != "JPEG2000":
+        return image.info.get("icc_profile")
+    header = next((content for kind, content in boxes(data) if kind == b"jp2h"), b"")
+    colours = (content for kind, content in boxes(header) if kind == b"colr")
+    return next((content[3:] for content in colours if content[:1] and content[0] in (_RESTRICTED, _ANY)), None)
 
 
 def to_srgb(image: Any, profile: object) -> Any:
     """A loaded picture in sRGB: RGB, or RGBA where it has transparency; by the profile's own rendering intent.
 
-    profile: what its `info["icc_profile"]` was. Pictures of more than 8 bits stay as they are.
+    profile: that in its file. Pictures of more than 8 bits stay as they are.
     """
     manager = colour_manager()
     plain = _plain(image)

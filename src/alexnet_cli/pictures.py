@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_cli import colour
+from alexnet_cli import bmp, colour, tiff
 from alexnet_cli.artifacts.crops.store import SIDE, Crop
-from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, colour_manager, kind_of, reader_of
+from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, beside, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
 from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
-from alexnet_cli.untrusted import damage_of, is_cut, unread
+from alexnet_cli.untrusted import damage_of, is_cut, is_unusual_jpeg, unread
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -57,9 +57,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG = 0x0112
-_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANAR_TAG = 258, 262, 277, 284
-_COLOUR_MAP_TAG, _SAMPLE_FORMAT_TAG = 320, 339
-_SIGNED, _ZERO_IS_WHITE = 2, 0
 
 _UNKNOWN = "is no picture of a known format"
 _JPEGS_END = b"\xff\xd9"
@@ -198,12 +195,16 @@ def _opened(data: bytes) -> Any:
     if kind == HEIF:
         return _heif(data)
     reader = reader_of(kind) if kind in NEEDS else active()
+    if kind == "JPEG" and is_unusual_jpeg(data):  # a newer libjpeg-turbo reads lossless ones
+        reader = beside() or reader
     if reader is None:
         called = {"JPEG2000": "JPEG 2000", "WEBP": "WebP"}.get(kind or "", kind)
         raise BadPictureError(f"is {called}, which {active_pillow()} as built here does not read: convert it")
     if reason := damage_of(data, kind, trusted=reader.reads(kind) if kind in NEEDS else True):
         raise BadPictureError(reason)
-    return reader.image.open(io.BytesIO(data), formats=_formats(reader))
+    if kind == "TIFF":
+        tiff.teach(reader)
+    return reader.image.open(io.BytesIO(bmp.with_bytes(data) if kind == "BMP" else data), formats=_formats(reader))
 
 
 def _heif(data: bytes) -> Any:
@@ -224,8 +225,8 @@ def _crop(
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadPictureError(_too_large())
-    if kind == "TIFF":
-        _refuse_planes(image)
+    if kind == "TIFF" and (reason := tiff.misread(image)):
+        raise BadPictureError(reason)
     if min(width, height) < side:
         facts |= Facts.SMALL
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
@@ -240,13 +241,15 @@ def _crop(
     extent = _draft(image, kind, side, filter)
     image.load()
     if kind == "TIFF" and image.mode == "P":
-        _mend_colour_map(image)
+        tiff.mend_colour_map(image)
+    if kind == "PNG":
+        _mend_transparent_colour(image, data[24])
     # Pillow turns TIFFs upright while it loads them, other formats never.
     turned = kind == "TIFF" and turn in _UPRIGHT
     if turned:
         extent = image.size
     if to_srgb:
-        image, conversion = _in_srgb(image)
+        image, conversion = _in_srgb(image, data)
         facts |= conversion
     prepared, conversion = _prepared(image)
     small = prepared.resize((side, side), FILTERS[filter], box=_central_square(*extent))
@@ -263,9 +266,9 @@ def _crop(
     return crop, facts | conversion
 
 
-def _in_srgb(image: Image.Image) -> Cropped:
+def _in_srgb(image: Image.Image, data: bytes) -> Cropped:
     """The picture in sRGB, by its own profile, and what that says of it."""
-    profile, facts = image.info.get("icc_profile"), Facts.NONE
+    profile, facts = colour.profile_of(image, data), Facts.NONE
     if not profile:
         return image, facts
     if image.mode.startswith("I"):
@@ -278,20 +281,13 @@ def _in_srgb(image: Image.Image) -> Cropped:
     return converted, facts
 
 
-def _refuse_planes(image: Any) -> None:
-    """BadPictureError for a TIFF of 16-bit planes one after the other, or of signed pixels: Pillow misreads both."""
-    tags = image.tag_v2
-    if _SIGNED in tags.get(_SAMPLE_FORMAT_TAG, ()):
-        raise BadPictureError("has signed pixels, whose scale is unknown: convert it to 8 or 16 bits")
-    if tags.get(_PLANAR_TAG) == 2 and max(tags.get(_BITS_TAG, (8,))) > 8 and tags.get(_SAMPLES_TAG, 1) > 1:
-        raise BadPictureError("is a TIFF of 16-bit planes, which Pillow misreads: convert it to interleaved pixels")
-
-
-def _mend_colour_map(image: Any) -> None:
-    """Some programs write a TIFF's colour map with 8 bits where 16 are due: Pillow makes black of it."""
-    colours = np.array(image.tag_v2.get(_COLOUR_MAP_TAG, (0,)))
-    if colours.max() < 256 and len(colours) % 3 == 0:
-        image.putpalette(colours.reshape(3, -1).T.astype(np.uint8).tobytes())
+def _mend_transparent_colour(image: Image.Image, bits: int) -> None:
+    """PNG names its transparent colour in the file's own bits; Pillow compares it with pixels of 8 bits as it is."""
+    colour = image.info.get("transparency")
+    if image.mode == "L" and isinstance(colour, int):
+        image.info["transparency"] = colour * 255 // ((1 << bits) - 1)
+    elif image.mode == "RGB" and isinstance(colour, tuple) and bits == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -359,9 +355,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
-        greatest = (1 << max(tags.get(_BITS_TAG, (16,)))) - 1
+        greatest = (1 << max(tags.get(tiff.BITS_TAG, (16,)))) - 1
         values = (values * 65535 + greatest // 2) // greatest
-        values = 65535 - values if tags.get(_PHOTOMETRIC_TAG) == _ZERO_IS_WHITE else values
+        values = 65535 - values if tags.get(tiff.PHOTOMETRIC_TAG) == tiff.ZERO_IS_WHITE else values
     grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     key = image.info.get("transparency")
     if isinstance(key, int):
@@ -411,7 +407,10 @@ def _reason(data: bytes, error: Exception) -> str:
     reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
         return _too_large()
-    if isinstance(error, reader.image.UnidentifiedImageError):
+    opened = not isinstance(error, reader.image.UnidentifiedImageError)
+    if kind == "TIFF" and (reason := tiff.unread(data, reader, opened=opened)):
+        return reason
+    if not opened:
         if re.match(
             rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE
         ):

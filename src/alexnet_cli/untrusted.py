@@ -1,4 +1,4 @@
-"""Damaged and unusual files that decoders read without complaint, as garbage: seen by looking into the file.
+"""Damaged and unusual files that decoders read as garbage, or not at all: seen by looking into the file.
 
 damage_of(data, "PNG")          # "is damaged: its pixels fail their checksum", or None
 """
@@ -27,8 +27,8 @@ _UNREAD = (
     (0, b"%!PS", "PostScript"),
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL \r\n", "JPEG XL"),
-    (0, b"\xff\xd8\xff\xf7", "JPEG-LS"),
     (0, b"II\xbc\x01", "JPEG XR"),
+    (12, b"CgBI", "PNG of Apple's own kind"),
     (0, b"\0\0\1\0", "an icon"),
     (0, b"DDS ", "DDS"),
     (0, b"\x01\xda", "SGI"),
@@ -48,6 +48,7 @@ _JPEG_KINDS = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG"),
     **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "hierarchical JPEG"),
     **dict.fromkeys((0xC9, 0xCA), "JPEG with arithmetic coding"),
+    0xF7: "JPEG-LS",
 }
 """Marker of a JPEG's frame (ITU T.81, table B.1) -> what it is called, of those that decoders may lack."""
 
@@ -81,12 +82,18 @@ def unread(data: bytes) -> str | None:
     return f"is JPEG of {bits} bits, which is not read: convert it" if bits != 8 else None
 
 
+def is_unusual_jpeg(data: bytes) -> bool:
+    """Whether a JPEG is of a kind that decoders may lack."""
+    frame = next(_frames(data), None)
+    return frame is not None and (frame[0] in _JPEG_KINDS or frame[1] != 8)
+
+
 def _frames(data: bytes) -> Iterator[tuple[int, int]]:
     """The marker of a JPEG's frame, and the bits of its values."""
     at = 2
     while at + 5 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker in _JPEG_KINDS:
             yield marker, data[at + 4]
             return
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
@@ -172,8 +179,8 @@ def _rows(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _jp2(data: bytes) -> str | None:
     """Channels in another order than red, green, blue (box `cdef`, ISO 15444-1 I.5.3.6), which Pillow ignores."""
-    header = next((content for kind, content in _boxes(data) if kind == b"jp2h"), b"")
-    for kind, content in _boxes(header):
+    header = next((content for kind, content in boxes(data) if kind == b"jp2h"), b"")
+    for kind, content in boxes(header):
         if kind == b"cdef":
             entries = [content[at : at + 6] for at in range(2, len(content) - 5, 6)]
             for entry in entries:
@@ -185,7 +192,7 @@ def _jp2(data: bytes) -> str | None:
     return None
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each box of an ISO base media file."""
     at = 0
     while at + 8 <= len(data):

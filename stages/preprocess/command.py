@@ -34,7 +34,8 @@ def command(config: PreprocessConfig) -> None:
     $RECYCLE.BIN …). It puts transparent pictures on white, takes the first frame
     of an animation, scales 16 bits to 8, makes CMYK RGB without a profile, and
     ignores colour profiles (--colour-profile). It rejects 32-bit pixels, damaged
-    files, and JPEGs that are cut off (--truncated).
+    files, and JPEGs that are cut off (--truncated). Damage inside JPEG data can't
+    be told: JPEG has no checksums.
 
     If the command is stopped or killed, run it again: it goes on where it was.
     The store's bytes depend neither on that nor on the number of workers.

@@ -13,6 +13,10 @@ _SYSTEM_FOLDERS = frozenset(
         "@eadir",
         "#recycle",
         "#snapshot",
+        "@snapshot",
+        "@synoeastream",
+        "@synoresource",
+        "@synologydrive",
         "@tmp",
         "@sharebin",
         "@sharesnap",
@@ -21,11 +25,14 @@ _SYSTEM_FOLDERS = frozenset(
         "@recently-snapshot",
         "@transcode",
         "@__thumb",
+        # NetApp
+        "~snapshot",
+        # FrontPage
+        "_vti_cnf",
+        "_vti_pvt",
         # Windows
         "$recycle.bin",
         "system volume information",
-        "recycler",
-        "recycled",
         "$windows.~bt",
         "$windows.~ws",
         "windowsimagebackup",
@@ -33,7 +40,6 @@ _SYSTEM_FOLDERS = frozenset(
         "lost.dir",
         # programs
         "__pycache__",
-        "cvs",
         # Linux
         "lost+found",
         # macOS
@@ -43,6 +49,8 @@ _SYSTEM_FOLDERS = frozenset(
     }
 )
 """In small letters: file servers do not all keep the case."""
+_SPELT_SO = frozenset({"RECYCLER", "RECYCLED", "Recycled", "CVS"})
+"""Windows' and a program's; a class may be called `recycled`."""
 _FOUND = re.compile(r"found\.\d{3}")
 """What Windows rescues from a damaged disk."""
 
@@ -53,6 +61,7 @@ def is_hidden(name: str) -> bool:
     return (
         (name.startswith(".") and name not in (".", ".."))
         or plain in _SYSTEM_FOLDERS
+        or name in _SPELT_SO
         or _FOUND.fullmatch(plain) is not None
     )
 

@@ -10,6 +10,7 @@ tar that `unpack` writes.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import importlib
@@ -35,7 +36,7 @@ from alexnet_cli.sources.tars import COMPRESSED, Archive, Member, extension_of, 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _METHODS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
 """Of a zip's files, those that are read -> whether they are compressed."""
-_ENCRYPTED = 1
+_ENCRYPTED, _UTF8 = 1, 0x800
 _LOCAL = struct.Struct("<26xHH")
 """The end of a header in front of a zip's file: the lengths of what follows it."""
 _PIECE = 1 << 20
@@ -288,8 +289,16 @@ def _in_zip(path: Path, size: int, changed: int) -> tuple[Member, ...]:
         raise ResourceError(describe_os_error(error, path)) from None
 
 
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """A file's name. macOS writes UTF-8 without saying so: zipfile then takes it for the code page of MS-DOS."""
+    if not entry.flag_bits & _UTF8:
+        with contextlib.suppress(UnicodeError):
+            return entry.filename.encode("cp437").decode()
+    return entry.filename
+
+
 def _located(path: Path, entry: zipfile.ZipInfo, file: io.BufferedReader) -> Member:
-    name = entry.filename.replace("\\", "/").removeprefix("./").lstrip("/")
+    name = _name_of(entry).replace("\\", "/").removeprefix("./").lstrip("/")
     wanted = extension_of(name) in {*PICTURE_EXTENSIONS, *_KEPT} and not is_hidden_path(name)
     if wanted and stat.S_ISLNK(entry.external_attr >> 16):
         raise PictureError(f"{path}: {name} is a link, which is not read in an archive: make the archive without links")

@@ -23,6 +23,7 @@ from alexnet_stages.preprocess.sources.parquet import MAGIC, unpack_parquet
 _ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 """Of a tar's name, compressed or not."""
 _ZIP = re.compile(r"\.zip$", re.IGNORECASE)
+_UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|tmp)$", re.IGNORECASE)
 _UNPACKED = "unpacked-{}"
 
 
@@ -61,6 +62,11 @@ def is_tar_name(name: str) -> bool:
 def is_archive_name(name: str) -> bool:
     """Whether a file is called as archives of any kind are."""
     return is_tar_name(name) or os.path.splitext(name)[1].lower() in (".zip", ".rar", ".7z")  # noqa: PTH122
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file is called as an archive is while it is downloaded: `cat.tar.part`."""
+    return is_archive_name(_UNFINISHED.sub("", name)) and _UNFINISHED.search(name) is not None
 
 
 def without_ending(name: str) -> str:

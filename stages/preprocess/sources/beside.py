@@ -17,6 +17,8 @@ from alexnet_stages.preprocess.sources.tables import Names, NoLabelsError, Table
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 ANNOTATIONS = "val_annotations.txt"
+SOLUTION = "LOC_val_solution.csv"
+"""Kaggle's labels of ILSVRC's val; looked for above its folder."""
 TEXTS = frozenset({*METADATA, ANNOTATIONS})
 """Files that are looked for among the pictures."""
 ABOVE = "../"

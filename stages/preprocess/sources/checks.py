@@ -15,6 +15,7 @@ from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
 from alexnet_cli.sources.tars import is_picture
 from alexnet_stages.preprocess.sources.archives import first_members, is_archive_name
+from alexnet_stages.preprocess.sources.foreign import foreign_files
 from alexnet_stages.preprocess.sources.listing import Found
 from alexnet_stages.preprocess.sources.splits import are_parts, is_plain, split_called
 from alexnet_stages.preprocess.sources.webdataset import are_numbered, wnid_of
@@ -38,7 +39,7 @@ _NO_CLASS = re.compile(
     r"(ative)?s?|to[_ -]?(do|sort)|tmp|temp|trash|backup|old|archive|deleted|removed|excluded|(new|untitled) folder|"
     r"duplicates|rejects?|invalid|corrupt(ed)?|images|data(set)?|annotations?|labels?|masks?|thumb(nail)?s?|previews?|"
     r"originals?|checkpoints|results|samples|dcim|train(ing)?|val(id|idation)?|test(ing)?)"
-    r"([_ -](google|noise|class|images|set|\d+))?(_*| \(\d+\))|[-_?.]+",
+    r"([_ -](google|noise|class|images|set|\d+))?(_*| \(\d+\))|[-_?.]+|[@#$~].*|recycle[ _-]?bin",
     re.IGNORECASE,
 )
 """What folders are called that hold what has no class."""
@@ -56,6 +57,8 @@ def require_pictures(found: Found) -> None:
             raise PictureError(
                 f"{found.root}: holds no pictures, but {packed[0]} files in folders: give the folder that they lie in"
             )
+        if foreign := foreign_files(ending for ending, _ in found.ignored.most_common()):
+            raise PictureError(f"{found.root}: {foreign}")
         raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
 
 
@@ -199,7 +202,7 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
     """PictureError where a class's folder or archive holds no pictures."""
     filled = set(classes)
     for name in sorted(found.folders):
-        if name not in filled:
+        if name not in filled and not (len(filled) == 1 and is_plain(min(filled))):  # then the level is the wrong one
             raise PictureError(
                 f"{found.folders[name]}: the class folder holds no pictures: remove it, or put its pictures in"
             )

@@ -18,16 +18,16 @@ from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
 from alexnet_cli.sources.tars import Archive, inner_archives
 from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
-from alexnet_stages.preprocess.sources.beside import labels_beside
+from alexnet_stages.preprocess.sources.beside import ABOVE, SOLUTION, labels_beside
 from alexnet_stages.preprocess.sources.folders import index_folder
 from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words, words_in
 from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
 from alexnet_stages.preprocess.sources.parquet import index_parquet
-from alexnet_stages.preprocess.sources.recognise import Kind, Layout, recognise
+from alexnet_stages.preprocess.sources.recognise import KAGGLE, Kind, Layout, recognise
 from alexnet_stages.preprocess.sources.splits import is_plain
 from alexnet_stages.preprocess.sources.tables import NoLabelsError
 from alexnet_stages.preprocess.sources.tars import index_class_tars, index_tar
-from alexnet_stages.preprocess.sources.webdataset import index_shards, named_by
+from alexnet_stages.preprocess.sources.webdataset import index_shards, named_by, wnid_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class _Labelling:
     """All classes, where the labels' source tells."""
     known_by: Path | str = ""
     from_folders: bool = False
-    found_beside: bool = False
-    """Whether the labels come from a table that nobody named."""
+    guessed: bool = False
+    """Whether the labels come from a table or from names that nobody said to be labels."""
 
 
 def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
@@ -70,7 +70,7 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     names = labelling.names
     labels = array("q", (index[name] for name in names) if names is not None else ())
     labels = labels or array("q", [UNLABELLED]) * len(found.listing)
-    guessed = layout.labels is not None or labelling.found_beside or (names is None and not config.unlabelled)
+    guessed = layout.labels is not None or labelling.guessed or (names is None and not config.unlabelled)
     plain = layout.kind is Kind.FOLDER and not guessed and not classes.words
     notes = [*found.notes] if plain else [_summary(layout, found, labelling, labels, classes), *found.notes]
     if names is not None:
@@ -135,13 +135,14 @@ def _label(
     if config.unlabelled:
         return _Labelling(names=None, how="without labels")
     if config.labels is not None and not is_devkit(config.labels):
-        return _Labelling(
-            names=labels_of(config.labels, found, given, column=config.label_column), how=f"labels from {config.labels}"
-        )
+        labels = labels_of(config.labels, found, given, column=config.label_column)
+        if given is not None and given.counted_from is not None:
+            labels = named_by(found, labels, given)
+        return _Labelling(names=labels, how=f"labels from {config.labels}")
     if found.labels is not None:
         by_number = given is not None and found.known is None
         return _Labelling(
-            names=named_by(found, given) if given and by_number else found.labels,
+            names=named_by(found, found.labels, given) if given and by_number else found.labels,
             how="labels from the samples",
             known=found.known if given is None else None,
             known_by="its schema",
@@ -155,7 +156,7 @@ def _label(
                 raise
             beside = None
         if beside is not None:
-            return _Labelling(names=beside[0], how=f"labels from {beside[1]}", found_beside=True)
+            return _Labelling(names=beside[0], how=f"labels from {beside[1]}", guessed=True)
     # Tiny-ImageNet's test pictures lie in test/images.
     plain = split == "test" and all(map(is_plain, {name.partition("/")[0] for name in names}))
     grouped = bool(len(names)) and any("/" in name for name in names) and not plain
@@ -163,11 +164,6 @@ def _label(
         return _grouped(config, layout, found, devkit, given)
     if split == "test" and config.labels is None:
         return _Labelling(names=None, how="the test split: without labels", known=devkit.classes if devkit else None)
-    if layout.labels is not None:
-        return _Labelling(
-            names=labels_of(layout.labels, found, given, column=config.label_column),
-            how=f"labels from {layout.labels.name}",
-        )
     if devkit is not None and (config.labels is not None or split == "val"):
         return _Labelling(
             names=from_devkit(devkit, found.root, names),
@@ -175,10 +171,19 @@ def _label(
             known=devkit.classes,
             known_by=devkit.path,
         )
-    if layout.kaggle and split == "val":
+    solution = found.texts.get(ABOVE + SOLUTION)
+    if split == "val" and (layout.labels is not None or isinstance(solution, bytes)):
+        table = layout.labels if layout.labels is not None and solution is None else found.root / SOLUTION
+        content = solution if isinstance(solution, bytes) else None
+        return _Labelling(
+            names=labels_of(table, found, given, column=config.label_column, content=content),
+            how=f"labels from {SOLUTION}",
+        )
+    if split == "val" and (layout.kaggle or KAGGLE in found.below):
+        where = "in a folder above it" if layout.kaggle else "in it or beside it"
         raise PictureError(
-            f"{found.root}: its labels are in LOC_val_solution.csv, expected in a folder above it, found none: put it "
-            "there, or give --labels FILE or --unlabelled"
+            f"{found.root}: its labels are in {SOLUTION}, expected {where}, found none: put it there, or give --labels "
+            "FILE or --unlabelled"
         )
     if split == "val" and layout.kind is Kind.TAR:
         raise PictureError(
@@ -196,6 +201,8 @@ def _grouped(
     told = layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS)
     if not told:
         checks.refuse_objects(found)
+        if wnids := _wnids(found):
+            return _Labelling(names=wnids, how="classes from the WNIDs in the pictures' names", guessed=True)
     for name in found.listing.names:
         folder, slash, _ = name.partition("/")
         if not slash:
@@ -222,6 +229,19 @@ def _grouped(
         known_by=devkit.path if devkit else "",
         from_folders=True,
     )
+
+
+def _wnids(found: Found) -> list[str]:
+    """The WNID in each name of a flat source, where each has one, and not all the same; else nothing."""
+    if found.folders or found.packed or not len(found.listing):
+        return []
+    wnids = []
+    for name in found.listing.names:
+        wnid = wnid_of(name)
+        if wnid is None:
+            return []
+        wnids.append(sys.intern(wnid))
+    return wnids if len(set(wnids)) > 1 else []
 
 
 def _table_beside(folder: Path) -> str:

@@ -10,7 +10,7 @@ from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.sources.ignored import is_hidden
 from alexnet_cli.sources.located import Located
-from alexnet_stages.preprocess.sources.archives import is_archive_name
+from alexnet_stages.preprocess.sources.archives import is_archive_name, is_unfinished
 from alexnet_stages.preprocess.sources.beside import TEXTS, find_above
 from alexnet_stages.preprocess.sources.listing import Found
 
@@ -44,7 +44,7 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
             _walk(entry.path, f"{prefix}{entry.name}/", found, file, (*above, here))
         else:
             extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            if not prefix and is_archive_name(entry.name):
+            if not prefix and (is_archive_name(entry.name) or is_unfinished(entry.name)):
                 found.packed.append(entry.path)
             if extension in PICTURE_EXTENSIONS:
                 _add(entry, prefix + entry.name, found, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE
@@ -20,6 +20,29 @@ _MAGIC = (
     (b"Rar!", "a RAR archive", _UNPACK),
 )
 """First bytes, what it is, what to do."""
+_ENDINGS = {
+    ".arrow": "Arrow files of Hugging Face",
+    ".mdb": "LMDBs of another program",
+    ".tfrecord": "TFRecord files",
+    ".tfrecords": "TFRecord files",
+    ".h5": "HDF5 files",
+    ".hdf5": "HDF5 files",
+    ".npy": "arrays of numpy",
+    ".npz": "arrays of numpy",
+    ".mat": "Matlab's files",
+    ".pkl": "pickles",
+    ".rec": "RecordIO files of MXNet",
+    ".mds": "shards of MosaicML",
+    ".beton": "FFCV's files",
+    ".mp4": "videos",
+    ".dng": "raw pictures of cameras",
+    ".cr2": "raw pictures of cameras",
+    ".nef": "raw pictures of cameras",
+    ".arw": "raw pictures of cameras",
+    ".svg": "drawings (SVG)",
+    ".pdf": "PDFs",
+}
+"""What files are called that lie in folders without pictures."""
 
 
 def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
@@ -51,3 +74,9 @@ def foreign_file(path: Path, start: bytes) -> str | None:
         if start.startswith(mark):
             return f"is {what}, which is not read: {advice}"
     return None
+
+
+def foreign_files(endings: Iterable[str]) -> str | None:
+    """What lies where no pictures are, in words that follow the path; None where none of it is known."""
+    what = next((_ENDINGS[ending] for ending in endings if ending in _ENDINGS), None)
+    return None if what is None else f"holds {what}, which are not read: {_WRITE_OUT}"

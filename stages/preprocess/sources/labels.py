@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from alexnet_cli.class_files import read_lines
+from alexnet_cli.class_files import lines_in, read_lines
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, find_devkit, is_devkit, parse_ids, read_devkit
@@ -15,13 +15,17 @@ from alexnet_stages.preprocess.sources.tables import Names, complete, read_table
 WORDS_FILES = ("LOC_synset_mapping.txt", "words.txt", "synset_words.txt")
 
 
-def labels_of(path: Path, found: Found, given: ClassList | None, *, column: str | None = None) -> list[str]:
+def labels_of(
+    path: Path, found: Found, given: ClassList | None, *, column: str | None = None, content: bytes | None = None
+) -> list[str]:
     """The class of each of a source's pictures, from a label file, a table, or a ground truth of devkit IDs.
 
-    column: the title of the labels, where the user says it. What is to be told goes to the source's notes.
+    column: the title of the labels, where the user says it. content: the file's, where it lies in an archive. What is
+    to be told goes to the source's notes.
     PictureError where the file names unknown pictures, leaves some out, or has another number of lines.
     """
-    lines = [(number, line) for number, line in read_lines(path) if line.strip()]
+    texts = read_lines(path) if content is None else lines_in(path, content)
+    lines = [(number, line) for number, line in texts if line.strip()]
     if column is None and lines and all(line.strip().isdecimal() for _, line in lines):
         return _from_ids(path, [line for _, line in lines], found.root, found.listing.names, given)
     known = Names(found.root, found.listing.names)

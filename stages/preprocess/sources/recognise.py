@@ -16,9 +16,11 @@ from alexnet_stages.preprocess.sources.archives import (
     first_members,
     is_archive_name,
     is_tar_name,
+    is_unfinished,
     members,
     without_ending,
 )
+from alexnet_stages.preprocess.sources.beside import SOLUTION
 from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
 from alexnet_stages.preprocess.sources.labels import find_words
 from alexnet_stages.preprocess.sources.parquet import MAGIC, require_all_parts
@@ -33,8 +35,7 @@ from alexnet_stages.preprocess.sources.webdataset import (
 )
 
 _ILSVRC_TAR = re.compile(r"ILSVRC20\d\d_(?:img|images)_(train|val|test)(_v?\d+)?\.tar")
-_KAGGLE = "CLS-LOC"
-_KAGGLE_LABELS = "LOC_val_solution.csv"
+KAGGLE = "CLS-LOC"
 _KAGGLE_LEVELS = 4
 """Folders from CLS-LOC/val up to where Kaggle's tables lie."""
 
@@ -120,6 +121,10 @@ def _folder(root: Path, split: str | None) -> Layout:
         return _with_beside(Layout(kind=Kind.FOLDER, root=chosen, split=split), chosen, 1)
     archives = [entry for entry in entries if is_archive_name(entry.name) and not is_devkit(entry)]
     if archives and not any(is_picture(entry.name) or entry.is_dir() for entry in entries):
+        if unfinished := next((entry for entry in entries if is_unfinished(entry.name)), None):
+            raise PictureError(
+                f"{unfinished}: is an unfinished download, whose pictures would be missing: finish it, or move it away"
+            )
         return _archives(root, archives, split)
     chosen = _choose_folder(root, split)
     if chosen != root and not any(is_picture(entry.name) or entry.is_dir() for entry in chosen.iterdir()):
@@ -192,9 +197,9 @@ def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | Non
     if not files or any(is_picture(entry.name) or entry.is_dir() for entry in entries if entry != data):
         return None
     parts = {file: _part_of(file) for file in files}
-    splits = [name for name in SPLIT_FOLDERS if name in parts.values()]
     if set(parts.values()) == {None} and split_called(root.name) == split:
         parts = dict.fromkeys(files, split)
+    splits = [name for name in SPLIT_FOLDERS if name in parts.values()]
     if split is None and len(set(parts.values())) == 1:
         split = splits[0] if splits else None
     elif split not in splits:
@@ -265,13 +270,13 @@ def _choose_folder(root: Path, split: str | None) -> Path:
 
 def _kaggle(root: Path, split: str | None) -> Layout | None:
     """Kaggle's layout, from any of its folders down to the split's; None where it is something else."""
-    if root.resolve().parent.name == _KAGGLE and split_called(root.resolve().name):
+    if root.resolve().parent.name == KAGGLE and split_called(root.resolve().name):
         folder, named = root, split_called(root.resolve().name)
         if split not in (None, named):
             raise PictureError(f"{root}: expected the {split} split (--split), found {named}'s: give the folder above")
     else:
-        places = [root / part for part in (".", _KAGGLE, f"Data/{_KAGGLE}", f"ILSVRC/Data/{_KAGGLE}")]
-        base = next((place for place in places if place.resolve().name == _KAGGLE and place.is_dir()), None)
+        places = [root / part for part in (".", KAGGLE, f"Data/{KAGGLE}", f"ILSVRC/Data/{KAGGLE}")]
+        base = next((place for place in places if place.resolve().name == KAGGLE and place.is_dir()), None)
         if base is None:
             return None
         there = [name for name in SPLIT_FOLDERS if (base / name).is_dir()]
@@ -283,7 +288,7 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
             raise PictureError(f"{root}: is Kaggle's layout: {wish}, found {found}")
         folder, named = base / split, split
     above = (folder.resolve(), *folder.resolve().parents[:_KAGGLE_LEVELS])
-    table = next((place / _KAGGLE_LABELS for place in above if (place / _KAGGLE_LABELS).is_file()), None)
+    table = next((place / SOLUTION for place in above if (place / SOLUTION).is_file()), None)
     return Layout(
         kind=Kind.FOLDER,
         root=folder,
@@ -318,7 +323,9 @@ def _split_prefix(path: Path, split: str | None, prefix: str = "") -> tuple[str,
 
 
 def _with_beside(layout: Layout, folder: Path, levels: int = 0) -> Layout:
-    """A layout with the devkit and the file of words that lie in a folder, or in one of `levels` folders above it."""
+    """A layout with what lies in a folder, or in one of `levels` above it: devkit, Kaggle's labels, words."""
     places = (folder, *folder.resolve().parents[:levels])
     devkit = next((found for place in places if (found := find_devkit(place))), None)
-    return replace(layout, devkit=devkit, words=find_words(folder, levels))
+    is_val = (layout.split or split_called(layout.root.name)) == "val"
+    table = next((place / SOLUTION for place in places if is_val and (place / SOLUTION).is_file()), None)
+    return replace(layout, devkit=devkit, labels=table, words=find_words(folder, levels))

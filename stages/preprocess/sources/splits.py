@@ -11,7 +11,7 @@ SPLIT_FOLDERS = {
     "test": ("test", "testing"),
 }
 """Split -> what its folder may be called, in small or large letters."""
-PLAIN_FOLDERS = ("images", "imgs", "pictures", "photos", "jpegimages")
+PLAIN_FOLDERS = ("images", "imgs", "pictures", "photos", "jpegimages", "jpg", "jpeg")
 _SPLIT_WORDS = frozenset(word for words in SPLIT_FOLDERS.values() for word in words)
 _ALWAYS_PARTS = frozenset({"fold", "part", "batch", "shard", "chunk"})
 

@@ -11,7 +11,7 @@ from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.ignored import is_hidden_path
 from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture
 from alexnet_stages.preprocess.sources.archives import content_of, is_archive_name, members, watched, without_ending
-from alexnet_stages.preprocess.sources.beside import ABOVE, TEXTS
+from alexnet_stages.preprocess.sources.beside import ABOVE, SOLUTION, TEXTS
 from alexnet_stages.preprocess.sources.labels import WORDS_FILES
 from alexnet_stages.preprocess.sources.listing import Found
 from alexnet_stages.preprocess.sources.splits import is_plain, split_called
@@ -37,6 +37,8 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
                 found.texts[member.name[len(prefix) :]] = text
             elif folder == above and (split_called(last) or is_plain(last)):
                 found.texts[ABOVE + called] = text
+        elif called == SOLUTION and member.size <= _MOST_TEXT and prefix.startswith(f"{folder}/" if folder else ""):
+            found.texts[ABOVE + SOLUTION] = content_of(path, member)
         elif called in WORDS_FILES and prefix.startswith(f"{folder}/" if folder else ""):
             nearest = found.words is None or len(folder) >= words_in
             found.words, words_in = (content_of(path, member), len(folder)) if nearest else (found.words, words_in)

@@ -6,8 +6,8 @@
 pictures, `a.jpg` is the one, else the one called image; `a.seg.png` beside it is none.
 
 The class is in .cls (a number or a name), else in .json. Where each sample's key begins with a WNID that belongs to its
-number, the WNIDs are the names. Where no sample has either and every key begins with a WNID (`n01440764_10026` or
-`n01440764/10026`), the WNIDs are the classes.
+number, the WNIDs are the names. Where no sample has either and every key has a WNID (`n01440764_10026`,
+`n01440764/10026`, `val_1_n01440764`), the WNIDs are the classes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,13 @@ _MOST_DIGITS = 40
 """Of both numbers in braces."""
 _JSON_KEYS = ("wnid", "synset", "cls", "label", "class", "class_name")
 _WNID = re.compile(r"(n\d{8})[_/]")
+_WNID_BEHIND = re.compile(r".*_(n\d{8})\.\w+")
+"""Of Hugging Face's ImageNet, `ILSVRC2012_val_00000001_n01751748.JPEG`."""
 _CALLED = ("image", "img", "picture", "photo", "rgb", "input")
 """Of several pictures in a sample the one."""
 _NO_PICTURES = ("seg", "mask", "segmentation", "depth", "label", "target", "edge", "edges", "normal", "cond", "control")
+_HASHED = re.compile(r"(?=.*\d)[0-9a-f-]{6,}")
+"""Called after a checksum or a UUID."""
 _LETTERED = re.compile(
     r"((?:.*[-_. ])?(?:part|shard|batch|chunk|images?|imgs?|data|train|val|test|split|vol)[-_. ]?)[a-z]{1,2}"
 )
@@ -56,10 +60,12 @@ class _Sample:
 
 
 def are_numbered(names: Sequence[str]) -> bool:
-    """Whether archives are called after their number, `im-000000` or `train_images_0`, and not after a class."""
+    """Whether archives are called after their number, `im-000000` or `3fa9c1`, and not after a class."""
     if all(re.fullmatch(r"n\d{8}", name) for name in names):
         return False
     if len(names) > 1 and len({match[1] if (match := _LETTERED.fullmatch(name)) else name for name in names}) == 1:
+        return True
+    if all(map(_HASHED.fullmatch, names)):
         return True
     names = [re.sub(r"(\d+)(?:[-_. ]?of[-_. ]?|-)\d+$", r"\1", name) for name in names]
     parts = [part for name in names if (part := re.fullmatch(r"(.*?)(\d+)(\D*)", name))]
@@ -171,26 +177,34 @@ def _from_keys(path: Path, key: str, found: Found) -> list[str]:
 
 
 def wnid_of(name: str) -> str | None:
-    """The WNID that a picture's name, or else its path, begins with: of `n01440764_1.JPEG` or `n01440764/1.JPEG`."""
-    match = _WNID.match(name.rpartition("/")[2]) or _WNID.match(name)
+    """The WNID in a picture's name: of `n01440764_1.JPEG`, `n01440764/1.JPEG`, or `val_1_n01440764.JPEG`."""
+    file = name.rpartition("/")[2]
+    match = _WNID.match(file) or _WNID.match(name) or _WNID_BEHIND.fullmatch(file)
     return match[1] if match else None
 
 
-def named_by(found: Found, given: ClassList) -> list[str]:
-    """The classes of shards whose labels are numbers, as names of a given class list, of which they are indices.
+def named_by(found: Found, labels: list[str], given: ClassList) -> list[str]:
+    """Labels that are numbers, as names of a given class list: its own numbers, else indices.
 
     Where that list's names are numbers themselves, the labels are names.
     """
-    assert found.labels is not None
-    if not found.labels or not are_numbers(found.labels) or are_numbers(given.names):
-        return found.labels
-    numbers = {label: number_of(label) for label in set(found.labels)}
-    highest = max(numbers.values())
-    if min(numbers.values()) < 0:
-        return found.labels  # -1 is no label: whoever compares them with the list will say so
-    if highest >= len(given):
-        raise PictureError(f"{found.root}: expected labels from 0 to {len(given) - 1} (--classes), found {highest}")
-    return [given.names[numbers[label]] for label in found.labels]
+    if not labels or not are_numbers(labels) or are_numbers(given.names):
+        return labels
+    first = given.counted_from or 0
+    numbers = {label: number_of(label) for label in set(labels)}
+    lowest, highest = min(numbers.values()), max(numbers.values())
+    if lowest < 0:
+        return labels  # -1 is no label: whoever compares them with the list will say so
+    if not first <= lowest <= highest < first + len(given):
+        wrong = lowest if lowest < first else highest
+        advice = (
+            f": number the classes in that file from {lowest}" if lowest < 2 and highest - lowest < len(given) else ""
+        )
+        raise PictureError(
+            f"{found.root}: expected labels from {first} to {first + len(given) - 1} (--classes), found {wrong}{advice}"
+        )
+    found.notes.append(f"the labels are numbers, counted from {first}: {lowest} is {given.names[lowest - first]}")
+    return [given.names[numbers[label] - first] for label in labels]
 
 
 def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
