@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.exchange.notes import notes
 from alexnet_cli.exchange.torchvision import NAMES, RECIPE
 from alexnet_cli.exchange.transforms import transform_of
 from alexnet_cli.recipes.layers import Dropout, Spec
@@ -86,7 +87,7 @@ def torchvision_weights(plan: Plan) -> bytes:
         if step.weight is not None and step.bias is not None:
             tensors[f"{NAMES[step.name]}.weight"], tensors[f"{NAMES[step.name]}.bias"] = step.weight, step.bias
     about = {name: json.dumps(value, ensure_ascii=False) for name, value in plan.about.items()}
-    return save(tensors, metadata={"format": "pt", **about})
+    return save(tensors, metadata={"format": "pt", **about, **notes(plan.recipe, plan.classes, plan.transform)})
 
 
 def run_torchvision(content: bytes, patches: Tensor, classes: int) -> Tensor:
