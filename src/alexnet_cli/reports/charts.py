@@ -75,7 +75,7 @@ class _Frame:
 def line_chart(
     lines: Sequence[Line], *, x_name: str, y_name: str, from_zero: bool = True, logarithmic: bool = False
 ) -> str:
-    """Lines over a common axis, with a dot at each point, a legend above; a word in its place where there is no point."""
+    """Lines over a common axis, with a dot at each point, a legend above; or a word where there is no point."""
     drawn = [(line, line.points()) for line in lines]
     points = [point for _, found in drawn for point in found]
     if not points:
@@ -186,5 +186,6 @@ def _text(x: float, y: float, words: str, anchor: str, colour: str = "#222") -> 
 def _svg(parts: Sequence[str], width: float, height: float, name: str, *, above: int = 0) -> str:
     return (
         f'<svg viewBox="0 {-above} {width:g} {height + above:g}" width="{width:g}" '
-        f'height="{height + above:g}" role="img" font-family="sans-serif"><title>{text(name)}</title>{"".join(parts)}</svg>'
+        f'height="{height + above:g}" role="img" font-family="sans-serif"><title>{text(name)}</title>'
+        f"{''.join(parts)}</svg>"
     )
