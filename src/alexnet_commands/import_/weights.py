@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
 
 def _unpickled(content: bytes, path: Path) -> Any:
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it looks like TorchScript, which is refused below
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception:  # whatever a stranger's file makes a reader of pickles do
