@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -316,6 +318,21 @@ def test_a_torchscript_file_is_refused_without_a_warning_of_torchs(
     code, text = refused(capsys, str(tmp_path / "a.pt"), "--from", "torchvision", "-o", str(tmp_path / "net"))
     assert (code, "save its state_dict()" in text) == (4, True)
     assert not recwarn.list
+
+
+def test_a_torchvision_of_another_build_than_torch_is_one_line(tmp_path: Path) -> None:
+    """As in a container with torch for CPUs and PyPI's torchvision: its import ends with a RuntimeError."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from alexnet_cli.exchange.torchvision import load_torchvision\n"
+        "from alexnet_cli.errors import UsageError\n"
+        "try: load_torchvision()\n"
+        "except UsageError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("torchvision can't be loaded (operator torchvision::nms does not exist): install it ")
 
 
 class Opens:

@@ -20,6 +20,7 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.exchange.caffe import read_mean
+from alexnet_cli.exchange.torchvision import load_torchvision
 from alexnet_cli.exchange.transforms import CROP, transform_of
 from alexnet_cli.finite import not_finite
 from alexnet_cli.input.patches import InputTransform
@@ -217,8 +218,6 @@ def _classes(config: ImportConfig, row: Row, count: int) -> tuple[ClassList, str
         return row.noted[1], "named by the file"
     words: tuple[str, ...] = ()
     if count == _THOUSAND:
-        from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-        words = tuple(_IMAGENET_CATEGORIES)
+        words = tuple(load_torchvision().models._meta._IMAGENET_CATEGORIES)
     named = "with torchvision's words" if words else "without names (--classes gives them)"
     return ClassList(tuple(str(number) for number in range(count)), words=words), f"numbered, {named}"
