@@ -133,6 +133,8 @@ def test_an_onnx_file_whose_notes_are_gone_or_untrue_comes_back_as_its_graph(
     part: str, make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The centre view's probabilities are the graph's, and what the file does not hold is said."""
+    from onnx.reference import ReferenceEvaluator
+
     net = make_net("no-exchange" if part == "kept apart" else "paper")
     exported(capsys, net, "onnx", tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")
@@ -155,15 +157,9 @@ def test_an_onnx_file_whose_notes_are_gone_or_untrue_comes_back_as_its_graph(
     back = read_checkpoint(tmp_path / "back")
     assert back.recipe.name == "imported" and not back.recipe.net.dropouts
     crops = coloured_crops([0, 1])
-    (said,) = run_elsewhere(tmp_path / "net.onnx", crops[:, 16:240, 16:240])
+    evaluator: Any = ReferenceEvaluator(str(tmp_path / "net.onnx"))
+    (said,) = evaluator.run(None, {"pictures": crops[:, 16:240, 16:240]})
     np.testing.assert_allclose(said_of(tmp_path / "back", crops), said, atol=1e-5, rtol=0)
-
-
-def run_elsewhere(path: Path, pictures: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """What ONNX's own reference gives."""
-    from onnx.reference import ReferenceEvaluator
-
-    return ReferenceEvaluator(str(path)).run(None, {"pictures": pictures})  # type: ignore[no-any-return]
 
 
 def test_norms_that_stay_in_columns_only_here_and_there_are_no_net_of_ours(

@@ -138,11 +138,11 @@ class GroupWithHelp(_WithHelp, TyperGroup):
             for meant, names in _COMMANDS.items():
                 if tried in names and (meant == "--help" or self.get_command(ctx, meant) is not None):
                     ctx.fail(f"there is no command {tried}: use {meant}")
-            names = self.list_commands(ctx)
-            if "show" in names and _is_recipe(tried):
+            ours = self.list_commands(ctx)
+            if "show" in ours and _is_recipe(tried):
                 ctx.fail(f"there is no command {tried}: use show {tried}")
-            if ctx.parent is not None and not difflib.get_close_matches(tried, names):
-                ctx.fail(f"there is no command {tried}: use one of {', '.join(names)}")
+            if ctx.parent is not None and not difflib.get_close_matches(tried, ours):
+                ctx.fail(f"there is no command {tried}: use one of {', '.join(ours)}")
         return super().resolve_command(ctx, args)
 
 
