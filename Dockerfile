@@ -12,10 +12,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/alexnet
-# torch first, so that a change of the code does not fetch it again.
+# torch first, so that a change of the code does not fetch it again; with torchvision, which works beside its own build alone.
 ARG TORCH_INDEX=
 RUN python -m venv .venv \
-    && if [ -n "$TORCH_INDEX" ]; then .venv/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" torch; fi
+    && if [ -n "$TORCH_INDEX" ]; then .venv/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" torch torchvision; fi
 
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY scripts scripts
@@ -25,6 +25,7 @@ ENV PIP_NO_CACHE_DIR=1
 RUN scripts/install.sh .venv/bin/python '.[sample,ilsvrc,heif]'
 RUN scripts/pillow_simd.sh .venv/bin/python \
     && .venv/bin/python -m pip check \
+    && .venv/bin/python -c 'import torchvision' \
     && .venv/bin/alexnet doctor
 
 ENV PATH=/opt/alexnet/.venv/bin:$PATH

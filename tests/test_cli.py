@@ -179,6 +179,39 @@ def test_a_command_of_other_tools_is_answered_with_ours(capsys: Capture, tried: 
     assert said == f"alexnet: there is no command {tried}: use {meant} (try `alexnet --help`)"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("summary paper", "paper: give it a name, as --recipe paper"),
+        ("summary own.toml", "own.toml: give it a name, as --recipe own.toml"),
+        ("summary lenet paper", "lenet paper: give it a name, as --compare lenet,paper"),
+        ("time paper", "paper: give it a name, as --recipe paper"),
+        ("train x cuda:0,1 --out y", "cuda:0,1: give it a name, as --devices cuda:0,1"),
+        ("export x onnx y", "onnx y: give it a name, as --format onnx --out y"),
+        ("import x caffe", "caffe: give it a name, as --from caffe"),
+        ("features x y fc7", "fc7: give it a name, as --layer fc7"),
+        ("pca x y", "y: give it a name, as --out y"),
+        ("plot filters x y.png", "y.png: give it a name, as --out y.png"),
+        ("check .", ".: give it a name, as --data ."),
+        ("recipe paper", "there is no command paper: use show paper"),
+        ("recipe x", "there is no command x: use one of list, show, diff"),
+        ("plot filtrs", "No such command 'filtrs'. Did you mean 'filters'?"),
+        (
+            "train x y z --out o",
+            "Got unexpected extra argument(s) (y z). The command is: alexnet train CROPS --out PATH",
+        ),
+        ("ensemble x", "Missing option '--out' / '-o'. The command is: alexnet ensemble MEMBER… --out PATH"),
+        ("eval", "Missing argument 'RUN'. The command is: alexnet eval RUN CROPS --out PATH"),
+    ],
+)
+def test_a_word_for_an_option_is_answered_with_the_option_or_the_whole_command(
+    capsys: Capture, words: str, said: str
+) -> None:
+    assert main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"alexnet: {said} (try `alexnet ")
+
+
 def test_no_hint_hides_a_command_or_an_option_of_ours() -> None:
     group = typer.main.get_command(build())
     assert isinstance(group, TyperGroup)

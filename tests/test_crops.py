@@ -339,6 +339,11 @@ def test_a_damaged_store_is_refused(tmp_path: Path, damage: Callable[[Path], Non
     assert message in refusal(tmp_path / "a.lmdb")
 
 
+def test_a_file_in_a_stores_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").touch()
+    assert "a.h5: is no finished crop store but a file: check the order of the arguments" in refusal(tmp_path / "a.h5")
+
+
 def test_a_shortened_store_is_refused(tmp_path: Path) -> None:
     """The end of the file is lost, as after a copy that was cut off: a page beyond it would be a bus error."""
     write(tmp_path / "a.lmdb", count=20)

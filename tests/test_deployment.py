@@ -61,6 +61,13 @@ def test_arguments_are_declared_before_they_are_used() -> None:
     assert given and set(given) <= {line.split("=")[0] for line in instructions("ARG")}
 
 
+def test_torch_and_torchvision_come_from_one_index() -> None:
+    """Of different builds, torchvision can't be imported: `operator torchvision::nms does not exist`."""
+    (step,) = [step for step in instructions("RUN") if "TORCH_INDEX" in step]
+    assert re.search(r'--index-url "\$TORCH_INDEX" torch torchvision;', step)
+    assert any("-c 'import torchvision'" in step for step in instructions("RUN"))
+
+
 @pytest.mark.slow
 def test_what_the_dockerfile_copies_is_enough_to_build_and_start(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")

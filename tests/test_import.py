@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -303,6 +306,33 @@ def test_an_exported_net_comes_back_with_its_transform(
     imported(capsys, tmp_path / "a.onnx", "onnx", tmp_path / "again")
     crops = coloured_crops([0, 1])
     np.testing.assert_allclose(logits_of(tmp_path / "again", crops), logits_of(tmp_path / "net", crops), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_torchscript_file_is_refused_without_a_warning_of_torchs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "a.pt")  # type: ignore[no-untyped-call]
+    code, text = refused(capsys, str(tmp_path / "a.pt"), "--from", "torchvision", "-o", str(tmp_path / "net"))
+    assert (code, "save its state_dict()" in text) == (4, True)
+    assert not recwarn.list
+
+
+def test_a_torchvision_of_another_build_than_torch_is_one_line(tmp_path: Path) -> None:
+    """As in a container with torch for CPUs and PyPI's torchvision: its import ends with a RuntimeError."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from alexnet_cli.exchange.torchvision import load_torchvision\n"
+        "from alexnet_cli.errors import UsageError\n"
+        "try: load_torchvision()\n"
+        "except UsageError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("torchvision can't be loaded (operator torchvision::nms does not exist): install it ")
 
 
 class Opens:

@@ -171,6 +171,12 @@ def test_neither_bad_pictures_nor_mini_batches_change_what_is_said_of_the_others
     assert line.startswith(f"alexnet: {bench.pictures}/bat/0-broken.jpg: is truncated, and 3 more of 12")
 
 
+def test_an_address_is_told_how_it_becomes_a_picture(bench: Bench, capsys: Capture) -> None:
+    assert bench(bench.runs[0], "https://example.org/cat.jpg", "--json", "--quiet") == 3
+    (row,) = json.loads(capsys.readouterr().out)["pictures"]
+    assert row["error"].startswith("is an address: fetch it first, as in `curl -s ADDRESS | alexnet predict NET -`")
+
+
 def test_one_view_is_the_centre(bench: Bench, capsys: Capture) -> None:
     bench.scores(bench.runs[0])
     said = asked(bench, capsys, bench.runs[0], bench.pictures, "--views", 1)

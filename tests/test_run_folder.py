@@ -134,6 +134,14 @@ def test_what_is_no_run_is_refused(run: RunFolder, tmp_path: Path) -> None:
             find_checkpoint(path)
 
 
+def test_a_folder_of_runs_and_one_of_checkpoints_name_one_of_them(run: RunFolder, tmp_path: Path) -> None:
+    path = save(run, 10, 0.1)
+    (path / "model.safetensors").touch()
+    for folder, inside in ((tmp_path, run.path), (path.parent, path)):
+        with pytest.raises(ArtifactError, match=f"{folder}: is neither .*: it holds some: give one, such as {inside}$"):
+            find_checkpoint(folder)
+
+
 def test_a_run_is_finished_when_its_manifest_is_there(run: RunFolder) -> None:
     manifest = Manifest(kind="run", schema=1, digest="d", details={"steps": 3})
     run.finish(manifest)

@@ -21,6 +21,7 @@ from alexnet_cli.artifacts.filters import keep_filters, read_filters
 from alexnet_cli.artifacts.run import COLUMNS, RunFolder
 from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError
+from alexnet_cli.reports.charts import Line, line_chart
 from alexnet_commands.report.training import filter_pixels
 
 MakeStore = Callable[..., CropStore]
@@ -92,6 +93,25 @@ def test_the_page_shows_curves_rates_filters_recipe_and_machine(run: Path, capsy
     for image, expected in zip(images, weights, strict=True):
         with Image.open(io.BytesIO(base64.b64decode(image))) as opened:
             np.testing.assert_array_equal(np.asarray(opened), filter_pixels(expected))
+
+
+def test_filters_that_are_the_same_are_shown_once(run: Path) -> None:
+    best = read_checkpoint(run / "checkpoints/step-00000012")
+    keep_filters(run, best.recipe.net, best.model)
+    assert len(list(page_of(run).iter("img"))) == 1
+
+
+def test_a_legend_stands_above_its_chart() -> None:
+    """Seen in a browser: inside, the lines went through its words."""
+    chart = ElementTree.fromstring(
+        line_chart([Line("a", [1, 2], [1, 1]), Line("b", [1, 2], [0, 1])], x_name="x", y_name="y")
+    )
+    top = float(chart.attrib["viewBox"].split()[1])
+    words = {text.text: float(text.attrib["y"]) for text in chart.iter("text")}
+    curves = [
+        float(place.partition(",")[2]) for line in chart.iter("polyline") for place in line.attrib["points"].split()
+    ]
+    assert all(top < words[name] - 9 < words[name] < min(curves) - 12 for name in ("a", "b"))
 
 
 def test_filters_are_grey_at_zero_and_stand_sixteen_in_a_row() -> None:

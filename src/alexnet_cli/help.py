@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -106,6 +109,21 @@ class _WithHelp:
 class CommandWithHelp(_WithHelp, TyperCommand):
     """A command."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Answer a word too many with the option that it may be for, and what is missing with where it stands."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ not in ("MissingParameter", "UsageError"):  # the parser's, a word too many
+                raise
+            given, extra, _ = self.make_parser(ctx).parse_args(args=words)
+            if meant := _options_meant(ctx, given, extra):
+                ctx.fail(f"{' '.join(extra)}: give it a name, as {meant}")
+            said = f"{error.message}. " if error.message else ""  # type: ignore[attr-defined]
+            error.message = f"{said}The command is: {_usage(ctx)}"  # type: ignore[attr-defined]
+            raise
+
 
 class GroupWithHelp(_WithHelp, TyperGroup):
     """A command with commands of its own; alone it shows its help."""
@@ -120,7 +138,61 @@ class GroupWithHelp(_WithHelp, TyperGroup):
             for meant, names in _COMMANDS.items():
                 if tried in names and (meant == "--help" or self.get_command(ctx, meant) is not None):
                     ctx.fail(f"there is no command {tried}: use {meant}")
+            ours = self.list_commands(ctx)
+            if "show" in ours and _is_recipe(tried):
+                ctx.fail(f"there is no command {tried}: use show {tried}")
+            if ctx.parent is not None and not difflib.get_close_matches(tried, ours):
+                ctx.fail(f"there is no command {tried}: use one of {', '.join(ours)}")
         return super().resolve_command(ctx, args)
+
+
+def _usage(ctx: Any) -> str:
+    """The command with what it must be given: alexnet pca CROPS --out PATH."""
+    words = [ctx.command_path]
+    for param in sorted(ctx.command.params, key=lambda param: param.param_type_name != "argument"):
+        if param.required:
+            name = [] if param.param_type_name == "argument" else [max(param.opts, key=len)]
+            value = str(param.metavar or param.name.upper()).removesuffix("...")
+            words += [*name, value + ("…" if param.nargs < 0 else "")]
+    return " ".join(words)
+
+
+def _options_meant(ctx: Any, given: Mapping[str, Any], words: list[str]) -> str | None:
+    """The options that words without a name may be for: `--recipe paper`; None where one may be for none.
+
+    given: the values of the parameters that have some.
+    """
+    params = [param for param in ctx.command.params if given.get(param.name) is None]
+    options = {name: param for param in params for name in param.opts if name.startswith("--")}
+    if len(words) > 1 and "--compare" in options and all(map(_is_recipe, words)):
+        return f"--compare {','.join(words)}"
+    found = []
+    for word in words:
+        last = word == words[-1]
+        kinds = {
+            **{name: word in _listed(param) for name, param in options.items() if param.required and name != "--out"},
+            "--recipe": _is_recipe(word),
+            "--devices": re.fullmatch(r"(auto|cpu|cuda)(:[0-9,]+)?", word),
+            "--layer": re.fullmatch(r"[a-z]+[0-9]+", word),
+            "--data": Path(word).is_dir(),
+            "--out": last and "--out" in options and (options["--out"].required or Path(word).suffix),
+        }
+        name = next((name for name, fits in kinds.items() if fits and name in options), None)
+        if name is None:
+            return None
+        found.append(f"{name} {word}")
+    return " ".join(found)
+
+
+def _listed(param: Any) -> list[str]:
+    """The words of an option's help, which lists its values."""
+    return re.split(r"[\s,.]+", param.help or "")
+
+
+def _is_recipe(word: str) -> bool:
+    from alexnet_cli.recipes.read import recipe_files
+
+    return word.endswith(".toml") or word in recipe_files()
 
 
 def meant_option(error: BaseException) -> str | None:

@@ -184,8 +184,6 @@ def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
 def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     from safetensors.torch import load_file
 
-    from alexnet_cli.input.patches import InputTransform
-
     manifest = read_checkpoint_manifest(path)
     stripped = bool(manifest.details.get(STRIPPED))
     if stripped and to_train:
@@ -193,16 +191,14 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     try:
         _require_files(path, manifest, to_train=to_train)
         config, state = read_json_object(path / CONFIG), {} if stripped else read_json_object(path / STATE)
-        recipe = Recipe.from_dict(config["recipe"])
+        recipe, classes, transform = parse_net(config, load_file(path / INPUT))
         checkpoint = Checkpoint(
             path=path,
             manifest=manifest,
             recipe=recipe,
-            classes=ClassList(
-                tuple(config["classes"]), words=tuple(config.get("words", ())), ids=tuple(config.get("ids", ()))
-            ),
+            classes=classes,
             model=load_file(path / MODEL),
-            transform=InputTransform(**load_file(path / INPUT), mean_at=recipe.input.mean_at, patch=recipe.input.patch),
+            transform=transform,
             momentum=load_file(path / MOMENTUM) if to_train else {},
             state=state,
         )
@@ -214,6 +210,19 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
         raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
     _require_numbers(checkpoint)
     return checkpoint
+
+
+def parse_net(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Recipe, ClassList, InputTransform]:
+    """What CONFIG's object and INPUT's tensors say, neither of them verified.
+
+    KeyError, TypeError, ValueError, AttributeError, RecursionError or UsageError where they are none of ours.
+    """
+    from alexnet_cli.input.patches import InputTransform
+
+    recipe = Recipe.from_dict(config["recipe"])
+    explained = {name: tuple(config.get(name, ())) for name in ("words", "ids")}
+    transform = InputTransform(**tensors, mean_at=recipe.input.mean_at, patch=recipe.input.patch)
+    return recipe, ClassList(tuple(config["classes"]), **explained), transform
 
 
 def verify_checkpoint(path: Path, *, to_train: bool = False) -> Manifest:
@@ -242,25 +251,35 @@ def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
 
 def _require_numbers(checkpoint: Checkpoint) -> None:
     """ArtifactError where a tensor is of no floating type, the input's of another shape, or a number is not finite."""
-    from alexnet_cli.finite import not_finite
+    path = checkpoint.path
+    require_transform(path, checkpoint.recipe, checkpoint.transform)
+    _require_floats(path, checkpoint.model)
+    _require_floats(path, checkpoint.momentum, "the momentum of ")
 
-    path, transform = checkpoint.path, checkpoint.transform.tensors()
-    mean, scale, noise = (tuple(transform[name].shape) for name in ("mean", "scale", "noise"))
+
+def require_transform(path: Path, recipe: Recipe, transform: InputTransform) -> None:
+    """ArtifactError where a recipe's input transform has other shapes than it must, or a number is not finite."""
+    tensors = transform.tensors()
+    mean, scale, noise = (tuple(tensors[name].shape) for name in ("mean", "scale", "noise"))
     if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
         raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
-    patch = checkpoint.recipe.input.patch
+    patch = recipe.input.patch
     if mean[0] != mean[1] or mean[0] < patch:
         raise ArtifactError(
             f"{path}: its mean image is {mean[0]}×{mean[1]}, and its patches are {patch}×{patch}, it is damaged: use "
             "another"
         )
-    for tensors in (checkpoint.model, transform, checkpoint.momentum):
-        odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
-        if odd is not None:
-            raise ArtifactError(f"{path}: its {odd} is {tensors[odd].dtype}, it is damaged: use another")
-        if (name := not_finite(tensors)) is not None:
-            what = f"the momentum of {name}" if tensors is checkpoint.momentum else f"its {name}"
-            raise ArtifactError(f"{path}: {what} is not finite: the training failed; use an earlier checkpoint")
+    _require_floats(path, tensors)
+
+
+def _require_floats(path: Path, tensors: Mapping[str, Tensor], what: str = "its ") -> None:
+    from alexnet_cli.finite import not_finite
+
+    odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
+    if odd is not None:
+        raise ArtifactError(f"{path}: its {odd} is {tensors[odd].dtype}, it is damaged: use another")
+    if (name := not_finite(tensors)) is not None:
+        raise ArtifactError(f"{path}: {what}{name} is not finite: the training failed; use an earlier checkpoint")
 
 
 def read_checkpoint_record(path: Path) -> CheckpointRecord:

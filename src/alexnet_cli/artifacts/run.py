@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alexnet_cli.artifacts.checkpoint import KIND as CHECKPOINT_KIND
+from alexnet_cli.artifacts.checkpoint import MODEL, verify_checkpoint
 from alexnet_cli.artifacts.checkpoint import SCHEMA as CHECKPOINT_SCHEMA
-from alexnet_cli.artifacts.checkpoint import verify_checkpoint
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
 from alexnet_cli.artifacts.common.ownership import RUN, files_below
 from alexnet_cli.artifacts.common.publish import publish_folder, write_text
@@ -295,14 +295,16 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
     if not path.exists():
         raise ArtifactError(f"{path}: there is no such run or checkpoint: check the path")
     if not (path / CHECKPOINTS).is_dir():
-        if (path / "model.safetensors").is_file():
+        if (path / MODEL).is_file():
             return path, f"checkpoint {path.name}"
         if path.suffix.lower() in _OTHERS and path.is_file():
             raise ArtifactError(
                 f"{path}: is another program's file: make a checkpoint of it first: `alexnet import {path} --from "
                 f"{_OTHERS[path.suffix.lower()]} -o NET`"
             )
-        raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: check the order of the arguments")
+        below = sorted(found.parent for name in (CHECKPOINTS, MODEL) for found in path.glob(f"*/{name}"))
+        what = f"it holds some: give one, such as {below[-1]}" if below else "check the order of the arguments"
+        raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: {what}")
     saved, damaged = RunFolder(path).listed()
     judged = sorted((entry.error, entry.step) for entry in saved if entry.error is not None)
     by_step = {entry.step: entry for entry in saved}

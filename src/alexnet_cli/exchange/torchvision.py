@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
+
+from alexnet_cli.errors import UsageError
 
 RECIPE = "torchvision"
 """The recipe of this net."""
@@ -17,3 +20,14 @@ NAMES: Mapping[str, str] = {
     "fc8": "classifier.6",
 }
 """Our layer → the module in its state_dict, which has a `.weight` and a `.bias`."""
+
+
+def load_torchvision() -> ModuleType:
+    """The package. UsageError where it does not work beside this torch: its build for CUDA beside one for CPUs."""
+    try:
+        import torchvision
+    except (ImportError, RuntimeError, OSError) as error:
+        raise UsageError(
+            f"torchvision can't be loaded ({error}): install it from where your torch comes (pytorch.org/get-started)"
+        ) from None
+    return torchvision  # type: ignore[no-any-return]

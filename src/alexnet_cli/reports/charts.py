@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from alexnet_cli.reports.judging import Calibration
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
+_LEGEND = 20
+"""Pixels above a chart of several lines."""
 _CELL = 26
 
 
@@ -72,7 +75,7 @@ class _Frame:
 def line_chart(
     lines: Sequence[Line], *, x_name: str, y_name: str, from_zero: bool = True, logarithmic: bool = False
 ) -> str:
-    """Lines over a common axis, with a dot at each point and a legend; a word in its place where there is no point."""
+    """Lines over a common axis, with a dot at each point, a legend above; or a word where there is no point."""
     drawn = [(line, line.points()) for line in lines]
     points = [point for _, found in drawn for point in found]
     if not points:
@@ -95,11 +98,14 @@ def line_chart(
                 f"<title>{text(f'{line.name}, {x:g}: {y:.4g}')}</title></circle>"
                 for x, y in found
             ]
-        if len(lines) > 1:
-            at = _TOP + 18 + 18 * number
-            parts.append(f'<rect x="{_WIDTH - 190}" y="{at - 9}" width="10" height="10" fill="{colour}"/>')
-            parts.append(_text(_WIDTH - 174, at, line.name, "start"))
-    return _svg(parts, _WIDTH, _HEIGHT, y_name)
+    if len(lines) < 2:
+        return _svg(parts, _WIDTH, _HEIGHT, y_name)
+    at = float(_LEFT)
+    for line, colour in zip(lines, itertools.cycle(COLOURS), strict=False):
+        parts.append(f'<rect x="{at:g}" y="-12" width="10" height="10" fill="{colour}"/>')
+        parts.append(_text(at + 16, -3, line.name, "start"))
+        at += 40 + 7 * len(line.name)
+    return _svg(parts, _WIDTH, _HEIGHT, y_name, above=_LEGEND)
 
 
 def reliability_diagram(found: Calibration) -> str:
@@ -177,8 +183,9 @@ def _text(x: float, y: float, words: str, anchor: str, colour: str = "#222") -> 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="12" fill="{colour}">{text(words)}</text>'
 
 
-def _svg(parts: Sequence[str], width: float, height: float, name: str) -> str:
+def _svg(parts: Sequence[str], width: float, height: float, name: str, *, above: int = 0) -> str:
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" font-family="sans-serif"><title>{text(name)}</title>{"".join(parts)}</svg>'
+        f'<svg viewBox="0 {-above} {width:g} {height + above:g}" width="{width:g}" '
+        f'height="{height + above:g}" role="img" font-family="sans-serif"><title>{text(name)}</title>'
+        f"{''.join(parts)}</svg>"
     )

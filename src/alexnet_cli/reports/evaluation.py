@@ -265,7 +265,7 @@ def _errors(judged: Judged, manifest: Manifest) -> str:
         rows.append((name, percent(float(str(error))), interval, f"{wrong:,} of {pictures:,}"))
     loss = judged.scores.loss()
     words = f"Loss (mean cross-entropy, {averaged}): {loss:.4f}." if loss is not None else ""
-    return html.table(("error", "", "95% interval (Wilson)", "wrong"), rows) + html.paragraph(words)
+    return html.table(("", "error", "95% interval (Wilson)", "wrong"), rows) + html.paragraph(words)
 
 
 def _calibrated(found: Calibration) -> str:

@@ -17,7 +17,8 @@ from alexnet_cli.console import printable
 GENERATOR = '<meta name="generator" content="alexnet'
 """By this a page is known as ours."""
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222;
+  background: #fff }
 h1, h2 { font-weight: 600; line-height: 1.2 } h2 { margin-top: 2em; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .2em .8em; text-align: right }
 th { border-bottom: 1px solid #888; font-weight: 600 } th.t, td.t { text-align: left }

@@ -76,6 +76,9 @@ def _of(path: Path) -> Iterator[Picture]:
             found = list(_in_compressed_tar(path))
         elif path.is_file() and (_TAR.search(name) or _is_tar(path)):
             found = _sorted(_in_tar(Archive(path)))
+        elif re.match("[a-z0-9]+:/", name) and not path.exists():
+            yield Picture(name, error="is an address: fetch it first, as in `curl -s ADDRESS | alexnet predict NET -`")
+            return
         else:
             yield Picture(name, Located(name, name))
             return

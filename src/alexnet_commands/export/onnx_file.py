@@ -1,7 +1,7 @@
 """The plan as ONNX: one node for each layer, under its name, the weights inside, for any number of pictures.
 
 Operators of opset 17 (ONNX 1.12): what runs a model of 2022 or later reads it. `metadata_props` of the model hold what
-`Plan.about` says, each value as JSON.
+`Plan.about` says, each value as JSON, and the notes from which `alexnet import` makes the whole net again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.exchange.notes import notes
 from alexnet_cli.recipes import layers as specs
 from alexnet_commands.export.plan import Plan, Step
 
@@ -47,7 +48,8 @@ def onnx_model(plan: Plan) -> bytes:
         ir_version=IR_VERSION,
         producer_name=PRODUCER,
     )
-    helper.set_model_props(model, {name: json.dumps(value, ensure_ascii=False) for name, value in plan.about.items()})
+    about = {name: json.dumps(value, ensure_ascii=False) for name, value in plan.about.items()}
+    helper.set_model_props(model, {**about, **notes(plan.recipe, plan.classes, plan.transform)})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()  # type: ignore[no-any-return]
 

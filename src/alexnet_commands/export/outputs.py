@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from alexnet_commands.export.caffe_files import CLASSES, MEAN, MODEL, TEXT
 MADE_BY = '"made by": "alexnet export"'
 """In the JSON of every file of ours (`Plan.about`)."""
 _HEAD = 1 << 16
+_MOST_METADATA = 1 << 26
+"""Of a state_dict, in bytes: the mean image has a megabyte, the classes' words less."""
 
 
 def _is_onnx(path: Path) -> bool:
@@ -35,14 +36,15 @@ def _is_archive(path: Path) -> bool:
 
 
 def _is_weights(path: Path) -> bool:
-    """Whether it is a state_dict of ours by its metadata, which stand at the front."""
-    return json.dumps("made by")[1:-1].encode() in _head(path) and b"alexnet export" in _head(path)
+    """Whether it is a state_dict of ours by its metadata, which stand at the front in any order."""
+    length = int.from_bytes(_head(path, 8), "little")
+    return length <= _MOST_METADATA and rb'"made by":"\"alexnet export\""' in _head(path, 8 + length)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, count: int = _HEAD) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD)
+            return file.read(count)
     except OSError:
         return b""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.net.weights import column_rows
 from alexnet_cli.recipes.layers import Convolution, Dropout, Linear, Spec
 from alexnet_cli.recipes.net import Layer, shapes
@@ -54,8 +55,8 @@ class Plan:
     """float32 (P, P, 3), R, G, B, 0–255: what is subtracted from the centre view."""
     scale: Tensor
     """float32 (3,): what the rest is multiplied by."""
-    edge: int
-    """Row and column of the centre view in a crop."""
+    transform: InputTransform
+    """Whole: of every view, and the colour noise."""
     classes: ClassList
     raw: bool
     """Without the input transform and the softmax: from (N, 3, P, P), transformed, to logits."""
@@ -66,6 +67,11 @@ class Plan:
     def patch(self) -> int:
         """P."""
         return self.mean.shape[0]
+
+    @property
+    def edge(self) -> int:
+        """Row and column of the centre view in a crop."""
+        return (self.transform.side - self.transform.patch) // 2
 
     @property
     def about(self) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def plan_of(checkpoint: Checkpoint, *, raw: bool) -> Plan:
         recipe=checkpoint.recipe,
         steps=_steps(shapes(checkpoint.recipe.net), checkpoint.model),
         mean=transform.centre.float().contiguous(),
-        edge=(transform.side - transform.patch) // 2,
+        transform=transform,
         scale=transform.scale.float().expand(3).contiguous(),
         classes=checkpoint.classes,
         raw=raw,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.exchange.torchvision import NAMES, RECIPE
+from alexnet_cli.exchange.notes import notes
+from alexnet_cli.exchange.torchvision import NAMES, RECIPE, load_torchvision
 from alexnet_cli.exchange.transforms import transform_of
 from alexnet_cli.recipes.layers import Dropout, Spec
 from alexnet_cli.recipes.net import Net
@@ -86,15 +87,14 @@ def torchvision_weights(plan: Plan) -> bytes:
         if step.weight is not None and step.bias is not None:
             tensors[f"{NAMES[step.name]}.weight"], tensors[f"{NAMES[step.name]}.bias"] = step.weight, step.bias
     about = {name: json.dumps(value, ensure_ascii=False) for name, value in plan.about.items()}
-    return save(tensors, metadata={"format": "pt", **about})
+    return save(tensors, metadata={"format": "pt", **about, **notes(plan.recipe, plan.classes, plan.transform)})
 
 
 def run_torchvision(content: bytes, patches: Tensor, classes: int) -> Tensor:
     """The logits of torchvision.models.alexnet with these weights. patches: float32 (N, 3, 224, 224), transformed."""
-    import torchvision
     from safetensors.torch import load
 
-    model = torchvision.models.alexnet(weights=None, num_classes=classes)
+    model = load_torchvision().models.alexnet(weights=None, num_classes=classes)
     model.load_state_dict(load(content))
     with torch.no_grad():
         return model.train(False)(patches)  # type: ignore[no-any-return]

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
+from alexnet_cli.exchange.notes import Noted
+from alexnet_cli.net.weights import column_rows
 from alexnet_cli.recipes.fields import FieldError
 from alexnet_cli.recipes.layers import Convolution, Dropout, Linear, Norm, Pool, Spec
-from alexnet_cli.recipes.net import Net, layers, shapes
+from alexnet_cli.recipes.net import Layer, Net, layers, shapes
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Input, Recipe
 
@@ -45,10 +46,8 @@ class Row:
     """(3,): where the file multiplies by it itself."""
     columns: int = 1
     """More than one where the file keeps the columns' maps apart."""
-    classes: ClassList | None = None
-    """Where the file names them."""
-    flip: bool = True
-    """Whether the net was trained on mirror images, as far as is known."""
+    noted: Noted | None = None
+    """What `alexnet export` noted of the net in the file, true or not."""
     _weighted: int = 0
 
     def add(
@@ -129,20 +128,56 @@ def recipe_of(row: Row, input_: Input) -> Recipe:
     return Recipe(name="imported", about=about, net=net, input=input_)
 
 
-def _function(net: Net) -> list[Spec]:
-    """The layers without what changes no output at test time: dropout, an overhang where nothing hangs over."""
-    plain: list[Spec] = []
+def weights_as_noted(row: Row, noted: Recipe) -> dict[str, Tensor] | None:
+    """The tensors of a row by the names of the recipe that was exported; None where its net is another.
+
+    An export's weights hold the 2012 convention's × (1 − p), and 0 where a neuron does not see the other column.
+    """
+    if row.patch not in (None, noted.net.patch):
+        return None
+    found = recipe_of(row, noted.input).net
+    apart = any(type(spec) is Norm for spec in found.layers)
+    if _function(found) != _function(noted.net) or (apart and found.columns != noted.net.columns):
+        return None
+    tensors, given, owed = {}, iter(row.tensors.values()), 1.0
+    for layer in shapes(noted.net):
+        if isinstance(layer.spec, Dropout):
+            owed = 1.0 - layer.spec.probability if layer.spec.convention == "2012" else 1.0
+        if not layer.weighted:
+            continue
+        weight, bias = next(given), next(given)
+        if tuple(weight.shape) != layer.weight_shape:
+            whole, weight = weight, _own_columns(layer, weight)
+            if whole.count_nonzero() != weight.count_nonzero():
+                return None
+        tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"] = weight / owed, bias
+        owed = 1.0
+    return tensors
+
+
+def _own_columns(layer: Layer, weight: Tensor) -> Tensor:
+    """Of a fully-connected layer's weights (neurons, all numbers below): those to each neuron's own column."""
+    rows = [column_rows(layer.outputs, layer.columns, column) for column in range(layer.columns)]
+    count = layer.inputs
+    return torch.cat([weight[own, place * count : (place + 1) * count] for place, own in enumerate(rows)])
+
+
+def _function(net: Net) -> list[tuple[Spec, int, int]]:
+    """What each layer gives at test time, its outputs and groups: without names, dropout and columns."""
+    plain: list[tuple[Spec, int, int]] = []
     for layer in shapes(net):
-        spec = layer.spec
+        spec = dataclasses.replace(layer.spec, name="")
         if isinstance(spec, Dropout):
             continue
         if isinstance(spec, Pool) and (layer.input_side - spec.size) % spec.stride == 0:
-            spec = dataclasses.replace(spec, overhang=False)
+            spec = dataclasses.replace(spec, overhang=False)  # nothing hangs over
         if isinstance(spec, Convolution):
-            spec = dataclasses.replace(spec, sees="all" if spec.sees == "column" else spec.sees)
+            spec = dataclasses.replace(spec, kernels=1, groups=1, sees="all")
+        if isinstance(spec, Linear):
+            spec = dataclasses.replace(spec, neurons=1, sees="all")
         if isinstance(spec, Norm):
             spec = dataclasses.replace(spec, k=_short(spec.k), alpha=_short(spec.alpha), beta=_short(spec.beta))
-        plain.append(spec)
+        plain.append((spec, layer.outputs, layer.groups if isinstance(spec, Convolution) else 1))
     return plain
 
 

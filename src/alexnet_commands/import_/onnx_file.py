@@ -1,13 +1,12 @@
 """ONNX: a chain of nodes from the graph's input to its output, each one of the layers that a recipe knows.
 
 What leads to shapes of `Reshape` (Shape, Gather, Constant …) stands beside the chain. A file of `alexnet export` begins
-with its input transform, which is taken over, as its classes are. Its norms say how many columns there are: around
-them, each column's maps are reshaped to a picture of their own.
+with its input transform, which is taken over. Its norms say how many columns there are: around them, each column's maps
+are reshaped to a picture of their own. What else there is to the net, the file notes beside its graph.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
+from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.exchange.notes import read_notes
 from alexnet_cli.reading import read_regular
 from alexnet_cli.recipes.layers import Dropout, MapNorm, Norm, Pool, Relu, Tanh
 from alexnet_commands.import_.found import Row
@@ -49,18 +48,7 @@ def read_onnx(row: Row) -> None:
         _Chain(row, graph).read()
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise row.wrong(f"its graph is damaged ({type(error).__name__})") from None
-    _take_what_it_says(row, {entry.key: entry.value for entry in model.metadata_props})
-
-
-def _take_what_it_says(row: Row, said: dict[str, str]) -> None:
-    """What `alexnet export` has noted in the file beside the graph; nothing of another program's notes."""
-    try:
-        about = {key: json.loads(said[key]) for key in ("made by", "classes", "words", "mirror images") if key in said}
-        if about.pop("made by", None) == "alexnet export":
-            row.flip = about.get("mirror images", True) is True
-            row.classes = ClassList(tuple(map(str, about["classes"])), words=tuple(map(str, about["words"])))
-    except (KeyError, TypeError, ValueError, RecursionError, AlexNetError):
-        row.classes = None
+    row.noted = read_notes({entry.key: entry.value for entry in model.metadata_props}, row.path)
 
 
 class _Chain:

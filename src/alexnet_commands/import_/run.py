@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import net_files, write_net
 from alexnet_cli.artifacts.common.manifest import digest_of_file
@@ -19,15 +20,16 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.exchange.caffe import read_mean
+from alexnet_cli.exchange.torchvision import load_torchvision
 from alexnet_cli.exchange.transforms import CROP, transform_of
 from alexnet_cli.finite import not_finite
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
-from alexnet_cli.recipes.recipe import Input
+from alexnet_cli.recipes.recipe import Input, Recipe
 from alexnet_commands.import_.caffe_file import read_caffe
 from alexnet_commands.import_.config import ImportConfig
-from alexnet_commands.import_.found import Row, recipe_of
+from alexnet_commands.import_.found import Row, recipe_of, weights_as_noted
 from alexnet_commands.import_.onnx_file import read_onnx
 from alexnet_commands.import_.torchvision_file import read_torchvision
 
@@ -74,15 +76,17 @@ def run(config: ImportConfig) -> Result:
     row.tensors = {name: tensor.float().contiguous() for name, tensor in row.tensors.items()}
     if (name := not_finite(row.tensors)) is not None:
         raise ArtifactError(f"{config.file}: its {name} is not finite: get it again")
-    input_, transform = _input(config, row)
-    recipe = recipe_of(row, input_)
+    recipe, transform, model, lost = _as_exported(config, row) or _as_found(config, row)
     classes, named = _classes(config, row, recipe.net.classes)
     prepare_parent(config.out)
-    Talk(quiet=config.quiet).say(f"{config.file}: recipe {recipe.name}, {len(classes):,} classes")
+    talk = Talk(quiet=config.quiet)
+    talk.say(f"{config.file}: recipe {recipe.name}, {len(classes):,} classes")
+    if lost:
+        talk.say(f"not in the file: {'; '.join(lost)}")
     digest = digest_of_file(config.file)
     write_net(
         config.out,
-        net_files(recipe=recipe, classes=classes, model=row.tensors, transform=transform),
+        net_files(recipe=recipe, classes=classes, model=model, transform=transform),
         parents={"file": digest},
         details={"imported": {"from": config.source, "file": config.file.name, "sha256": digest}},
         overwrite=config.overwrite,
@@ -99,14 +103,51 @@ def run(config: ImportConfig) -> Result:
     )
 
 
+_Net = tuple[Recipe, InputTransform, dict[str, Tensor], list[str]]
+"""Recipe, input transform, weights, and in words what the file does not hold of them."""
+
+
+def _as_exported(config: ImportConfig, row: Row) -> _Net | None:
+    """The net that `alexnet export` wrote, whole; None where the file notes none, or is no longer true to its notes."""
+    if row.noted is None or (config.mean, config.channels, config.patch) != (None, None, None):
+        return None
+    recipe, _, transform = row.noted
+    tensors = weights_as_noted(row, recipe)
+    if tensors is None or (row.mean is not None and not _says(row.mean, row.scale, transform)):
+        Talk(quiet=config.quiet).warn(
+            f"{config.file}: was changed since alexnet export wrote it: only its graph is read"
+        )
+        return None
+    return recipe, transform, tensors, []
+
+
+def _says(mean: NDArray[np.float32], scale: NDArray[np.float32] | None, transform: InputTransform) -> bool:
+    """Whether a graph's transform is this one's of the centre view."""
+    given = np.ones(3, np.float32) if scale is None else scale
+    return np.array_equal(mean, transform.centre.numpy()) and np.array_equal(given, transform.scale.expand(3).numpy())
+
+
+def _as_found(config: ImportConfig, row: Row) -> _Net:
+    """The net as the file's layers say it."""
+    input_, transform = _input(config, row)
+    recipe = recipe_of(row, input_)
+    lost = []
+    if config.source == "onnx" and not recipe.net.dropouts:
+        lost.append("dropout, should the net have been trained with it")
+    if input_.mean_at == "centre":
+        lost.append("the mean image around the centre, where its edge is repeated for the other views")
+    return recipe, transform, row.tensors, lost
+
+
 def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
     """How a crop becomes the net's input: as torchvision does it, as the file says, or by --mean."""
     if config.source in ("torchvision", "timm"):
         known = load_recipe("torchvision").input
         return known, transform_of(known)
     patch = config.patch or row.patch or _PATCHES.get(config.source, 224)
-    plain = Input(patch=patch, colour_noise=0.0, flip=row.flip)
-    theirs = replace(load_recipe("torchvision").input, patch=patch, flip=row.flip)
+    flip = row.noted is None or row.noted[0].input.flip
+    plain = Input(patch=patch, colour_noise=0.0, flip=flip)
+    theirs = replace(load_recipe("torchvision").input, patch=patch, flip=flip)
     if config.mean == "torchvision":
         return theirs, transform_of(theirs)
     if config.mean is not None:
@@ -173,12 +214,10 @@ def _classes(config: ImportConfig, row: Row, count: int) -> tuple[ClassList, str
                 f"{config.classes}: has {len(classes):,} classes, and the net {count:,}: give the net's own list"
             )
         return classes, f"named by {config.classes}"
-    if row.classes is not None and len(row.classes) == count:
-        return row.classes, "named by the file"
+    if row.noted is not None and len(row.noted[1]) == count:
+        return row.noted[1], "named by the file"
     words: tuple[str, ...] = ()
     if count == _THOUSAND:
-        from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-        words = tuple(_IMAGENET_CATEGORIES)
+        words = tuple(load_torchvision().models._meta._IMAGENET_CATEGORIES)
     named = "with torchvision's words" if words else "without names (--classes gives them)"
     return ClassList(tuple(str(number) for number in range(count)), words=words), f"numbered, {named}"

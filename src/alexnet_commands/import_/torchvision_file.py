@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alexnet_cli.exchange.notes import read_notes
 from alexnet_cli.exchange.torchvision import NAMES, RECIPE
 from alexnet_cli.recipes.layers import Convolution, Linear
 from alexnet_cli.recipes.read import load_recipe
@@ -11,7 +12,8 @@ from alexnet_commands.import_.weights import read_weights
 
 def read_torchvision(row: Row) -> None:
     """Fill a row from its file; ArtifactError where a name is missing or one too many."""
-    weights = read_weights(row.path)
+    weights, said = read_weights(row.path)
+    row.noted = read_notes(said, row.path)
     wanted = {f"{theirs}.{part}" for theirs in NAMES.values() for part in ("weight", "bias")}
     if odd := sorted(wanted ^ set(weights)):
         side = "lacks" if odd[0] in wanted else "also holds"

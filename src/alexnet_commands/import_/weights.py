@@ -7,6 +7,8 @@ them, and refuses whatever else a file asks for.
 from __future__ import annotations
 
 import io
+import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,11 @@ _WRAPPERS = {"module", "_orig_mod"}
 """Parts of names that DataParallel and torch.compile put in."""
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names; ArtifactError in one line for whatever is no file of weights."""
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors of a file by their names, and what a .safetensors file says of itself.
+
+    ArtifactError in one line for whatever is no file of weights.
+    """
     try:
         content = read_regular(path, most=MOST_BYTES)
     except FileNotFoundError:
@@ -35,18 +40,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     length = int.from_bytes(content[:8], "little")
     if content[8:9] == b"{" and length <= len(content) - 8:
         try:
-            return _plain(load(content))
+            return _plain(load(content)), json.loads(content[8 : 8 + length]).get("__metadata__", {})
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
             raise ArtifactError(f"{path}: is no whole .safetensors file ({error}): get it again") from None
     tensors = _tensors_in(_unpickled(content, path))
     if tensors is None:
         raise ArtifactError(f"{path}: holds no weights by name: save the net's state_dict()")
-    return _plain(tensors)
+    return _plain(tensors), {}
 
 
 def _unpickled(content: bytes, path: Path) -> Any:
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it looks like TorchScript, which is refused below
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception:  # whatever a stranger's file makes a reader of pickles do

@@ -154,7 +154,7 @@ def _filters(path: Path, checkpoint: Checkpoint, epoch: Any) -> str:
         return html.paragraph("The net does not begin with a convolution.")
     weights = checkpoint.model[f"{name}.weight"].float().numpy()
     shown = []
-    if (first := read_filters(path)) is not None:
+    if (first := read_filters(path)) is not None and not np.array_equal(first, weights):
         shown.append(html.figure(_filter_image(first, "filters of the first epoch"), ["after epoch 1"]))
     shown.append(html.figure(_filter_image(weights, "filters of this checkpoint"), [f"after epoch {epoch}"]))
     many = checkpoint.recipe.net.columns > 1

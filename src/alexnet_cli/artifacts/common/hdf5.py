@@ -202,6 +202,8 @@ def require_form(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, kind
 
 
 def _open(path: Path, kind: str) -> Any:
+    if path.is_dir():
+        raise ArtifactError(f"{path}: is no {title_of(kind)} but a folder: check the order of the arguments")
     try:
         require_regular(path)
     except FileNotFoundError:

@@ -172,6 +172,8 @@ def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: st
     """The manifest of a folder artifact; ArtifactError in one line where there is none."""
     if not folder.exists():
         raise ArtifactError(f"{folder}: there is no such {title_of(kind)}: check the path")
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: is no finished {title_of(kind)} but a file: check the order of the arguments")
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}")
