@@ -220,9 +220,9 @@ def parse_net(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple
     from alexnet_cli.input.patches import InputTransform
 
     recipe = Recipe.from_dict(config["recipe"])
-    explained = {name: tuple(config.get(name, ())) for name in ("words", "ids")}
+    words, ids = (tuple(config.get(name, ())) for name in ("words", "ids"))
     transform = InputTransform(**tensors, mean_at=recipe.input.mean_at, patch=recipe.input.patch)
-    return recipe, ClassList(tuple(config["classes"]), **explained), transform
+    return recipe, ClassList(tuple(config["classes"]), words, ids), transform
 
 
 def verify_checkpoint(path: Path, *, to_train: bool = False) -> Manifest:
