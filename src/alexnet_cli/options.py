@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Option
+from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 """fp64 is for checks: sums in another order agree to 1e-12 in it."""
 
+CODECS = ("raw", "jpeg")
+"""How crops are stored."""
+
+Net = Annotated[
+    Path, Argument(help="A run folder (its best checkpoint) or a checkpoint.", metavar="NET", show_default=False)
+]
+Crops = Annotated[Path, Argument(help="The pictures: a crop store.", metavar="CROPS", show_default=False)]
 Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
+Set = Annotated[
+    list[str],
+    Option(
+        "--set",
+        help="Replace any field of the recipe, such as net.pool1.size=2. Repeatable.",
+        metavar="FIELD=VALUE",
+        show_default="none",
+    ),
+]
+"""Values are in TOML's notation."""
 Devices = Annotated[
     str,
     Option(
@@ -58,11 +76,18 @@ Json = Annotated[bool, Option("--json", help="Print the result as one JSON objec
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonOptions:
-    """What every command takes."""
+class OutputOptions:
+    """What every command takes that writes something."""
 
     overwrite: Overwrite = False
-    """Replace an output that exists already."""
+    quiet: Quiet = False
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(OutputOptions):
+    """What every command takes that can tell whether its output is up to date."""
+
     update: Annotated[
         bool,
         Option(
@@ -70,11 +95,6 @@ class CommonOptions:
             help="Do nothing where the output is there and was made from the same input and options; else make it.",
         ),
     ] = False
-    """Make the output only where it is absent, or was made from something else."""
-    quiet: Quiet = False
-    """No progress and no messages on stderr."""
-    json: Json = False
-    """Print the result as one JSON object on stdout, nothing else there."""
 
     def __post_init__(self) -> None:
         if self.update and self.overwrite:
@@ -91,13 +111,11 @@ class NetOptions(CommonOptions):
     """What every command takes that runs a net on the views of a store's crops."""
 
     views: Views = 10
-    """10, or 1: the centre alone."""
     batch_size: BatchSize = 128
     devices: Devices = "auto"
     timeout: Timeout = 300.0
     precision: Precision = "fp32"
     workers: Workers = 0
-    """Loader threads."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +125,12 @@ class NetOptions(CommonOptions):
     def shaping(self) -> dict[str, Any]:
         """Those that change the numbers that come out."""
         return {"views": self.views, "precision": self.precision}
+
+
+def require_one_of(option: str, value: str, choices: Sequence[str]) -> None:
+    """UsageError where an option's value is none of the choices."""
+    if value not in choices:
+        raise UsageError(f"{option} {value}: is none of {', '.join(choices)}")
 
 
 def require_views(views: int) -> None:

@@ -20,7 +20,6 @@ class EnsembleConfig(NetOptions):
         list[Path],
         Argument(help="Run folders, checkpoints or scores files.", metavar="MEMBER...", show_default=False),
     ]
-    """Run folders, checkpoints or scores files."""
     out: Out
     """The ensemble folder."""
     crops: Annotated[
@@ -31,12 +30,10 @@ class EnsembleConfig(NetOptions):
             show_default=False,
         ),
     ] = None
-    """Crop store that members without scores are evaluated on."""
     weights: Annotated[
         str | None,
         Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal"),
     ] = None
-    """Comma-separated; normalised to sum 1."""
     fit_weights: Annotated[
         Path | None,
         Option(
@@ -46,7 +43,6 @@ class EnsembleConfig(NetOptions):
             show_default=False,
         ),
     ] = None
-    """Labelled crop store that shares no picture with `crops`; members must be runs or checkpoints."""
     submission: Annotated[
         Path | None,
         Option(
@@ -56,7 +52,6 @@ class EnsembleConfig(NetOptions):
             show_default=False,
         ),
     ] = None
-    """The five best classes of each picture, in the contest's format."""
     devkit: Annotated[
         Path | None,
         Option(
@@ -66,7 +61,6 @@ class EnsembleConfig(NetOptions):
             show_default=False,
         ),
     ] = None
-    """Where the IDs of `submission` come from; None: from the class list."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

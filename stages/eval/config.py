@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from alexnet_cli.options import NetOptions, Out
+from alexnet_cli.options import Crops, NetOptions, Out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +16,7 @@ class EvalConfig(NetOptions):
     """Which net, on which pictures."""
 
     run: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN", show_default=False)]
-    """Run folder (its best checkpoint is used, else its newest) or checkpoint folder."""
-    crops: Annotated[Path, Argument(help="The pictures: a crop store.", metavar="CROPS", show_default=False)]
-    """Crop store, with or without labels."""
+    crops: Crops
     out: Out
     """The scores file."""
     report: Annotated[
@@ -31,4 +29,3 @@ class EvalConfig(NetOptions):
             show_default=False,
         ),
     ] = None
-    """A folder for report.html and its CSVs; the store must have labels."""

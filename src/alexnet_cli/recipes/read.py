@@ -141,8 +141,10 @@ def _open(name: str, beside: Path | None) -> tuple[Any, str]:
 
 def _set_values(text: str) -> dict[str, Any]:
     """`net.pool1.size=2` as nested tables; a value that is no TOML is text."""
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
     path = name.strip().split(".")
+    if not equals:
+        raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")
     if len(path) < 2 or path[0] not in SECTIONS:
         hint = "net, input or training"
         raise UsageError(f"--set {text}: there is no section '{path[0]}': use {hint}, such as net.pool1.size=2")

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CommonOptions, Devices, Out, Precision
+from alexnet_cli.options import CommonOptions, Devices, Out, Precision, Set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,13 +17,10 @@ class AblateConfig(CommonOptions):
     """Which recipes, over which seeds, on which pictures."""
 
     crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
-    """Crop store to train on."""
     val: Annotated[Path, Option("--val", help="The pictures that errors are measured on.", show_default=False)]
-    """Crop store of validation pictures."""
     stats: Annotated[
         Path, Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False)
     ]
-    """Statistics of the training store."""
     recipes: Annotated[
         str,
         Option(
@@ -33,17 +30,12 @@ class AblateConfig(CommonOptions):
             show_default=False,
         ),
     ]
-    """Two or more, with commas between them."""
     out: Out
-    """The folder of runs, scores, tables and plot."""
     seeds: Annotated[str, Option("--seeds", help="Every recipe is trained once with each.", metavar="N,N…")] = "1,2,3"
-    """Whole numbers with commas between them."""
     epochs: Annotated[
         int | None, Option("--epochs", help="For every net.", min=1, show_default="those of the first recipe")
     ] = None
-    """Replaces all recipes'."""
     each_own: Annotated[bool, Option("--each-own", help="Each recipe keeps its own epochs and mini-batches.")] = False
-    """Not the first recipe's for all."""
     train_error: Annotated[
         float | None,
         Option(
@@ -53,17 +45,8 @@ class AblateConfig(CommonOptions):
             show_default=False,
         ),
     ] = None
-    """In percent; 25 in figure 1 of the paper."""
-    set: Annotated[
-        list[str],
-        Option(
-            "--set",
-            help="Replace a field in every recipe, such as training.patience=3. Repeatable.",
-            metavar="FIELD=VALUE",
-            show_default="none",
-        ),
-    ] = ()  # type: ignore[assignment]
-    """FIELD=VALUE, in TOML's notation."""
+    set: Set = ()  # type: ignore[assignment]
+    """In every recipe."""
     devices: Devices = "auto"
     """Each net is trained on one of them: as many at once as there are."""
     precision: Precision = "fp32"

@@ -28,16 +28,11 @@ class CheckConfig:
     holdout: Annotated[
         float, Option("--holdout", help="Of `alexnet preprocess`, where --data is one source.", metavar="F")
     ] = 0.1
-    """The fraction of each class that is held out for validation."""
     recipe: Annotated[list[str], Option("--recipe", help="Of `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
-    """Recipes that must exist."""
     epochs: Annotated[
         int | None, Option("--epochs", help="Of `alexnet train`.", min=1, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
     members: Annotated[int, Option("--members", help="Nets in the ensemble.", min=1, max=1000)] = 1
-    """Nets in the ensemble."""
     devices: Devices = "auto"
     precision: Precision = "fp32"
     codec: Annotated[str, Option("--codec", help="Of `alexnet preprocess`.", metavar="raw|jpeg")] = "raw"
-    """How crops are stored."""

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import PRECISIONS
+from alexnet_cli.options import CODECS, PRECISIONS, require_one_of
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.check.config import CheckConfig
-
-CODECS = ("raw", "jpeg")
 
 
 def run(config: CheckConfig) -> None:
@@ -18,7 +16,7 @@ def run(config: CheckConfig) -> None:
     if config.data is not None:
         require_pictures(config.data)
     require_holdout(config.holdout)
-    require_codec("--codec", config.codec)
+    require_one_of("--codec", config.codec, CODECS)
     for recipe in config.recipe:
         load_recipe(recipe)
     require_devices(config.devices, config.precision)
@@ -44,12 +42,6 @@ def require_holdout(holdout: float) -> None:
     """UsageError unless this is a fraction."""
     if not 0 < holdout < 1:
         raise UsageError(f"--holdout {holdout:g}: must lie between 0 and 1, such as 0.1")
-
-
-def require_codec(option: str, codec: str) -> None:
-    """UsageError for an unknown codec."""
-    if codec not in CODECS:
-        raise UsageError(f"{option} {codec}: is none of {', '.join(CODECS)}")
 
 
 def require_devices(devices: str, precision: str) -> None:

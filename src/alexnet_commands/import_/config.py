@@ -9,26 +9,24 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import Out
+from alexnet_cli.options import Out, OutputOptions, require_one_of
 
 SOURCES = ("torchvision", "caffe", "onnx", "timm")
 CHANNELS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportConfig:
+class ImportConfig(OutputOptions):
     """Which file, of which program, and what it does not say itself."""
 
     file: Annotated[
         Path,
         Argument(help="The weights: .pth, .safetensors, .caffemodel or .onnx.", metavar="FILE", show_default=False),
     ]
-    """The file of weights."""
     source: Annotated[
         str,
         Option("--from", help="torchvision, caffe, onnx or timm.", metavar="PROGRAM", show_default=False),
     ]
-    """One of SOURCES."""
     out: Out
     """The checkpoint: a folder."""
     classes: Annotated[
@@ -40,7 +38,6 @@ class ImportConfig:
             show_default=False,
         ),
     ] = None
-    """The classes in the net's order."""
     mean: Annotated[
         str | None,
         Option(
@@ -51,7 +48,6 @@ class ImportConfig:
             show_default=False,
         ),
     ] = None
-    """A file, three numbers with commas, or `torchvision`."""
     channels: Annotated[
         str | None,
         Option(
@@ -61,7 +57,6 @@ class ImportConfig:
             show_default="bgr for caffe, else rgb",
         ),
     ] = None
-    """One of CHANNELS; None: the program's habit."""
     patch: Annotated[
         int | None,
         Option(
@@ -71,19 +66,11 @@ class ImportConfig:
             show_default="what the file says, else 227 for caffe and 224",
         ),
     ] = None
-    """None: what the file says, else 227 for Caffe and 224 for the others."""
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
-    """Replace an output that exists already."""
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = False
-    """No messages on stderr."""
-    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
-    """Print the result as one JSON object on stdout, nothing else there."""
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise UsageError(f"--from {self.source}: unknown: use one of {', '.join(SOURCES)}")
-        if self.channels not in (None, *CHANNELS):
-            raise UsageError(f"--channels {self.channels}: unknown: use rgb or bgr")
+        require_one_of("--from", self.source, SOURCES)
+        if self.channels is not None:
+            require_one_of("--channels", self.channels, CHANNELS)
         if self.source in ("torchvision", "timm"):
             for option, value in (("--mean", self.mean), ("--channels", self.channels), ("--patch", self.patch)):
                 if value is not None:

@@ -16,6 +16,5 @@ class StripConfig(CommonOptions):
     """Which net, and where to."""
 
     net: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN", show_default=False)]
-    """Run folder (its best checkpoint is used, else its newest) or checkpoint folder."""
     out: Out
     """The stripped checkpoint: a folder."""
