@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import span
 from alexnet_cli.errors import PictureError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_regular, require_regular
 
@@ -112,8 +113,7 @@ class Devkit:
         text = f"{self.path.name}: {len(self.wnids):,} classes, IDs mapped through {_META} to sorted WNIDs"
         if self.validation:
             counts = Counter(self.validation).values()
-            low, high = min(counts), max(counts)
-            text += f"; {len(self.validation):,} validation labels, {_range(low, high)} of each class"
+            text += f"; {len(self.validation):,} validation labels, {span(min(counts), max(counts))} of each class"
             if is_ilsvrc2012(self.classes) and len(self.validation) == OFFICIAL["val"].pictures:
                 text += f", the first three are {', '.join(map(str, KNOWN_VALIDATION))} as they must be"
         return text
@@ -317,7 +317,3 @@ def _meta_in(folder: Path) -> Path | None:
 
 def _list(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
-
-
-def _range(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -133,6 +133,14 @@ def require_one_of(option: str, value: str, choices: Sequence[str]) -> None:
         raise UsageError(f"{option} {value}: is none of {', '.join(choices)}")
 
 
+def require_precision(precision: str, device: str) -> None:
+    """UsageError for a precision that there is not, or not on a kind of device (cpu, cuda)."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and device != "cuda":
+        raise UsageError("--precision tf32: NVIDIA's GPUs alone have it: use fp32 or bf16 on a CPU")
+
+
 def require_views(views: int) -> None:
     """UsageError for a number of views that there is not."""
     if views not in (1, 10):

@@ -114,26 +114,9 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
 
 
-def crop_of(
-    data: bytes,
-    *,
-    name: str = "",
-    side: int = SIDE,
-    filter: str = "bilinear",
-    exif_rotation: bool = True,
-    colour_profile: str = "ignore",
-    truncated: str = "refuse",
-) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy; see `crop_image`."""
-    image, facts = crop_image(
-        data,
-        name=name,
-        side=side,
-        filter=filter,
-        exif_rotation=exif_rotation,
-        colour_profile=colour_profile,
-        truncated=truncated,
-    )
+def crop_of(data: bytes, **how: Any) -> tuple[Crop, Facts]:
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy. how: as `crop_image` takes it."""
+    image, facts = crop_image(data, **how)
     return np.array(image), facts
 
 

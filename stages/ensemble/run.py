@@ -133,7 +133,7 @@ def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]
         if path.is_file():
             members.append({"name": path.stem, "scores": read_scores_manifest(path).digest})
         else:
-            evaluated = {"views": config.views, "precision": config.precision}
+            evaluated = config.shaping
             digest = read_found(path, read_checkpoint_manifest)[0].digest
             members.append({"name": path.name, "checkpoint": digest})
     holdout = None if config.fit_weights is None else open_crops(config.fit_weights).digest
@@ -346,9 +346,8 @@ def _scores_of(
     if store is None:
         raise UsageError(f"{path}: has to be evaluated: give --crops STORE, or its scores file")
     wanted = {"checkpoint": manifest.digest, "crops": store.digest}
-    options = {"views": config.views, "precision": config.precision}
     for earlier in (target, *sorted((config.out / target.parent.name).glob("*.h5"))):
-        if earlier.is_file() and _still_true(earlier, wanted, options):
+        if earlier.is_file() and _still_true(earlier, wanted, config.shaping):
             talk.say(f"{path}: {which}, scored before on {store.path}")
             if earlier != target:
                 shutil.copyfile(earlier, target)

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,15 +212,7 @@ def _options(config: PreprocessConfig) -> dict[str, Any]:
 
 
 def _job(config: PreprocessConfig) -> Job:
-    return Job(
-        filter=config.filter,
-        exif_rotation=config.exif_rotation,
-        codec=config.codec,
-        quality=config.quality,
-        side=config.side,
-        colour_profile=config.colour_profile,
-        truncated=config.truncated,
-    )
+    return Job(**{field.name: getattr(config, field.name) for field in fields(Job)})
 
 
 def _workers(config: PreprocessConfig) -> int:

@@ -91,7 +91,7 @@ def check(config: TrainConfig) -> Checked:
     for name in asked_for(config.log):
         make(name)  # a package that is missing is told before any work
     origin = find_origin(config, RunFolder(config.out))
-    inputs = open_inputs(config, origin)
+    inputs = open_inputs(config, None if origin is None else origin.recipe)
     origin = plan(origin, inputs.recipe, inputs.store.classes)
     if inputs.recipe.training.cached_features:
         split(inputs.recipe)

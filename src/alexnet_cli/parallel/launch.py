@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def _launch_once(work: Work, config: Any, team: Team) -> Any:
         # Not in the main thread: there the launcher would take the signals, and end ranks that are saving.
         thread = threading.Thread(target=run, name="launcher")
         guard = _Guard()
-        with _signals_to(guard):
+        with handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
             thread.start()
             while thread.is_alive():
                 guard.look()
@@ -240,12 +240,6 @@ def _ask_to_stop(processes: Sequence[Any]) -> None:
 def _started(process: Any) -> int:
     """The number in a process's name: processes are started in the ranks' order."""
     return int(process.name.rpartition("-")[2])
-
-
-@contextlib.contextmanager
-def _signals_to(guard: _Guard) -> Iterator[None]:
-    with handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
-        yield
 
 
 def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -> Any:

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.fields import FieldError, nearest
 
+Found = TypeVar("Found")
 SECTIONS = ("net", "input", "training")
 
 
@@ -39,7 +40,7 @@ class Draft:
     places: dict[str, Place] = field(default_factory=dict)
 
 
-def find_place(places: Mapping[str, Place], path: str) -> Place | None:
+def find_place(places: Mapping[str, Found], path: str) -> Found | None:
     """Where a value, or the table around it, was given; None for a default."""
     while path and path not in places:
         path = path.rpartition(".")[0]

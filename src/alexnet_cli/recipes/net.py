@@ -36,11 +36,6 @@ class Net:
         require("classes", self.classes > 1, f"is {self.classes}: a net tells at least 2 apart")
         shapes(self)
 
-    @property
-    def dropouts(self) -> tuple[Dropout, ...]:
-        """The dropout layers, in order."""
-        return tuple(spec for spec in self.layers if isinstance(spec, Dropout))
-
     def to_dict(self) -> dict[str, Any]:
         """As a recipe writes it: columns, classes, the order of the layers, and a table for each."""
         tables = {spec.name: {"kind": spec.kind, **_fields(spec)} for spec in self.layers}

@@ -41,10 +41,6 @@ class Loaded:
     places: Mapping[str, Place]
     """By the value's path, such as "net.conv1.kernels"; what stands nowhere is a default."""
 
-    def place(self, path: str) -> Place | None:
-        """Where a value, or the table around it, was given; None for a default."""
-        return find_place(self.places, path)
-
 
 def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> Loaded:
     """A recipe by name, or from a path that ends in .toml, with what it extends and with `--set`'s values.
@@ -176,9 +172,7 @@ def _lines(text: str) -> dict[str, int]:
 
 
 def _place_in(label: str, lines: Mapping[str, int], path: str) -> Place:
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    return Place(label, lines.get(path, 0))
+    return Place(label, find_place(lines, path) or 0)
 
 
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:

@@ -23,13 +23,12 @@ from alexnet_cli.artifacts.common.manifest import (
     digest_of_file,
     read_folder_manifest,
 )
-from alexnet_cli.artifacts.common.ownership import REPORT, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer, prepare_parent
+from alexnet_cli.artifacts.common.ownership import REPORT
+from alexnet_cli.artifacts.common.publish import publishing_folder, write_verified
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.scores import Scores
+from alexnet_cli.artifacts.scores import Scores, ranks_of_labels
 from alexnet_cli.console import Talk, percent
-from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.errors import ArtifactError
 from alexnet_cli.reports import charts, html
 from alexnet_cli.reports.judging import (
     ByClass,
@@ -37,7 +36,6 @@ from alexnet_cli.reports.judging import (
     by_class,
     calibration,
     confusion,
-    ranks_of_labels,
     wilson_interval,
 )
 from alexnet_cli.tables import csv_of
@@ -134,7 +132,6 @@ def publish_report(
 
     UsageError where something lies there that may not be replaced, ResourceError where the disk will not have it.
     """
-    require_output(path, REPORT, overwrite=overwrite)
     judged = Judged.of(scores)
     contents = (
         _page(judged, manifest, store, title),
@@ -145,25 +142,16 @@ def publish_report(
         _csv(_PICTURE_HEAD, _picture_rows(judged)),
     )
     files = dict(zip(_FILES, contents, strict=True))
-    prepare_parent(path)
-    try:
-        with only_writer(path):
-            try:
-                work = begin_work(path, KIND)
-                digests = [write_verified(work / name, content.encode()) for name, content in files.items()]
-                about = Manifest(
-                    kind=KIND,
-                    schema=SCHEMA,
-                    digest=digest_of(digests),
-                    parents=_parents(manifest, store),
-                    details={"title": title, "pictures": len(scores.names)},
-                )
-                write_verified(work / MANIFEST_FILE, about.to_json().encode())
-                publish_folder(work, path, REPORT)
-            finally:
-                end_work(path)
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, path)) from error
+    with publishing_folder(path, REPORT, overwrite=overwrite) as work:
+        digests = [write_verified(work / name, content.encode()) for name, content in files.items()]
+        about = Manifest(
+            kind=KIND,
+            schema=SCHEMA,
+            digest=digest_of(digests),
+            parents=_parents(manifest, store),
+            details={"title": title, "pictures": len(scores.names)},
+        )
+        write_verified(work / MANIFEST_FILE, about.to_json().encode())
 
 
 def _parents(scores: Manifest, store: CropStore) -> dict[str, str]:

@@ -43,7 +43,7 @@ class Result:
         return {
             "kind": KIND,
             "out": str(self.out),
-            "recipes": [row.as_json() for row in self.rows],
+            "recipes": [asdict(row) for row in self.rows],
             "runs": [asdict(score) for score in self.scores],
             "differs_beside_its_layers": self.differs,
         }

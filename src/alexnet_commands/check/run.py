@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CODECS, PRECISIONS, require_one_of
+from alexnet_cli.options import CODECS, require_one_of, require_precision
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.check.config import CheckConfig
 
@@ -46,11 +46,9 @@ def require_holdout(holdout: float) -> None:
 
 def require_devices(devices: str, precision: str) -> None:
     """UsageError where devices or precision can't be meant, ResourceError where a device isn't there."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
     if parse_devices(devices).kind != "cuda" and precision != "tf32":
+        require_precision(precision, "cpu")
         return
-    from alexnet_cli.devices import choose_devices
+    from alexnet_cli.devices import choose_device
 
-    if choose_devices(devices)[0].type != "cuda" and precision == "tf32":
-        raise UsageError("--precision tf32: is made of NVIDIA's tensor cores: use fp32 or bf16 on a CPU")
+    require_precision(precision, choose_device(devices).type)

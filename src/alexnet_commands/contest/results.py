@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.common.ownership import Kind, starts
+from alexnet_cli.artifacts.common.ownership import Kind, start_of
 from alexnet_cli.artifacts.ensemble import KIND as ENSEMBLE_KIND
 from alexnet_cli.artifacts.ensemble import SCHEMA as ENSEMBLE_SCHEMA
 from alexnet_cli.artifacts.scores import read_scores_manifest
@@ -18,7 +17,9 @@ from alexnet_commands.contest.graph import CNN, FINETUNED, FINETUNED_NETS
 
 TITLE = "ILSVRC-2012, ten views, beside the paper's table 2 (* conv6, pre-trained)"
 TABLE_FILE = "table.txt"
-TABLE = Kind(name="table", title="table of `alexnet contest`", tell=lambda path: starts(path, TITLE.encode()))
+TABLE = Kind(
+    name="table", title="table of `alexnet contest`", tell=lambda path: start_of(path, 99).startswith(TITLE.encode())
+)
 """The results as text, in OUT."""
 
 
@@ -35,10 +36,6 @@ class Row:
     paper_top5_error: float
     test_top5_error: float | None
     paper_test_top5_error: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return asdict(self)
 
 
 def table(out: Path, members: int) -> list[Row]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.common.ownership import Kind, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
-from alexnet_cli.errors import ResourceError, describe_os_error
+from alexnet_cli.artifacts.common.ownership import Kind, start_of
+from alexnet_cli.artifacts.common.publish import publishing_folder, write_verified
 from alexnet_commands.export.caffe_files import CLASSES, MEAN, MODEL, TEXT
 
 MADE_BY = '"made by": "alexnet export"'
@@ -21,7 +18,7 @@ _HEAD = 1 << 16
 
 def _is_onnx(path: Path) -> bool:
     """Whether it is a model of ours by its producer, which stands at the front."""
-    return b"\x12\x07alexnet" in _head(path)[:64]
+    return b"\x12\x07alexnet" in start_of(path, 64)
 
 
 def _is_archive(path: Path) -> bool:
@@ -36,15 +33,8 @@ def _is_archive(path: Path) -> bool:
 
 def _is_weights(path: Path) -> bool:
     """Whether it is a state_dict of ours by its metadata, which stand at the front."""
-    return json.dumps("made by")[1:-1].encode() in _head(path) and b"alexnet export" in _head(path)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""
+    start = start_of(path, _HEAD)
+    return b"made by" in start and b"alexnet export" in start
 
 
 def _named(*names: str) -> str:
@@ -79,22 +69,13 @@ def publish_files(
 
     UsageError where something lies there that may not go; ResourceError where the disk won't have it.
     """
-    require_output(path, kind, overwrite=overwrite, inputs=inputs)
-    try:
-        with only_writer(path):
-            try:
-                work = begin_work(path, kind.name)
-                digests = {name: write_verified(work / name, content) for name, content in files.items()}
-                manifest = Manifest(
-                    kind=kind.name,
-                    schema=2,
-                    digest=digest_of(digests.values()),
-                    parents={"checkpoint": parent},
-                    details={"files": digests},
-                )
-                write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
-                publish_folder(work, path, kind)
-            finally:
-                end_work(path)
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, path)) from error
+    with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
+        digests = {name: write_verified(work / name, content) for name, content in files.items()}
+        manifest = Manifest(
+            kind=kind.name,
+            schema=2,
+            digest=digest_of(digests.values()),
+            parents={"checkpoint": parent},
+            details={"files": digests},
+        )
+        write_verified(work / MANIFEST_FILE, manifest.to_json().encode())

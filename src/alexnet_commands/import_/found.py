@@ -141,12 +141,12 @@ def _function(net: Net) -> list[Spec]:
         if isinstance(spec, Convolution):
             spec = dataclasses.replace(spec, sees="all" if spec.sees == "column" else spec.sees)
         if isinstance(spec, Norm):
-            spec = dataclasses.replace(spec, k=_short(spec.k), alpha=_short(spec.alpha), beta=_short(spec.beta))
+            spec = dataclasses.replace(spec, k=short(spec.k), alpha=short(spec.alpha), beta=short(spec.beta))
         plain.append(spec)
     return plain
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """The shortest number that is this one in float32: files hold 0.0001 as 9.99999974e-05."""
     return float(str(np.float32(value)))
 

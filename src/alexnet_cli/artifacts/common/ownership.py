@@ -168,12 +168,7 @@ def _hdf5_kind(path: Path) -> str | None:
 
 def _is_submission(path: Path) -> bool:
     """Whether a file is a table of five class numbers a line, as far as its beginning tells."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(1 << 16).split(b"\n")
-    except OSError:
-        return False
-    whole = lines[:-1]  # the last is empty, or cut off by the limit
+    whole = start_of(path, 1 << 16).split(b"\n")[:-1]  # the last is empty, or cut off by the limit
     return bool(whole) and all(re.fullmatch(rb"\d+(?: \d+)*", line) for line in whole)
 
 
@@ -199,27 +194,27 @@ def _json_of(file: Path) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
-def starts(path: Path, *starts: bytes) -> bool:
-    """Whether a file begins with one of these."""
+def start_of(path: Path, count: int) -> bytes:
+    """A file's first bytes; none where it can't be read."""
     try:
         with path.open("rb") as file:
-            return file.read(max(map(len, starts))).startswith(starts)
+            return file.read(count)
     except OSError:
-        return False
+        return b""
 
 
 def _is_page(path: Path) -> bool:
     """Whether a file is a page of HTML that says it is ours."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 10)
-    except OSError:
-        return False
+    start = start_of(path, 1 << 10)
     return start.startswith(b"<!DOCTYPE html>") and b'<meta name="generator" content="alexnet' in start
 
 
-PREDICTIONS_START = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
-"""How our files of predictions begin: CSV, JSON lines, JSON."""
+def _is_predictions(path: Path) -> bool:
+    """Whether a file begins as our CSV, JSON lines or JSON of predictions do."""
+    return start_of(path, 64).startswith(
+        (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
+    )
+
 
 _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
 
@@ -247,7 +242,7 @@ SAMPLE = Kind(
     tell=_is_sample,
 )
 SUBMISSION = Kind(name="submission", tell=_is_submission)
-PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: starts(path, *PREDICTIONS_START))
+PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=_is_predictions)
 REPORT = Kind(
     name="report",
     files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",
