@@ -17,11 +17,9 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 CODECS = ("raw", "jpeg")
 """How crops are stored."""
 
-Net = Annotated[
-    Path, Argument(help="A run folder (its best checkpoint) or a checkpoint.", metavar="NET", show_default=False)
-]
-Crops = Annotated[Path, Argument(help="The pictures: a crop store.", metavar="CROPS", show_default=False)]
-Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
+Net = Annotated[Path, Argument(help="A run folder (its best checkpoint) or a checkpoint.", metavar="NET")]
+Crops = Annotated[Path, Argument(help="The pictures: a crop store.", metavar="CROPS")]
+Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.")]
 Set = Annotated[
     list[str],
     Option(
@@ -50,8 +48,7 @@ Parallel = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float,
-    Option("--timeout", help="Seconds without a sign of life after which a process counts as lost.", min=1.0),
+    float, Option("--timeout", help="Seconds without a sign of life after which a process counts as lost.", min=1.0)
 ]
 BatchSize = Annotated[int, Option("--batch-size", help="Pictures in a mini-batch.", min=1)]
 Workers = Annotated[int, Option("--workers", help="Parallel workers; 0: one for each core.", min=0)]

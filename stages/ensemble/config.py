@@ -16,23 +16,15 @@ from alexnet_cli.options import NetOptions, Out
 class EnsembleConfig(NetOptions):
     """Which members, on which pictures."""
 
-    members: Annotated[
-        list[Path],
-        Argument(help="Run folders, checkpoints or scores files.", metavar="MEMBER...", show_default=False),
-    ]
+    members: Annotated[list[Path], Argument(help="Run folders, checkpoints or scores files.", metavar="MEMBER...")]
     out: Out
     """The ensemble folder."""
     crops: Annotated[
         Path | None,
-        Option(
-            "--crops",
-            help="The pictures: a crop store. Not needed where all members are scores files.",
-            show_default=False,
-        ),
+        Option("--crops", help="The pictures: a crop store. Not needed where all members are scores files."),
     ] = None
     weights: Annotated[
-        str | None,
-        Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal"),
+        str | None, Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal")
     ] = None
     fit_weights: Annotated[
         Path | None,
@@ -40,7 +32,6 @@ class EnsembleConfig(NetOptions):
             "--fit-weights",
             help="Search the weights with the smallest top-5 error on this crop store of held-out pictures.",
             metavar="HOLDOUT",
-            show_default=False,
         ),
     ] = None
     submission: Annotated[
@@ -49,7 +40,6 @@ class EnsembleConfig(NetOptions):
             "--submission",
             help="Write the contest's file: five best devkit IDs a picture, in file-name order.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None
     devkit: Annotated[
@@ -58,7 +48,6 @@ class EnsembleConfig(NetOptions):
             "--devkit",
             help="ILSVRC2012_devkit_t12.tar.gz: gives --submission its IDs, where the class list has none.",
             metavar="PATH",
-            show_default=False,
         ),
     ] = None
 

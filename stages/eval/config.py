@@ -15,7 +15,7 @@ from alexnet_cli.options import Crops, NetOptions, Out
 class EvalConfig(NetOptions):
     """Which net, on which pictures."""
 
-    run: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN", show_default=False)]
+    run: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN")]
     crops: Crops
     out: Out
     """The scores file."""
@@ -26,6 +26,5 @@ class EvalConfig(NetOptions):
             help="Also write a folder with a page of HTML and tables: intervals, classes, confusions, calibration, "
             "pictures.",
             metavar="DIR",
-            show_default=False,
         ),
     ] = None

@@ -30,8 +30,7 @@ class PreprocessConfig(CommonOptions):
         Path,
         Argument(
             help="Class folders, a folder of pictures, ILSVRC's tars or their folder, Kaggle's layout, class tars, or "
-            "WebDataset shards such as 'x-{000..099}.tar'.",
-            show_default=False,
+            "WebDataset shards such as 'x-{000..099}.tar'."
         ),
     ]
     out: Out
@@ -41,7 +40,6 @@ class PreprocessConfig(CommonOptions):
         Option(
             "--labels",
             help="The labels: ILSVRC's devkit, or a file of 'name label' lines, CSV, or devkit IDs in file-name order.",
-            show_default=False,
         ),
     ] = None
     label_column: Annotated[
@@ -50,7 +48,6 @@ class PreprocessConfig(CommonOptions):
             "--label-column",
             help="Title of the column with the labels, in a table or Parquet file; in shards, their key in .json.",
             metavar="TITLE",
-            show_default=False,
         ),
     ] = None
     unlabelled: Annotated[bool, Option("--unlabelled", help="SOURCE is a folder of pictures without labels.")] = False
@@ -60,20 +57,13 @@ class PreprocessConfig(CommonOptions):
             "--classes",
             help="Use the class list of this crop store (train's, for validation), or of a text file: one name a line, "
             "in the order of the indices; synset_words.txt works too.",
-            show_default=False,
         ),
     ] = None
     allow_missing: Annotated[
         bool, Option("--allow-missing", help="Accept classes (of --classes or the devkit) that have no pictures.")
     ] = False
     split: Annotated[
-        str | None,
-        Option(
-            "--split",
-            help="Which part, where SOURCE holds several.",
-            metavar="|".join(SPLITS),
-            show_default=False,
-        ),
+        str | None, Option("--split", help="Which part, where SOURCE holds several.", metavar="|".join(SPLITS))
     ] = None
     expect: Annotated[
         str | None,
@@ -81,7 +71,6 @@ class PreprocessConfig(CommonOptions):
             "--expect",
             help="Stop unless pictures and classes are as many as published.",
             metavar="|".join(EXPECTATIONS),
-            show_default=False,
         ),
     ] = None
     side: Annotated[
@@ -131,7 +120,6 @@ class PreprocessConfig(CommonOptions):
             "--shard",
             help="Make only shard I of N, in its own folder below --out; slurm, torchrun: take I and N from the job.",
             metavar="I/N|slurm|torchrun",
-            show_default=False,
         ),
     ] = None
     compare: Annotated[
@@ -139,7 +127,6 @@ class PreprocessConfig(CommonOptions):
         Option(
             "--compare",
             help="Report pictures that this crop store holds too (a store given as --classes is compared anyway).",
-            show_default=False,
         ),
     ] = None
     holdout: Annotated[
@@ -148,12 +135,10 @@ class PreprocessConfig(CommonOptions):
             "--holdout",
             help="Fraction of each class, such as 0.1, that goes to --holdout-out; the hash of a name decides.",
             metavar="F",
-            show_default=False,
         ),
     ] = None
     holdout_out: Annotated[
-        Path | None,
-        Option("--holdout-out", help="Where the crop store of the held-out pictures is written.", show_default=False),
+        Path | None, Option("--holdout-out", help="Where the crop store of the held-out pictures is written.")
     ] = None
 
     def __post_init__(self) -> None:

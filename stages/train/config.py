@@ -17,24 +17,18 @@ from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, 
 class TrainConfig(CommonOptions):
     """What to train on, by which recipe, and where to."""
 
-    crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS", show_default=False)]
+    crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS")]
     out: Out
     """The run folder."""
     val: Annotated[
-        Path | None,
-        Option("--val", help="Crop store of the validation pictures. A plateau schedule needs it.", show_default=False),
+        Path | None, Option("--val", help="Crop store of the validation pictures. A plateau schedule needs it.")
     ] = None
     stats: Annotated[
-        Path | None,
-        Option("--stats", help="Statistics of the training pictures, from `alexnet pca`.", show_default=False),
+        Path | None, Option("--stats", help="Statistics of the training pictures, from `alexnet pca`.")
     ] = None
-    recipe: Annotated[
-        str,
-        Option(
-            "--recipe",
-            help="A recipe (`alexnet recipe list`) or your own file: FILE.toml.",
-        ),
-    ] = "paper"
+    recipe: Annotated[str, Option("--recipe", help="A recipe (`alexnet recipe list`) or your own file: FILE.toml.")] = (
+        "paper"
+    )
     epochs: Annotated[
         int | None, Option("--epochs", help="Passes over the training pictures.", min=1, show_default="the recipe's")
     ] = None
@@ -49,7 +43,6 @@ class TrainConfig(CommonOptions):
             "--init-from",
             help="Start from another net's layers where they fit: a run folder or a checkpoint.",
             metavar="RUN",
-            show_default=False,
         ),
     ] = None
     seed: Seed = 0

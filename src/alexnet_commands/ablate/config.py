@@ -16,18 +16,15 @@ from alexnet_cli.options import CommonOptions, Devices, Out, Precision, Set
 class AblateConfig(CommonOptions):
     """Which recipes, over which seeds, on which pictures."""
 
-    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
-    val: Annotated[Path, Option("--val", help="The pictures that errors are measured on.", show_default=False)]
-    stats: Annotated[
-        Path, Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False)
-    ]
+    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS")]
+    val: Annotated[Path, Option("--val", help="The pictures that errors are measured on.")]
+    stats: Annotated[Path, Option("--stats", help="The training pictures' statistics, from `alexnet pca`.")]
     recipes: Annotated[
         str,
         Option(
             "--recipes",
             help="Recipes or FILE.toml, with commas between them; the others are compared with the first.",
             metavar="RECIPE,RECIPE…",
-            show_default=False,
         ),
     ]
     out: Out
@@ -42,7 +39,6 @@ class AblateConfig(CommonOptions):
             "--train-error",
             help="Also tell after how many epochs the training error has fallen to so many percent, and draw it.",
             metavar="PERCENT",
-            show_default=False,
         ),
     ] = None
     set: Set = ()  # type: ignore[assignment]

@@ -21,7 +21,6 @@ class CheckConfig:
             "--data",
             help="Pictures: it holds train/ and val/ or validation/, or it is one source, of which --holdout is held "
             "out.",
-            show_default=False,
         ),
     ] = None
     """None: the sample."""

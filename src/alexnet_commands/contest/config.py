@@ -19,7 +19,7 @@ _RATE = "measured"
 class ContestConfig:
     """Which contest folder; for the plan, what `make contest` was told, and rates where they are known."""
 
-    out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT", show_default=False)]
+    out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT")]
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the commands, and the hours and bytes of each stage; run nothing.")
     ] = False
@@ -27,8 +27,7 @@ class ContestConfig:
         False
     )
     only: Annotated[
-        str | None,
-        Option("--only", help="Make only this step and what it needs, such as 'train cnn-3'.", show_default=False),
+        str | None, Option("--only", help="Make only this step and what it needs, such as 'train cnn-3'.")
     ] = None
     data: Annotated[
         Path | None,
@@ -36,7 +35,6 @@ class ContestConfig:
             "--data",
             help="ILSVRC-2012 as it ships, or any source that `alexnet preprocess --split` takes. The plan measures on "
             "its pictures; without it, on generated ones.",
-            show_default=False,
         ),
     ] = None
     fall2011: Annotated[
@@ -45,7 +43,6 @@ class ContestConfig:
             "--fall2011",
             help="ImageNet Fall 2011, which the nets with conv6 are pre-trained on. Without it there are none, and the "
             "ensemble is that of five nets.",
-            show_default=False,
         ),
     ] = None
     test: Annotated[
@@ -85,21 +82,13 @@ class ContestConfig:
     ] = "ilsvrc2012"
     devkit: Annotated[
         Path | None,
-        Option(
-            "--devkit",
-            help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none.",
-            show_default=False,
-        ),
+        Option("--devkit", help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none."),
     ] = None
     train_options: Annotated[
-        str | None,
-        Option(
-            "--train-options", help="Options added to each `alexnet train`, such as '--compile'.", show_default=False
-        ),
+        str | None, Option("--train-options", help="Options added to each `alexnet train`, such as '--compile'.")
     ] = None
     preprocess_options: Annotated[
-        str | None,
-        Option("--preprocess-options", help="Options added to each `alexnet preprocess`.", show_default=False),
+        str | None, Option("--preprocess-options", help="Options added to each `alexnet preprocess`.")
     ] = None
     devices: Devices = "auto"
     precision: Precision = "fp32"

@@ -26,7 +26,6 @@ class ExportConfig(OutputOptions):
             help="onnx, torch-export (.pt2), torchscript (.pt), torchvision (a state_dict in safetensors), caffe or "
             "hub (folders).",
             metavar="FORMAT",
-            show_default=False,
         ),
     ]
     out: Out

@@ -19,14 +19,8 @@ CHANNELS = ("rgb", "bgr")
 class ImportConfig(OutputOptions):
     """Which file, of which program, and what it does not say itself."""
 
-    file: Annotated[
-        Path,
-        Argument(help="The weights: .pth, .safetensors, .caffemodel or .onnx.", metavar="FILE", show_default=False),
-    ]
-    source: Annotated[
-        str,
-        Option("--from", help="torchvision, caffe, onnx or timm.", metavar="PROGRAM", show_default=False),
-    ]
+    file: Annotated[Path, Argument(help="The weights: .pth, .safetensors, .caffemodel or .onnx.", metavar="FILE")]
+    source: Annotated[str, Option("--from", help="torchvision, caffe, onnx or timm.", metavar="PROGRAM")]
     out: Out
     """The checkpoint: a folder."""
     classes: Annotated[
@@ -35,7 +29,6 @@ class ImportConfig(OutputOptions):
             "--classes",
             help="Take the class list of this crop store, or text file: one name a line; synset_words.txt is "
             "understood. Else classes have their numbers as names, and of a thousand the words that torchvision knows.",
-            show_default=False,
         ),
     ] = None
     mean: Annotated[
@@ -45,7 +38,6 @@ class ImportConfig(OutputOptions):
             help="What is subtracted from 0-255: a .binaryproto; three numbers in the order of the net's channels, "
             "such as 104,117,123; or torchvision, for its mean and deviations. Caffe's nets need it.",
             metavar="FILE|A,B,C|torchvision",
-            show_default=False,
         ),
     ] = None
     channels: Annotated[

@@ -78,9 +78,7 @@ class CurvesConfig(PlotConfig):
 
     default_name: ClassVar[str] = "curves.png"
 
-    runs: Annotated[
-        list[Path], Argument(help="Run folders, also unfinished ones.", metavar="RUN...", show_default=False)
-    ]
+    runs: Annotated[list[Path], Argument(help="Run folders, also unfinished ones.", metavar="RUN...")]
     separate: Annotated[bool, Option("--separate", help="A line for each run, no bands.")] = False
 
 
@@ -120,8 +118,7 @@ class NeighboursConfig(PlotConfig):
         Option("--query", help="A picture by name or index. Repeatable.", metavar="NAME|INDEX", show_default="five"),
     ] = ()  # type: ignore[assignment]
     query_crops: Annotated[
-        Path | None,
-        Option("--query-crops", help="The crop store that the queries come from.", show_default="CROPS"),
+        Path | None, Option("--query-crops", help="The crop store that the queries come from.", show_default="CROPS")
     ] = None
     """The store of the queries: the paper takes test pictures, and looks in the training set."""
     layer: Annotated[
@@ -145,9 +142,7 @@ class ConfusionConfig(PlotConfig):
 
     default_name: ClassVar[str] = "confusion.png"
 
-    scores: Annotated[
-        Path, Argument(help="Scores from `alexnet eval` or an ensemble.", metavar="SCORES", show_default=False)
-    ]
+    scores: Annotated[Path, Argument(help="Scores from `alexnet eval` or an ensemble.", metavar="SCORES")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +152,7 @@ class ActivationsConfig(PlotConfig):
     default_name: ClassVar[str] = "activations.png"
 
     net: Net
-    picture: Annotated[
-        Path, Argument(help="A picture file; it is cut as preprocess does.", metavar="PICTURE", show_default=False)
-    ]
+    picture: Annotated[Path, Argument(help="A picture file; it is cut as preprocess does.", metavar="PICTURE")]
     devices: Devices = "auto"
 
 
@@ -169,4 +162,4 @@ class MeanConfig(PlotConfig):
 
     default_name: ClassVar[str] = "mean.png"
 
-    stats: Annotated[Path, Argument(help="Statistics from `alexnet pca`.", metavar="STATS", show_default=False)]
+    stats: Annotated[Path, Argument(help="Statistics from `alexnet pca`.", metavar="STATS")]

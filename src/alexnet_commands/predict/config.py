@@ -27,13 +27,12 @@ FORMATS = ("csv", "jsonl", "json")
 class PredictConfig(OutputOptions):
     """Which net, and what it is asked about."""
 
-    net: Annotated[Path, Argument(help="A run, a checkpoint or an ensemble.", metavar="NET", show_default=False)]
+    net: Annotated[Path, Argument(help="A run, a checkpoint or an ensemble.", metavar="NET")]
     pictures: Annotated[
         list[Path],
         Argument(
             help="Pictures, folders, tars (compressed too) or zips of them; - is a picture on standard input.",
             metavar="PICTURE|FOLDER|TAR",
-            show_default=False,
         ),
     ]
     top: Annotated[int, Option("--top", help="How many classes to show of each picture.", min=1)] = 5
@@ -47,9 +46,7 @@ class PredictConfig(OutputOptions):
         ),
     ] = None
     """One of FORMATS; None: text, or what the name of `out` says."""
-    out: Annotated[Path | None, Option("--out", "-o", help="Write a file in place of stdout.", show_default=False)] = (
-        None
-    )
+    out: Annotated[Path | None, Option("--out", "-o", help="Write a file in place of stdout.")] = None
     views: Views = 10
     batch_size: BatchSize = 128
     devices: Devices = "auto"

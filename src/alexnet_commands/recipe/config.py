@@ -21,7 +21,7 @@ class ListConfig:
 class ShowConfig:
     """Which recipe."""
 
-    recipe: Annotated[str, Argument(help="A recipe's name, or a TOML file.", metavar="RECIPE", show_default=False)]
+    recipe: Annotated[str, Argument(help="A recipe's name, or a TOML file.", metavar="RECIPE")]
     set: Set = ()  # type: ignore[assignment]
     json: Json = False
 
@@ -30,6 +30,6 @@ class ShowConfig:
 class DiffConfig:
     """Which two recipes."""
 
-    a: Annotated[str, Argument(help="A recipe's name, or a TOML file.", metavar="A", show_default=False)]
-    b: Annotated[str, Argument(help="The recipe that it is compared with.", metavar="B", show_default=False)]
+    a: Annotated[str, Argument(help="A recipe's name, or a TOML file.", metavar="A")]
+    b: Annotated[str, Argument(help="The recipe that it is compared with.", metavar="B")]
     json: Json = False

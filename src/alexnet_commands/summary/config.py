@@ -19,19 +19,13 @@ class SummaryConfig:
     recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown, or a file: FILE.toml.")] = "paper"
     compare: Annotated[
         str | None,
-        Option(
-            "--compare",
-            help="Show the nets of these recipes side by side: lenet,paper.",
-            metavar="RECIPE,RECIPE…",
-            show_default=False,
-        ),
+        Option("--compare", help="Show the nets of these recipes side by side: lenet,paper.", metavar="RECIPE,RECIPE…"),
     ] = None
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
     devices: Annotated[
-        str,
-        Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number."),
+        str, Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number.")
     ] = "cpu"
     parallel: Parallel = "auto"
     batch_size: Annotated[

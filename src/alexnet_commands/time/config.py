@@ -30,7 +30,6 @@ class TimeConfig:
             "--loader",
             help="Read the mini-batches from this crop store, as training does. Else they are made up, and in memory.",
             metavar="CROPS",
-            show_default=False,
         ),
     ] = None
     workers: Workers = 0
