@@ -106,6 +106,12 @@ class _WithHelp:
 class CommandWithHelp(_WithHelp, TyperCommand):
     """A command."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The names that turn an option off stand in its help: in a column of their own they'd leave no room for it."""
+        for param in self.params:
+            param.secondary_opts = []
+        super().format_help(ctx, formatter)
+
 
 class GroupWithHelp(_WithHelp, TyperGroup):
     """A command with commands of its own; alone it shows its help."""

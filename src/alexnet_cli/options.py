@@ -52,7 +52,7 @@ Timeout = Annotated[
 ]
 BatchSize = Annotated[int, Option("--batch-size", help="Pictures in a mini-batch.", min=1)]
 Workers = Annotated[int, Option("--workers", help="Parallel workers; 0: one for each core.", min=0)]
-Seed = Annotated[int, Option("--seed", help="Every random choice follows from it.", min=0)]
+Seed = Annotated[int, Option("--seed", help="Seed of every random choice.", min=0)]
 Precision = Annotated[
     str,
     Option(
@@ -64,10 +64,10 @@ Precision = Annotated[
 ]
 Compile = Annotated[bool, Option("--compile", help="Compile the network with torch.compile.")]
 Views = Annotated[
-    int, Option("--views", help="10: the corners, the centre and their mirror images; 1: the centre.", metavar="1|10")
+    int, Option("--views", help="10: four corners, centre, and their mirror images; 1: the centre.", metavar="1|10")
 ]
 
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that already exists.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")]
 Json = Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")]
 
@@ -89,7 +89,7 @@ class CommonOptions(OutputOptions):
         bool,
         Option(
             "--update",
-            help="Do nothing where the output is there and was made from the same input and options; else make it.",
+            help="Do nothing if the output exists and was made from the same input and options; otherwise make it.",
         ),
     ] = False
 
@@ -127,7 +127,8 @@ class NetOptions(CommonOptions):
 def require_one_of(option: str, value: str, choices: Sequence[str]) -> None:
     """UsageError where an option's value is none of the choices."""
     if value not in choices:
-        raise UsageError(f"{option} {value}: is none of {', '.join(choices)}")
+        words = " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
+        raise UsageError(f"{option} {value}: must be {words}")
 
 
 def require_precision(precision: str, device: str) -> None:

@@ -30,7 +30,7 @@ class EnsembleConfig(NetOptions):
         Path | None,
         Option(
             "--fit-weights",
-            help="Search the weights with the smallest top-5 error on this crop store of held-out pictures.",
+            help="Find the weights with the smallest top-5 error on this crop store of held-out pictures.",
             metavar="HOLDOUT",
         ),
     ] = None
@@ -38,7 +38,7 @@ class EnsembleConfig(NetOptions):
         Path | None,
         Option(
             "--submission",
-            help="Write the contest's file: five best devkit IDs a picture, in file-name order.",
+            help="Write the contest's file: the devkit IDs of each picture's five best classes, in file-name order.",
             metavar="FILE",
         ),
     ] = None

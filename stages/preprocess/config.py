@@ -29,8 +29,9 @@ class PreprocessConfig(CommonOptions):
     source: Annotated[
         Path,
         Argument(
+            metavar="SOURCE",
             help="Class folders, a folder of pictures, ILSVRC's tars or their folder, Kaggle's layout, class tars, or "
-            "WebDataset shards such as 'x-{000..099}.tar'."
+            "WebDataset shards such as 'x-{000..099}.tar'.",
         ),
     ]
     out: Out
@@ -80,7 +81,9 @@ class PreprocessConfig(CommonOptions):
     filter: Annotated[
         str,
         Option(
-            "--filter", help="How pictures are scaled. All but nearest are antialiased.", metavar="|".join(FILTER_NAMES)
+            "--filter",
+            help=f"How pictures are scaled: {', '.join(FILTER_NAMES)}. All but nearest are antialiased.",
+            metavar="NAME",
         ),
     ] = "bilinear"
     codec: Annotated[
@@ -92,7 +95,10 @@ class PreprocessConfig(CommonOptions):
     quality: Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")] = 95
     exif_rotation: Annotated[
         bool,
-        Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
+        Option(
+            "--exif-rotation/--ignore-exif-rotation",
+            help="Turn pictures upright as their EXIF orientation says; --ignore-exif-rotation does not.",
+        ),
     ] = True
     colour_profile: Annotated[
         str,
@@ -118,8 +124,9 @@ class PreprocessConfig(CommonOptions):
         str | None,
         Option(
             "--shard",
-            help="Make only shard I of N, in its own folder below --out; slurm, torchrun: take I and N from the job.",
-            metavar="I/N|slurm|torchrun",
+            help="Make only shard I of N, in its own folder below --out. slurm or torchrun in place of I/N: the "
+            "job says which.",
+            metavar="I/N",
         ),
     ] = None
     compare: Annotated[

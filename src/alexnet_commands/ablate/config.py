@@ -23,21 +23,25 @@ class AblateConfig(CommonOptions):
         str,
         Option(
             "--recipes",
-            help="Recipes or FILE.toml, with commas between them; the others are compared with the first.",
+            help="Recipes or TOML files, with commas between them; the others are compared with the first.",
             metavar="RECIPE,RECIPE…",
         ),
     ]
     out: Out
-    seeds: Annotated[str, Option("--seeds", help="Every recipe is trained once with each.", metavar="N,N…")] = "1,2,3"
+    seeds: Annotated[str, Option("--seeds", help="Every recipe is trained once with each seed.", metavar="N,N…")] = (
+        "1,2,3"
+    )
     epochs: Annotated[
-        int | None, Option("--epochs", help="For every net.", min=1, show_default="those of the first recipe")
+        int | None, Option("--epochs", help="Epochs of every net.", min=1, show_default="those of the first recipe")
     ] = None
-    each_own: Annotated[bool, Option("--each-own", help="Each recipe keeps its own epochs and mini-batches.")] = False
+    each_own: Annotated[
+        bool, Option("--each-own", help="Each recipe keeps its own number of epochs and mini-batch size.")
+    ] = False
     train_error: Annotated[
         float | None,
         Option(
             "--train-error",
-            help="Also tell after how many epochs the training error has fallen to so many percent, and draw it.",
+            help="Also show, in a table and a plot, after how many epochs the training error falls to this percentage.",
             metavar="PERCENT",
         ),
     ] = None

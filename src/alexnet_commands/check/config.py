@@ -19,19 +19,19 @@ class CheckConfig:
         Path | None,
         Option(
             "--data",
-            help="Pictures: it holds train/ and val/ or validation/, or it is one source, of which --holdout is held "
-            "out.",
+            help="The pictures: a folder with train/ and val/ or validation/, or one source, of which --holdout is "
+            "held out.",
         ),
     ] = None
     """None: the sample."""
     holdout: Annotated[
-        float, Option("--holdout", help="Of `alexnet preprocess`, where --data is one source.", metavar="F")
+        float, Option("--holdout", help="As for `alexnet preprocess`, where --data is one source.", metavar="F")
     ] = 0.1
-    recipe: Annotated[list[str], Option("--recipe", help="Of `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
+    recipe: Annotated[list[str], Option("--recipe", help="As for `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
     epochs: Annotated[
-        int | None, Option("--epochs", help="Of `alexnet train`.", min=1, show_default="the recipe's")
+        int | None, Option("--epochs", help="As for `alexnet train`.", min=1, show_default="the recipe's")
     ] = None
     members: Annotated[int, Option("--members", help="Nets in the ensemble.", min=1, max=1000)] = 1
     devices: Devices = "auto"
     precision: Precision = "fp32"
-    codec: Annotated[str, Option("--codec", help="Of `alexnet preprocess`.", metavar="raw|jpeg")] = "raw"
+    codec: Annotated[str, Option("--codec", help="As for `alexnet preprocess`.", metavar="raw|jpeg")] = "raw"

@@ -41,13 +41,17 @@ class ContestConfig:
         Path | None,
         Option(
             "--fall2011",
-            help="ImageNet Fall 2011, which the nets with conv6 are pre-trained on. Without it there are none, and the "
-            "ensemble is that of five nets.",
+            help="ImageNet Fall 2011, which the nets with conv6 are pre-trained on. Without it there are no such "
+            "nets, and the ensemble is that of five nets.",
         ),
     ] = None
     test: Annotated[
         bool | None,
-        Option("--test/--no-test", help="Score the test pictures too.", show_default="whether --data has any"),
+        Option(
+            "--test/--no-test",
+            help="Score the test pictures too; --no-test leaves them out.",
+            show_default="whether --data has any",
+        ),
     ] = None
     members: Annotated[
         int, Option("--members", help="How many nets with five convolutional layers.", min=1, max=1000)
@@ -78,7 +82,9 @@ class ContestConfig:
     ] = "jpeg"
     expect: Annotated[
         str,
-        Option("--expect", help="Demand ILSVRC-2012's published numbers of pictures and classes; '' for other data."),
+        Option(
+            "--expect", help="Stop unless there are as many pictures and classes as ILSVRC-2012 has; '' for other data."
+        ),
     ] = "ilsvrc2012"
     devkit: Annotated[
         Path | None,

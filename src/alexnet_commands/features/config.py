@@ -20,6 +20,6 @@ class FeaturesConfig(NetOptions):
     """The features file."""
     layer: Annotated[
         str,
-        Option("--layer", help="The layer whose outputs are wanted, by its name in the recipe.", metavar="NAME"),
+        Option("--layer", help="The layer whose activations are written, by its name in the recipe.", metavar="NAME"),
     ] = "fc7"
     views: Views = 1

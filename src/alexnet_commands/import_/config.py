@@ -27,16 +27,16 @@ class ImportConfig(OutputOptions):
         Path | None,
         Option(
             "--classes",
-            help="Take the class list of this crop store, or text file: one name a line; synset_words.txt is "
-            "understood. Else classes have their numbers as names, and of a thousand the words that torchvision knows.",
+            help="Use the class list of this crop store, or of a text file: one name a line; synset_words.txt works "
+            "too. Without it, classes are called by their numbers; 1,000 classes also get torchvision's words.",
         ),
     ] = None
     mean: Annotated[
         str | None,
         Option(
             "--mean",
-            help="What is subtracted from 0-255: a .binaryproto; three numbers in the order of the net's channels, "
-            "such as 104,117,123; or torchvision, for its mean and deviations. Caffe's nets need it.",
+            help="What is subtracted from the values 0 to 255: a .binaryproto file; three numbers in the order of the "
+            "net's channels, such as 104,117,123; or torchvision for its own. Caffe's nets need it.",
             metavar="FILE|A,B,C|torchvision",
         ),
     ] = None

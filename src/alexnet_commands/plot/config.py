@@ -36,10 +36,10 @@ class PlotConfig(OutputOptions):
             "--out",
             "-o",
             help="The file; its name ends in .png, .svg or .pdf.",
-            show_default="here, by the figure's name",
+            show_default="this folder, under the figure's name",
         ),
     ] = None
-    dpi: Annotated[int, Option("--dpi", help="Pixels per inch, of PNG.", min=30, max=1200)] = 150
+    dpi: Annotated[int, Option("--dpi", help="Pixels per inch of a PNG.", min=30, max=1200)] = 150
 
     def __post_init__(self) -> None:
         if self.path.suffix.lower() not in FORMATS:
@@ -79,7 +79,7 @@ class CurvesConfig(PlotConfig):
     default_name: ClassVar[str] = "curves.png"
 
     runs: Annotated[list[Path], Argument(help="Run folders, also unfinished ones.", metavar="RUN...")]
-    separate: Annotated[bool, Option("--separate", help="A line for each run, no bands.")] = False
+    separate: Annotated[bool, Option("--separate", help="One line for each run, no bands.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +92,16 @@ class PredictionsConfig(PlotConfig):
     crops: Crops
     picture: Annotated[
         list[str],
-        Option("--picture", help="A picture by name or index. Repeatable.", metavar="NAME|INDEX", show_default="eight"),
+        Option(
+            "--picture",
+            help="A picture by name or index. Repeatable.",
+            metavar="NAME|INDEX",
+            show_default="eight at random",
+        ),
     ] = ()  # type: ignore[assignment]
-    count: Annotated[int, Option("--count", help="So many pictures, chosen by --seed.", min=1, max=100)] = 8
+    count: Annotated[
+        int, Option("--count", help="How many pictures are drawn at random, without --picture.", min=1, max=100)
+    ] = 8
     seed: Seed = 0
     views: Views = 10
     devices: Devices = "auto"
@@ -115,7 +122,12 @@ class NeighboursConfig(PlotConfig):
     """Crop store in which neighbours are looked for."""
     query: Annotated[
         list[str],
-        Option("--query", help="A picture by name or index. Repeatable.", metavar="NAME|INDEX", show_default="five"),
+        Option(
+            "--query",
+            help="A picture by name or index. Repeatable.",
+            metavar="NAME|INDEX",
+            show_default="five at random",
+        ),
     ] = ()  # type: ignore[assignment]
     query_crops: Annotated[
         Path | None, Option("--query-crops", help="The crop store that the queries come from.", show_default="CROPS")
@@ -152,7 +164,9 @@ class ActivationsConfig(PlotConfig):
     default_name: ClassVar[str] = "activations.png"
 
     net: Net
-    picture: Annotated[Path, Argument(help="A picture file; it is cut as preprocess does.", metavar="PICTURE")]
+    picture: Annotated[
+        Path, Argument(help="A picture file; it is cut as the training pictures were.", metavar="PICTURE")
+    ]
     devices: Devices = "auto"
 
 

@@ -40,13 +40,13 @@ class PredictConfig(OutputOptions):
         str | None,
         Option(
             "--format",
-            help="Write a table, a JSON object a line, or one JSON object.",
+            help="csv: a table; jsonl: one JSON object for each picture; json: one for all.",
             metavar="|".join(FORMATS),
-            show_default="for people, or by the name of --out",
+            show_default="text, or by the ending of --out",
         ),
     ] = None
     """One of FORMATS; None: text, or what the name of `out` says."""
-    out: Annotated[Path | None, Option("--out", "-o", help="Write a file in place of stdout.")] = None
+    out: Annotated[Path | None, Option("--out", "-o", help="Write to this file instead of stdout.")] = None
     views: Views = 10
     batch_size: BatchSize = 128
     devices: Devices = "auto"
