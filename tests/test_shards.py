@@ -351,7 +351,7 @@ def test_shards_of_two_divisions_are_refused_when_made_and_when_read(tree: Path,
     with pytest.raises(UsageError, match="holds shards of 2, not of 3: remove them, or choose another --out"):
         preprocess(tree, out, shard="1/3")
     shutil.copytree(shard_folder(out, 1, 2), shard_folder(out, 1, 3))
-    assert "holds shards of stores divided into 2 and 3: remove those of one" in refusal(out)
+    assert "holds shards of stores divided into 2 and 3: keep the shards of one" in refusal(out)
 
 
 def test_a_damaged_shard_is_named(tree: Path, tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ def run(config: TrainConfig) -> Result:
             "device in --devices, or --set training.cached_features=false"
         )
     if shares > pictures:
-        raise UsageError(f"--devices {config.devices}: {shares} shares of a mini-batch of {pictures} pictures")
+        raise UsageError(
+            f"--devices {config.devices}: a mini-batch of {pictures} pictures is too small for {shares} shares: use "
+            "fewer devices"
+        )
     if team.world == 1:
         return train(config, Ranks.alone(torch.device(team.devices[0])), inputs)
     # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.

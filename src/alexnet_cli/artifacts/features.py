@@ -71,7 +71,7 @@ def writing_features(
             finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
             if not finite.all():
                 name = store.names[done + int(np.argmin(finite))]
-                raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
+                raise ArtifactError(f"{path}: the net's output for {name} is not finite: use another checkpoint")
             rows.add(features)
             done += len(features)
 

@@ -132,7 +132,7 @@ def write_scores(
     ArtifactError where a probability is not finite.
     """
     if (name := scores.first_not_finite()) is not None:
-        raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
+        raise ArtifactError(f"{path}: the net's output for {name} is not finite: use another checkpoint")
     arrays: dict[str, NDArray[Any]] = {
         "probabilities": scores.probabilities.astype(np.float32, copy=False),
         "centre_probabilities": scores.centre_probabilities.astype(np.float32, copy=False),

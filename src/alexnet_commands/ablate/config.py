@@ -58,7 +58,7 @@ class AblateConfig(CommonOptions):
         if self.each_own and self.epochs is not None:
             raise UsageError(f"--each-own and --epochs {self.epochs} contradict each other: give one of them")
         if self.train_error is not None and not 0 < self.train_error < 100:
-            raise UsageError(f"--train-error {self.train_error:g}: is a percentage between 0 and 100")
+            raise UsageError(f"--train-error {self.train_error:g}: must be a percentage between 0 and 100")
         if not self.seed_numbers or len(set_of(self.seed_numbers)) < len(self.seed_numbers):
             raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
 

@@ -156,7 +156,9 @@ def _mean(config: ImportConfig, text: str) -> NDArray[np.float64]:
         except ValueError:
             values = np.full(3, np.nan)
         if not np.isfinite(values).all():
-            raise UsageError(f"--mean {text}: is three numbers with commas, such as 104,117,123, or a .binaryproto")
+            raise UsageError(
+                f"--mean {text}: must be three numbers with commas, such as 104,117,123, or a .binaryproto"
+            )
         return np.broadcast_to(values[::-1] if config.bgr else values, (CROP, CROP, 3)).copy()
     image = read_mean(Path(text)).transpose(1, 2, 0).astype(np.float64)
     if image.shape[0] != image.shape[1]:
