@@ -151,14 +151,10 @@ def crop_image(
         except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
-            if truncated == "keep" and _is_cut_off(data):
+            cut_off = kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
+            if truncated == "keep" and cut_off:
                 return _crop_of_part(data, name, side, filter, exif_rotation, to_srgb=to_srgb)
             raise BadPictureError(_reason(data, error)) from None
-
-
-def _is_cut_off(data: bytes) -> bool:
-    """Whether an encoded picture is a JPEG without its end."""
-    return kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
 
 
 def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:

@@ -40,7 +40,8 @@ def lines_of(
     """
     grid = [[printable(cell) for cell in row] for row in (heads, *rows)]
     natural = [max(cells(row[column]) for row in grid) for column in range(len(heads))]
-    least = [min(natural[column], max(_LEAST, _longest_word(grid, column))) for column in range(left)]
+    words = [[cells(word) for row in grid for word in row[column].split()] for column in range(left)]
+    least = [min(natural[column], max([_LEAST, *words[column]])) for column in range(left)]
     lines: list[str] = []
     for block in _blocks(natural, least, width, together or len(heads)):
         widths = _shrunk([natural[column] for column in block], [*least, *natural[left:]], block, width)
@@ -68,10 +69,6 @@ def cells(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
-
-
-def _longest_word(grid: Sequence[Sequence[str]], column: int) -> int:
-    return max((cells(word) for row in grid for word in row[column].split()), default=0)
 
 
 def _total(widths: Sequence[int]) -> int:

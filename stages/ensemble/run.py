@@ -138,18 +138,15 @@ def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]
             members.append({"name": path.name, "checkpoint": digest})
     holdout = None if config.fit_weights is None else open_crops(config.fit_weights).digest
     devkit = None if config.devkit is None else str(config.devkit)
+    ids = digest_of([json.dumps(store.classes.ids if store else [])])
     return {
         "members": members,
         **evaluated,
         "crops": None if store is None else store.digest,
         "weights": config.normalised_weights() if holdout is None else "fitted",
         "holdout": holdout,
-        "submission": None if config.submission is None else {"devkit": devkit, "ids": _ids_of(store)},
+        "submission": None if config.submission is None else {"devkit": devkit, "ids": ids},
     }
-
-
-def _ids_of(store: CropStore | None) -> str:
-    return digest_of([json.dumps(store.classes.ids if store else [])])
 
 
 def _up_to_date(config: EnsembleConfig, asked: dict[str, Any], talk: Talk) -> Result | None:

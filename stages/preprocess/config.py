@@ -165,6 +165,8 @@ class PreprocessConfig(CommonOptions):
                 require_one_of(option, value, choices)
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: must lie from 1 to 100")
+        if self.workers < 0:
+            raise UsageError(f"--workers {self.workers}: must be 0 (one for each core) or more")
         if self.allow_bad < 0:
             raise UsageError(f"--allow-bad {self.allow_bad}: must be 0 or more")
         if self.labels is not None and self.unlabelled:

@@ -129,12 +129,9 @@ def first_of_same(sources: Sources, talk: Talk) -> array[int]:
         for at in alike:
             digest = sources.pictures.digest(at)
             with contextlib.suppress(BadPictureError):  # whoever crops it says so
-                digest = digest or _digest(read_located(sources.pictures[at]))
+                data = b"" if digest else read_located(sources.pictures[at])
+                digest = digest or hashlib.sha256(data, usedforsecurity=False).digest()[:16]
             if digest is not None:
                 first[at] = seen.setdefault((sizes[at], digest), at)
             advance()
     return first
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data, usedforsecurity=False).digest()[:16]

@@ -215,9 +215,8 @@ def text_of(report: dict[str, Any], title: str) -> str:
     if "classes" in report:
         lines += ["Pictures of each class, the smallest first"]
         words = report.get("words", {})
-        lines += [
-            f"  {count:>9,}  {name}  {words.get(name, '')}".rstrip() for name, count in _by_size(report["classes"])
-        ]
+        by_size = sorted(report["classes"].items(), key=lambda pair: (pair[1], pair[0]))
+        lines += [f"  {count:>9,}  {name}  {words.get(name, '')}".rstrip() for name, count in by_size]
     return "\n".join(map(printable, lines)).rstrip("\n") + "\n"
 
 
@@ -251,10 +250,6 @@ def _short(found: dict[str, Any]) -> dict[str, Any]:
     """For the summary: the counts, and the first few of what is listed."""
     counts = {key: value for key, value in found.items() if key != "listed"}
     return {**counts, "first": found["listed"][:FIRST]} if "listed" in found else counts
-
-
-def _by_size(classes: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(classes.items(), key=lambda pair: (pair[1], pair[0]))
 
 
 def _indented(texts: Sequence[str], total: int) -> list[str]:

@@ -201,8 +201,8 @@ class _Guard:
     def look(self) -> None:
         """Note who has ended; some seconds after the first bad end, end the rest."""
         known = {*self._others, *self._processes}
-        new = sorted((child for child in multiprocessing.active_children() if child not in known), key=_started)
-        self._processes += new
+        new = [child for child in multiprocessing.active_children() if child not in known]
+        self._processes += sorted(new, key=lambda child: int(child.name.rpartition("-")[2]))  # in the ranks' order
         if self.signal is not None:  # it came before they were there
             _ask_to_stop(new)
         for rank, process in enumerate(self._processes):
@@ -235,11 +235,6 @@ def _ask_to_stop(processes: Sequence[Any]) -> None:
     for process in processes:
         with contextlib.suppress(OSError, AttributeError):
             os.kill(process.pid, signal.SIGTERM)
-
-
-def _started(process: Any) -> int:
-    """The number in a process's name: processes are started in the ranks' order."""
-    return int(process.name.rpartition("-")[2])
 
 
 def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
 from alexnet_cli.errors import UsageError
@@ -56,7 +55,10 @@ def lay(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place
         if section in SECTIONS and not isinstance(value, dict):
             raise UsageError(f"{place_of(section)}: [{section}] is a table of fields, not {value!r}")
         if section == "net":
-            _told_at(place_of, partial(_lay_net, draft, value, place_of))
+            try:
+                _lay_net(draft, value, place_of)
+            except FieldError as error:
+                raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None
         elif section in SECTIONS:
             draft.values[section] = {**draft.values.get(section, {}), **value}
             draft.places |= {f"{section}.{name}": place_of(f"{section}.{name}") for name in value}
@@ -132,10 +134,3 @@ def _stand(order: list[str], name: str, after: Any) -> None:
 
 def _forget(draft: Draft, prefix: str) -> None:
     draft.places = {path: place for path, place in draft.places.items() if not f"{path}.".startswith(prefix + ".")}
-
-
-def _told_at(place_of: Callable[[str], Place], work: Callable[[], None]) -> None:
-    try:
-        work()
-    except FieldError as error:
-        raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None

@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -88,7 +87,8 @@ def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
     draft = Draft() if base is None else _read(str(base), (*seen, name), folder)
-    lay(draft, values, partial(_place_in, label, _lines(text)))
+    lines = _lines(text)
+    lay(draft, values, lambda path: Place(label, find_place(lines, path) or 0))
     return draft
 
 
@@ -169,10 +169,6 @@ def _lines(text: str) -> dict[str, int]:
             key = match[1].replace('"', "").replace(" ", "")
             found.setdefault(f"{table}.{key}" if table else key, number)
     return found
-
-
-def _place_in(label: str, lines: Mapping[str, int], path: str) -> Place:
-    return Place(label, find_place(lines, path) or 0)
 
 
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:

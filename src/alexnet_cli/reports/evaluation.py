@@ -270,17 +270,13 @@ def _classes(judged: Judged) -> str:
         (titles(place), f"{row[2]:,}", *(_share(value) for value in row[3:9]), f"{row[9]:,}")
         for place, row in enumerate(_class_rows(judged))
     ]
-    rows.sort(key=lambda row: -_number(row[2]))
+    rows.sort(key=lambda row: -1.0 if row[2] == "–" else float(row[2].removesuffix("%")), reverse=True)
     heads = ("class", "pictures", "top-1 error", "from", "to", "top-5 error", "precision", "recall", "predicted")
     return html.paragraph("The largest error first; from and to: its 95% interval.") + html.table(heads, rows)
 
 
 def _share(value: object) -> str:
     return "–" if not isinstance(value, float) or math.isnan(value) else percent(value)
-
-
-def _number(shown: str) -> float:
-    return -1.0 if shown == "–" else float(shown.removesuffix("%"))
 
 
 def _confusions(judged: Judged) -> str:

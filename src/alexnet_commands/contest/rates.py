@@ -156,7 +156,9 @@ class _Trial:
     def _alexnet(self, *words: str) -> dict[str, Any]:
         self.talk.say(f"measuring: alexnet {words[0]}")
         program = [sys.executable, "-m", "alexnet_cli", *words, "--json", "--quiet"]
-        done = subprocess.run(program, cwd=self.folder, capture_output=True, text=True, check=False, env=_environment())
+        path = os.pathsep.join(path for path in sys.path if path)  # the same program, wherever it was imported from
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(program, cwd=self.folder, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise ResourceError(
@@ -185,11 +187,6 @@ class _Trial:
         folder = self.folder / "pictures" / f"n{index % 2:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{index:06d}{ending}"
-
-
-def _environment() -> dict[str, str]:
-    """The same program, wherever this one was imported from."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def pictures_in(data: Path | None) -> Iterator[tuple[bytes, str]]:

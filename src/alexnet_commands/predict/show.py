@@ -72,7 +72,7 @@ def for_people(result: Result, width: int, *, blocks: bool) -> str:
         if row.error is not None:
             lines.append(f"  {printable(row.error)}")
         lines += [
-            f"  {_fit(_title(result, one), wide)}  {_percent(one)}  {_bar(one, blocks)}".rstrip()
+            f"  {_fit(_title(result, one), wide)}  {100 * one.probability:5.1f}%  {_bar(one, blocks)}".rstrip()
             for one in row.predictions
         ]
         lines.append("")
@@ -82,10 +82,6 @@ def for_people(result: Result, width: int, *, blocks: bool) -> str:
 def _title(result: Result, one: Prediction) -> str:
     name, words = result.classes.names[one.index], result.words(one.index)
     return printable(f"{name}  {words}" if words and words != name else name)
-
-
-def _percent(one: Prediction) -> str:
-    return f"{100 * one.probability:5.1f}%"
 
 
 def _bar(one: Prediction, blocks: bool) -> str:

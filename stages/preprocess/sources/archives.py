@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,7 +92,8 @@ def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
     ResourceError where the disk has too little room.
     """
     moved: dict[str, str] = {}
-    for number, file in enumerate(dict.fromkeys(_files_of(sources.pictures.files))):
+    streamed = (file for file in sources.pictures.files if is_streamed(Path(file)))
+    for number, file in enumerate(dict.fromkeys(streamed)):
         place = folder / _UNPACKED.format(number)
         if not place.is_file():
             _unpack(Path(file), place, talk)
@@ -104,10 +105,6 @@ def remove_unpacked(folder: Path) -> None:
     """Remove what `unpacked` wrote."""
     for file in folder.glob(_UNPACKED.format("*")):
         file.unlink()
-
-
-def _files_of(files: Iterable[str]) -> Iterator[str]:
-    return (file for file in files if is_streamed(Path(file)))
 
 
 def _unpack(archive: Path, place: Path, talk: Talk) -> None:

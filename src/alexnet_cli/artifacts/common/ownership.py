@@ -58,7 +58,8 @@ class Kind:
         assert self.files is not None, "a file has no files"
         pattern = re.compile(self.files)
         for name in files_below(folder):
-            if name != MARK and not pattern.fullmatch(name) and not _is_work(name):
+            left = any(map(is_working_name, name.split("/")))  # by an earlier, killed command
+            if name != MARK and not pattern.fullmatch(name) and not left:
                 return folder / name
         return None
 
@@ -70,11 +71,6 @@ def files_below(folder: Path) -> Iterator[str]:
         links = [name for name in folders if (Path(where) / name).is_symlink()]
         for name in sorted(names + links):
             yield (below / name).as_posix()
-
-
-def _is_work(name: str) -> bool:
-    """Whether a path lies at or below a working name of ours, as an earlier, killed command left it."""
-    return any(map(is_working_name, name.split("/")))
 
 
 def is_plain_file(path: Path) -> bool:

@@ -63,7 +63,9 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
             break
         if isinstance(module, nn.ReLU) and not (found.relu or found.norm or found.size):
             found = replace(found, relu=True)
-        elif isinstance(module, Norm) and not (found.norm or found.size) and _serves_norm(module):
+        elif isinstance(module, Norm) and not (isinstance(module.spec, MapNorm) or found.norm or found.size):
+            if not _fits(module):
+                break
             spec = module.spec
             found = replace(
                 found, norm=True, groups=module.columns, k=spec.k, alpha=spec.alpha / spec.window, half=spec.window // 2
@@ -78,10 +80,6 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
         if found.norm or (found.size and count > 1):
             taken = count
     return found, taken
-
-
-def _serves_norm(module: Norm) -> bool:
-    return not isinstance(module.spec, MapNorm) and _fits(module)
 
 
 def _fits(module: Norm) -> bool:
