@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import platform
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alexnet_cli.compiled import over, serves
+from alexnet_cli.machine import told_by_linux
 
 
 def convolve(
@@ -164,11 +164,7 @@ _INTEL = "GenuineIntel"
 
 def _vendor() -> str:
     """The processor's maker as it calls itself; Intel where the system does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return _INTEL
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), _INTEL)
+    return told_by_linux("vendor_id") or _INTEL
 
 
 def _works() -> bool:
