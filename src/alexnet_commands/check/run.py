@@ -15,7 +15,8 @@ def run(config: CheckConfig) -> None:
     """Raise UsageError or ResourceError for the first thing that can't be meant, or isn't there."""
     if config.data is not None:
         require_pictures(config.data)
-    require_holdout(config.holdout)
+    if not 0 < config.holdout < 1:
+        raise UsageError(f"--holdout {config.holdout:g}: must lie between 0 and 1, such as 0.1")
     require_one_of("--codec", config.codec, CODECS)
     for recipe in config.recipe:
         load_recipe(recipe)
@@ -36,12 +37,6 @@ def require_pictures(data: Path) -> None:
         raise UsageError(f"{data}: holds {parts[0]}/ and no train/: add it, or give the folder with both")
     if not parts and data.is_dir() and not any(not entry.name.startswith(".") for entry in data.iterdir()):
         raise UsageError(f"{data}: is empty: it must hold train/<class>/ and val/<class>/, or <class>/ alone")
-
-
-def require_holdout(holdout: float) -> None:
-    """UsageError unless this is a fraction."""
-    if not 0 < holdout < 1:
-        raise UsageError(f"--holdout {holdout:g}: must lie between 0 and 1, such as 0.1")
 
 
 def require_devices(devices: str, precision: str) -> None:

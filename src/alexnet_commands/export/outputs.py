@@ -14,11 +14,8 @@ from alexnet_commands.export.caffe_files import CLASSES, MEAN, MODEL, TEXT
 MADE_BY = '"made by": "alexnet export"'
 """In the JSON of every file of ours (`Plan.about`)."""
 _HEAD = 1 << 16
-
-
-def _is_onnx(path: Path) -> bool:
-    """Whether it is a model of ours by its producer, which stands at the front."""
-    return b"\x12\x07alexnet" in start_of(path, 64)
+_PRODUCER = b"\x12\x07alexnet"
+"""At the front of an ONNX model of ours."""
 
 
 def _is_archive(path: Path) -> bool:
@@ -42,7 +39,7 @@ def _named(*names: str) -> str:
 
 
 KINDS: Mapping[str, Kind] = {
-    "onnx": Kind(name="onnx", title="ONNX model of alexnet", tell=_is_onnx),
+    "onnx": Kind(name="onnx", title="ONNX model of alexnet", tell=lambda path: _PRODUCER in start_of(path, 64)),
     "torch-export": Kind(name="torch-export", title="torch.export program of alexnet", tell=_is_archive),
     "torchscript": Kind(name="torchscript", title="TorchScript module of alexnet", tell=_is_archive),
     "torchvision": Kind(name="torchvision", title="state_dict of alexnet", tell=_is_weights),

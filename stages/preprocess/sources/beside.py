@@ -39,7 +39,7 @@ def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], s
     PictureError where tables and class folders contradict each other, or a table does not fit the pictures.
     """
     names = Names(found.place, found.listing.names)
-    tops = _tops(found)
+    tops = {name.partition("/")[0] if "/" in name else "" for name in found.listing.names}
     several = len(tops) > 1 and "" not in tops
     annotations = next((at for at in (ANNOTATIONS, ABOVE + ANNOTATIONS) if at in found.texts), None)
     if annotations and not several:
@@ -66,11 +66,6 @@ def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], s
         _require_the_folders(found, labels, tables)
         return None
     return labels, _called(found, tables)
-
-
-def _tops(found: Found) -> set[str]:
-    """The first folders of the pictures; "" where some lie in none."""
-    return {top if slash else "" for top, slash, _ in (name.partition("/") for name in found.listing.names)}
 
 
 def _tables(found: Found) -> list[str]:

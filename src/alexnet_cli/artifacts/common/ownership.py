@@ -205,13 +205,6 @@ def _is_page(path: Path) -> bool:
     return start.startswith(b"<!DOCTYPE html>") and b'<meta name="generator" content="alexnet' in start
 
 
-def _is_predictions(path: Path) -> bool:
-    """Whether a file begins as our CSV, JSON lines or JSON of predictions do."""
-    return start_of(path, 64).startswith(
-        (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
-    )
-
-
 _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
 
 CROPS = Kind(
@@ -238,7 +231,10 @@ SAMPLE = Kind(
     tell=_is_sample,
 )
 SUBMISSION = Kind(name="submission", tell=_is_submission)
-PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=_is_predictions)
+_PREDICTIONS = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')  # CSV, JSON lines, JSON
+PREDICTIONS = Kind(
+    name="predictions", title="file of predictions", tell=lambda path: start_of(path, 64).startswith(_PREDICTIONS)
+)
 REPORT = Kind(
     name="report",
     files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",
