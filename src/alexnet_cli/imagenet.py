@@ -153,7 +153,8 @@ def read_devkit(path: Path) -> Devkit:
         twice = [value for value, count in Counter(values).items() if count > 1]
         if twice:
             raise PictureError(f"{path}: {_META} gives the {what} {twice[0]} twice: download the devkit again")
-    validation = _validation(path, truth, {number: index for index, number in enumerate(ids)})
+    known = {number: index for index, number in enumerate(ids)}
+    validation = [] if truth is None else parse_ids(path, truth.decode("utf-8", "replace"), known)
     devkit = Devkit(
         path=path,
         wnids=tuple(wnids),
@@ -248,12 +249,6 @@ def _leaves(path: Path, content: bytes) -> Iterator[tuple[str, int, str, int]]:
     if not leaves:
         raise PictureError(f"{path}: its {_META} holds no class with an ID from 1 to {CLASSES}: download it again")
     yield from leaves
-
-
-def _validation(path: Path, truth: bytes | None, known: Mapping[int, int]) -> list[int]:
-    if truth is None:
-        return []
-    return parse_ids(path, truth.decode("utf-8", "replace"), known)
 
 
 def _files_of(path: Path) -> tuple[bytes, bytes | None]:

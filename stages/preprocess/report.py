@@ -63,19 +63,6 @@ class Contents:
     notes: Sequence[str] = ()
     """What the source was taken for, and what was checked."""
 
-    @classmethod
-    def of_store(cls, store: CropStore, rejects: Rejects, notes: Sequence[str]) -> Contents:
-        """The contents of a finished store."""
-        return cls(
-            names=store.names,
-            labels=store.labels,
-            classes=store.classes,
-            facts=store.facts,
-            digests=store.digests,
-            rejects=rejects,
-            notes=notes,
-        )
-
 
 def fact_key(fact: Facts) -> str:
     """The name of a fact in JSON: `wrong_extension`."""
@@ -120,7 +107,10 @@ def make_report(
         report["known_defective"] = defective
         summary["known_defective"] = {"found": len(defective), "first": defective[:FIRST]}
     if contents.facts is not None:
-        report["pictures"] = _names_by_fact(contents.names, contents.facts)
+        chosen = {fact: np.flatnonzero(contents.facts & fact)[:SHOWN].tolist() for fact in Facts}
+        report["pictures"] = {
+            fact_key(fact): [contents.names[at] for at in indices] for fact, indices in chosen.items()
+        }
     if contents.digests is not None:
         found = duplicates_within(contents.digests, contents.names, contents.labels, contents.classes)
         report["duplicates"] = found
@@ -231,11 +221,6 @@ def _class_sizes(counts: NDArray[np.int64], classes: ClassList) -> dict[str, Any
         "imbalance": most / fewest if fewest else None,
         "empty": int(np.count_nonzero(counts == 0)),
     }
-
-
-def _names_by_fact(names: Sequence[str], facts: Crop) -> dict[str, list[str]]:
-    chosen = {fact: np.flatnonzero(facts & fact)[:SHOWN].tolist() for fact in Facts}
-    return {fact_key(fact): [names[index] for index in indices] for fact, indices in chosen.items()}
 
 
 def _compared(contents: Contents, other: CropStore) -> dict[str, Any]:

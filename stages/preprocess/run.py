@@ -371,7 +371,15 @@ def _about_shards(
         return about
     folders = [shard_folder(config.out, number, shard.of) for number in range(1, shard.of + 1)]
     rejects = [pair for folder in folders for pair in read_rejects(folder)]
-    contents = Contents.of_store(store, rejects, everything.notes)
+    contents = Contents(
+        names=store.names,
+        labels=store.labels,
+        classes=store.classes,
+        facts=store.facts,
+        digests=store.digests,
+        rejects=rejects,
+        notes=everything.notes,
+    )
     report = make_report(contents, digest=store.digest, elsewhere=elsewhere)
     with only_writer(config.out / REPORT_FILE, patience=10):
         write_report(config.out, report, config.out.name)

@@ -133,11 +133,13 @@ def publish_report(
     UsageError where something lies there that may not be replaced, ResourceError where the disk will not have it.
     """
     judged = Judged.of(scores)
+    names, often = scores.classes.names, judged.confusion
+    pairs = [(names[label], names[said], int(often[label, said])) for label, said in np.argwhere(often > 0)]
     contents = (
         _page(judged, manifest, store, title),
         _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
         _csv(_CLASS_HEAD, _class_rows(judged)),
-        _csv(("class", "predicted", "pictures"), _pairs(judged)),
+        _csv(("class", "predicted", "pictures"), pairs),
         _csv(("above", "up_to", "pictures", "confidence", "accuracy"), _bins(judged.calibration)),
         _csv(_PICTURE_HEAD, _picture_rows(judged)),
     )
@@ -198,12 +200,6 @@ def _class_rows(judged: Judged) -> list[tuple[object, ...]]:
         words = classes.words[index] if classes.words else ""
         rows.append((name, words, pictures, *shares, int(found.predicted[index])))
     return rows
-
-
-def _pairs(judged: Judged) -> list[tuple[object, ...]]:
-    """Every pair of classes that occurs: the label's, the predicted one, how often."""
-    names = judged.scores.classes.names
-    return [(names[a], names[b], int(judged.confusion[a, b])) for a, b in np.argwhere(judged.confusion > 0)]
 
 
 def _bins(found: Calibration) -> list[tuple[object, ...]]:

@@ -75,10 +75,6 @@ def _lrn(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
     return [maps * (numbers.get("k", 1.0) + alpha / size * sums) ** -beta]
 
 
-def _power(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    return [(numbers.get("shift", 0.0) + numbers.get("scale", 1.0) * below[0]) ** numbers.get("power", 1.0)]
-
-
 _LAYERS: Mapping[str, Callable[[Mapping[str, Any], Blobs, Blobs], Blobs]] = {
     "Convolution": _convolution,
     "InnerProduct": lambda numbers, below, weights: [below[0].flatten(1) @ weights[0].T + weights[1]],
@@ -89,7 +85,9 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any], Blobs, Blobs], Blobs]] = {
     ),
     "Bias": lambda numbers, below, weights: [below[0] + weights[0][None]],
     "Scale": lambda numbers, below, weights: [below[0] * weights[0][None, :, None, None]],
-    "Power": _power,
+    "Power": lambda numbers, below, weights: [
+        (numbers.get("shift", 0.0) + numbers.get("scale", 1.0) * below[0]) ** numbers.get("power", 1.0)
+    ],
     "ReLU": lambda numbers, below, weights: [below[0].clamp(min=0)],
     "TanH": lambda numbers, below, weights: [below[0].tanh()],
     "Dropout": lambda numbers, below, weights: [below[0]],
