@@ -91,7 +91,7 @@ def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fr
     for at, (name, label) in enumerate(zip(names, labels, strict=True)):
         if first[at] != at:
             continue
-        place = (hash_of(name), at)
+        place = (int.from_bytes(hashlib.sha256(name.encode()).digest()[:_HASH_BYTES]), at)
         least[label] = min(place, least.get(label, place))
         greatest[label] = max(place, greatest.get(label, place))
         held[at] = place[0] < threshold
@@ -111,11 +111,6 @@ def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fr
         if leader in back:
             held[at] = 0
     return held
-
-
-def hash_of(name: str) -> int:
-    """The first 8 bytes of the SHA-256 of a picture's name, as a number."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:_HASH_BYTES])
 
 
 def first_of_same(sources: Sources, talk: Talk) -> array[int]:

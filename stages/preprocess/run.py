@@ -234,15 +234,7 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
     inputs = {"SOURCE": config.source, "--labels": config.labels, "--classes": config.classes}
     inputs |= {"--compare": config.compare}
     require_output(out, CROPS, overwrite=config.replaces, inputs=inputs)
-    if shard:
-        _refuse_foreign_folder(config.out)
-
-
-def _refuse_foreign_folder(folder: Path) -> None:
-    """UsageError where the folder that shards go to holds something else."""
-    if not folder.exists():
-        return
-    for entry in target_of(folder).iterdir():
+    for entry in target_of(config.out).iterdir() if shard and config.out.exists() else ():
         if not SHARDED.fullmatch(entry.name):
             raise UsageError(f"{entry}: is no shard, so no shard is put beside it: choose another --out")
 

@@ -211,7 +211,10 @@ class _Guard:
                 self.exits[rank] = (code, time.monotonic())
         bad = [moment for code, moment in self.exits.values() if code]
         if self._quit or (bad and time.monotonic() - min(bad) > _GRACE):
-            self._end_all()
+            for rank, process in enumerate(self._processes):
+                if process.exitcode is None:
+                    self.ended.add(rank)
+                    process.kill()
 
     def receive(self, number: int) -> None:
         """A signal for the whole command: the first asks the ranks to save and stop, a second Ctrl-C ends them."""
@@ -223,12 +226,6 @@ class _Guard:
             if number == signal.SIGINT:
                 print("saving, then stopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
             _ask_to_stop(self._processes)
-
-    def _end_all(self) -> None:
-        for rank, process in enumerate(self._processes):
-            if process.exitcode is None:
-                self.ended.add(rank)
-                process.kill()
 
 
 def _ask_to_stop(processes: Sequence[Any]) -> None:

@@ -135,12 +135,15 @@ def publish_report(
     judged = Judged.of(scores)
     names, often = scores.classes.names, judged.confusion
     pairs = [(names[label], names[said], int(often[label, said])) for label, said in np.argwhere(often > 0)]
+    found = judged.calibration
+    columns = (found.edges[:-1], found.edges[1:], found.pictures, found.confidence, found.accuracy)
+    bins = [tuple(value.item() for value in row) for row in zip(*columns, strict=True)]
     contents = (
         _page(judged, manifest, store, title),
         _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
         _csv(_CLASS_HEAD, _class_rows(judged)),
         _csv(("class", "predicted", "pictures"), pairs),
-        _csv(("above", "up_to", "pictures", "confidence", "accuracy"), _bins(judged.calibration)),
+        _csv(("above", "up_to", "pictures", "confidence", "accuracy"), bins),
         _csv(_PICTURE_HEAD, _picture_rows(judged)),
     )
     files = dict(zip(_FILES, contents, strict=True))
@@ -200,11 +203,6 @@ def _class_rows(judged: Judged) -> list[tuple[object, ...]]:
         words = classes.words[index] if classes.words else ""
         rows.append((name, words, pictures, *shares, int(found.predicted[index])))
     return rows
-
-
-def _bins(found: Calibration) -> list[tuple[object, ...]]:
-    columns = (found.edges[:-1], found.edges[1:], found.pictures, found.confidence, found.accuracy)
-    return [tuple(value.item() for value in row) for row in zip(*columns, strict=True)]
 
 
 def _picture_rows(judged: Judged) -> Iterable[tuple[object, ...]]:

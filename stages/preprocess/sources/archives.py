@@ -75,11 +75,6 @@ def content_of(path: Path, member: Member) -> bytes:
     return read_located(Located(member.name, str(path), member.offset, member.size, member.packed, member.check))
 
 
-def is_streamed(path: Path) -> bool:
-    """Whether an archive has to be unpacked before its pictures can be read."""
-    return path.is_file() and (packing_of(path) not in (None, "zip") or is_parquet(path))
-
-
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet, by its first bytes."""
     with path.open("rb") as file:
@@ -92,8 +87,9 @@ def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
     ResourceError where the disk has too little room.
     """
     moved: dict[str, str] = {}
-    streamed = (file for file in sources.pictures.files if is_streamed(Path(file)))
-    for number, file in enumerate(dict.fromkeys(streamed)):
+    files = [file for file in dict.fromkeys(sources.pictures.files) if Path(file).is_file()]
+    packed = [file for file in files if packing_of(Path(file)) not in (None, "zip") or is_parquet(Path(file))]
+    for number, file in enumerate(packed):
         place = folder / _UNPACKED.format(number)
         if not place.is_file():
             _unpack(Path(file), place, talk)
