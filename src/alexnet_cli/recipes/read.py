@@ -139,9 +139,9 @@ def _set_values(text: str) -> dict[str, Any]:
     """`net.pool1.size=2` as nested tables; a value that is no TOML is text."""
     name, equals, value = text.partition("=")
     path = name.strip().split(".")
-    if not equals:
+    if not equals or len(path) < 2:
         raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")
-    if len(path) < 2 or path[0] not in SECTIONS:
+    if path[0] not in SECTIONS:
         hint = "net, input or training"
         raise UsageError(f"--set {text}: there is no section '{path[0]}': use {hint}, such as net.pool1.size=2")
     try:
