@@ -11,6 +11,7 @@ import pytest
 from crc32c import crc32c
 from numpy.typing import NDArray
 from preprocessing import save_noise
+from small_training import Bench
 
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
@@ -157,3 +158,8 @@ def many(tmp_path: Path) -> Path:
     for number in range(600):
         save_noise(root / f"class{number % 2}" / f"{number:03d}.jpg", number, side=40)
     return root
+
+
+@pytest.fixture
+def bench(make_store: MakeStore, make_statistics: Callable[[CropStore], Path], narrow: list[str]) -> Bench:
+    return Bench(make_store, make_statistics, narrow)

@@ -396,7 +396,7 @@ def test_the_plan_has_the_conv6_nets_with_their_own_classes_and_cost(
 def test_a_plan_that_does_not_fit_the_disk_is_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alexnet_commands.contest.rates.free_bytes", lambda path: 10**9)
+    monkeypatch.setattr("alexnet_commands.contest.run.free_bytes", lambda path: 10**9)
     rates = [word for name, rate in GIVEN.items() for word in (f"--{name}-per-second", str(rate))]
     assert main(["contest", str(tmp_path / "c"), "--dry-run", *rates]) == 0
     shown = capsys.readouterr()

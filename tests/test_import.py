@@ -442,7 +442,7 @@ def test_options_that_are_missing_or_wrong_are_told(
         ((*caffe, *out, "--mean", "1,2,3", "--channels", "cmyk"), 2, "rgb or bgr"),
         ((*torch_, *out, "--mean", "1,2,3"), 2, "leave it out"),
         ((*torch_, *out, "--classes", str(tmp_path / "names")), 4, "has 2 classes, and the net 7"),
-        ((str(tmp_path / "c"), "--from", "keras", *out), 2, "use one of"),
+        ((str(tmp_path / "c"), "--from", "keras", *out), 2, "must be torchvision, caffe, onnx or timm"),
     ):
         assert (found := refused(capsys, *command))[0] == code, found
         assert what in found[1], found

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from alexnet_cli.artifacts.scores import mean_loss
+from alexnet_cli.artifacts.scores import mean_loss, ranks_of_labels
 from alexnet_cli.reports.charts import Line, line_chart, powers, ticks
-from alexnet_cli.reports.judging import by_class, calibration, confusion, ranks_of_labels, wilson_interval
+from alexnet_cli.reports.judging import by_class, calibration, confusion, wilson_interval
 
 CLASSES = 7
 

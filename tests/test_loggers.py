@@ -8,15 +8,13 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import Bench, MakeStore, refused
+from small_training import Bench, refused
 
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
-from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.loggers.find import make
 from alexnet_cli.loggers.logbook import chosen
@@ -50,11 +48,6 @@ class Mine:
     def hparams(self, values): self.note("hparams", values)
     def finish(self): self.note("finish")
 """
-
-
-@pytest.fixture
-def bench(make_store: MakeStore, make_statistics: Callable[[CropStore], Path], narrow: list[str]) -> Bench:
-    return Bench(make_store, make_statistics, narrow)
 
 
 @pytest.fixture

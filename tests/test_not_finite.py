@@ -96,7 +96,7 @@ def test_finite_weights_whose_outputs_overflow_are_refused_by_eval_with_the_pict
     save_file({key: torch.full_like(value, 3e38) for key, value in tensors.items()}, net / "model.safetensors")
     poison(net, "model.safetensors", "fc8.bias", 0.0)
     assert main(["eval", str(net), str(store.path), "--out", str(tmp_path / "s.h5"), "--quiet"]) == 4
-    assert "what the net says of val/0000.JPEG is not finite" in capsys.readouterr().err
+    assert "the net's output for val/0000.JPEG is not finite" in capsys.readouterr().err
     assert not (tmp_path / "s.h5").exists()
 
 

@@ -27,6 +27,7 @@ from alexnet_cli.cli import main
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.evaluation import Net, evaluate
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.reports.judging import confusion
 from alexnet_cli.tiles import COLUMN_GAP, GAP, filter_tiles, kernel_colours, shape_of, tile
 from alexnet_commands.plot import run as plot
 from alexnet_commands.plot.colours import bands
@@ -39,7 +40,7 @@ from alexnet_commands.plot.config import (
     NeighboursConfig,
     PredictionsConfig,
 )
-from alexnet_commands.plot.confusion import confusions, matrix
+from alexnet_commands.plot.confusion import confusions
 from alexnet_commands.plot.curves import Group, Run, grouped
 from alexnet_commands.plot.figure import Page, shortened
 from alexnet_commands.plot.maps import colours
@@ -421,7 +422,7 @@ def test_the_confusion_matrix_counts_each_picture_once() -> None:
     expected = np.zeros((5, 5), int)
     for label, row in zip(scores.labels, scores.probabilities, strict=True):
         expected[label, int(np.argmax(row))] += 1
-    counts = matrix(scores)
+    counts = confusion(scores.labels, scores.probabilities.argmax(axis=1), len(scores.classes))
     assert np.array_equal(counts, expected) and counts.sum() == 200
     assert 1 - np.trace(counts) / 200 == pytest.approx(scores.error(1))
     found = confusions(counts)

@@ -330,7 +330,7 @@ def test_standard_input_is_a_picture(bench: Bench, capsys: Capture) -> None:
     [
         (["RUN", "PICTURES", "--views", "3"], 2, "--views 3: must be 10"),
         (["RUN", "PICTURES", "-o", "x.txt"], 2, "give --format csv|jsonl|json, or a name that ends in one of them"),
-        (["RUN", "PICTURES", "--format", "xml"], 2, "--format xml: is none of csv, jsonl, json"),
+        (["RUN", "PICTURES", "--format", "xml"], 2, "--format xml: must be csv, jsonl or json"),
         (["RUN", "-", "-"], 2, "give - once"),
         (["PICTURES", "PICTURES"], 4, "is neither a run folder nor a checkpoint"),
         (["RUN", "TRAIN"], 3, "is a crop store: score it with `alexnet eval`"),

@@ -308,8 +308,8 @@ def test_the_output_lies_neither_in_nor_around_the_pictures(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--filter", "cubic"], "--filter cubic: is none of nearest, box, bilinear, hamming, bicubic, lanczos"),
-        (["--codec", "png"], "--codec png: is none of raw, jpeg"),
+        (["--filter", "cubic"], "--filter cubic: must be nearest, box, bilinear, hamming, bicubic or lanczos"),
+        (["--codec", "png"], "--codec png: must be raw or jpeg"),
         (["--labels", "x", "--unlabelled"], "--labels x and --unlabelled contradict each other: give one of them"),
         (["--quality", "0"], "--quality 0: must lie from 1 to 100"),
         (["--allow-bad", "-1"], "--allow-bad -1: must be 0 or more"),

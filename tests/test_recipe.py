@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipes.draft import Place
-from alexnet_cli.recipes.layers import Norm
+from alexnet_cli.recipes.draft import Place, find_place
+from alexnet_cli.recipes.layers import Dropout, Norm
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load, load_recipe, recipe_files
 from alexnet_cli.recipes.recipe import Recipe
@@ -119,7 +119,8 @@ def test_the_papers_numbers_are_the_papers() -> None:
     assert sum(layer.parameters for layer in layers(net)) == 60_965_224
     norms = [spec for spec in net.layers if isinstance(spec, Norm)]
     assert [(norm.k, norm.alpha, norm.beta, norm.window) for norm in norms] == [(2.0, 1e-4, 0.75, 5)] * 2
-    assert [(drop.probability, drop.convention) for drop in net.dropouts] == [(0.5, "2012")] * 2
+    dropouts = [spec for spec in net.layers if isinstance(spec, Dropout)]
+    assert [(drop.probability, drop.convention) for drop in dropouts] == [(0.5, "2012")] * 2
     assert (training.batch_size, training.rate, training.momentum, training.weight_decay) == (128, 0.01, 0.9, 0.0005)
     assert (recipe.input.flip, recipe.input.colour_noise, recipe.input.patch_run) == (True, 0.1, 1)
 
@@ -170,14 +171,14 @@ def test_every_value_knows_the_file_and_line_that_gave_it(tmp_path: Path) -> Non
     file.write_text('extends = "conv6"\n\n[net.conv1]\n# wider\nkernels = 64\n\n[training]\nrate = 0.1\n')
     loaded = load(str(file), ["net.pool1.size=2"])
     paper = recipe_files()["paper"].read_text().splitlines()
-    assert str(loaded.place("net.conv1.kernels")) == f"{file}:5"
-    assert str(loaded.place("training.rate")) == f"{file}:8"
-    assert str(loaded.place("net.pool1.size")) == "--set net.pool1.size=2"
-    at = loaded.place("net.conv1.stride")
+    assert str(find_place(loaded.places, "net.conv1.kernels")) == f"{file}:5"
+    assert str(find_place(loaded.places, "training.rate")) == f"{file}:8"
+    assert str(find_place(loaded.places, "net.pool1.size")) == "--set net.pool1.size=2"
+    at = find_place(loaded.places, "net.conv1.stride")
     assert at is not None and at.file == "paper.toml"
     assert paper[at.line - 1].startswith("stride = 4")
-    assert loaded.place("net.conv6.kernels") == Place("conv6.toml", 7)
-    assert loaded.place("training.stuck_after") is None, "a default stands nowhere"
+    assert find_place(loaded.places, "net.conv6.kernels") == Place("conv6.toml", 7)
+    assert find_place(loaded.places, "training.stuck_after") is None, "a default stands nowhere"
 
 
 @pytest.mark.parametrize(

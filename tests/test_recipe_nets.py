@@ -233,7 +233,7 @@ def test_an_older_checkpoints_switches_are_the_layers_they_stood_for(
     """But for dropout's convention: those nets were trained with the inverted one, and are evaluated so."""
     theirs = load_recipe(recipe).with_options(net=changes).net
     mine = old(**fields)
-    assert {spec.convention for spec in mine.dropouts} <= {"inverted"}
+    assert {spec.convention for spec in mine.layers if isinstance(spec, Dropout)} <= {"inverted"}
     inverted = tuple(
         dataclasses.replace(spec, convention="inverted") if isinstance(spec, Dropout) else spec
         for spec in theirs.layers

@@ -351,7 +351,7 @@ def test_shards_of_two_divisions_are_refused_when_made_and_when_read(tree: Path,
     with pytest.raises(UsageError, match="holds shards of 2, not of 3: remove them, or choose another --out"):
         preprocess(tree, out, shard="1/3")
     shutil.copytree(shard_folder(out, 1, 2), shard_folder(out, 1, 3))
-    assert "holds shards of stores divided into 2 and 3: remove those of one" in refusal(out)
+    assert "holds shards of stores divided into 2 and 3: keep the shards of one" in refusal(out)
 
 
 def test_a_damaged_shard_is_named(tree: Path, tmp_path: Path) -> None:
@@ -448,8 +448,8 @@ def test_the_shard_comes_from_the_option_or_from_who_it_names(
         ("0/8", {}, "--shard 0/8: I must lie from 1 to N"),
         ("9/8", {}, "--shard 9/8: I must lie from 1 to N"),
         ("1/0", {}, "--shard 1/0: I must lie from 1 to N"),
-        ("1", {}, "--shard 1: is none of I/N (such as 2/8), slurm, torchrun"),
-        ("-1/8", {}, "--shard -1/8: is none of I/N"),
+        ("1", {}, "--shard 1: must be I/N (such as 2/8), slurm or torchrun"),
+        ("-1/8", {}, "--shard -1/8: must be I/N"),
         ("torchrun", {}, "--shard torchrun: RANK is not set to a number: start it with torchrun"),
         ("torchrun", {"RANK": "4", "WORLD_SIZE": "4"}, "--shard torchrun (5/4): I must lie from 1 to N"),
         ("slurm", {}, "--shard slurm: SLURM_PROCID is not set to a number"),

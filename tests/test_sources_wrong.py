@@ -396,8 +396,8 @@ def test_official_counts_that_do_not_come_out_are_refused(made: Miniature) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "training"}, "--split training: is none of train, val, test"),
-        ({"expect": "imagenet"}, "--expect imagenet: is none of ilsvrc2012"),
+        ({"split": "training"}, "--split training: must be train, val or test"),
+        ({"expect": "imagenet"}, "--expect imagenet: must be ilsvrc2012"),
     ],
 )
 def test_options_that_cannot_be_meant_are_usage_errors(options: dict[str, str], message: str) -> None:

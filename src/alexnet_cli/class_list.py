@@ -99,9 +99,13 @@ class ClassList:
 
     def title(self, index: int) -> str:
         """What reports call a class: its name, and its first word where it is known: `n01440764 (tench)`."""
-        name = self.names[index]
+        name, called = self.names[index], self.called(index)
+        return f"{name} ({called})" if called != name else name
+
+    def called(self, index: int) -> str:
+        """What people call a class: the first of its words, else its name."""
         first = self.words[index].split(",")[0].strip() if self.words else ""
-        return f"{name} ({first})" if first and first != name else name
+        return first or self.names[index]
 
     def explained_by(self, other: ClassList) -> ClassList:
         """These classes, with the words and IDs of another list where this one has none and that one knows all."""

@@ -152,6 +152,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
+def span(low: int, high: int) -> str:
+    """`50`, `732 to 1,300`."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def size(count: float) -> str:
     """A number of bytes as people read it: 1.5 GB (powers of ten)."""
     for unit in ("bytes", "kB", "MB", "GB"):

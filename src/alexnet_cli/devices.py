@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from alexnet_cli.device_names import parse_devices
-from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.errors import ResourceError
 from alexnet_cli.machine import threads_of_process
 from alexnet_cli.memory import keep_freed_memory
-from alexnet_cli.options import PRECISIONS
+from alexnet_cli.options import require_precision
 
 
 def choose_devices(text: str) -> list[torch.device]:
@@ -43,10 +43,7 @@ def prepare(device: torch.device, precision: str, *, processes: int = 1) -> None
     processes: how many on this machine share its cores. The same device, precision and number of threads give the same
     bits from run to run on a CPU. OMP_NUM_THREADS, where it is set, is the number of threads of each process.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
-    if precision == "tf32" and device.type != "cuda":
-        raise UsageError("--precision tf32: is made of NVIDIA's tensor cores: use fp32 or bf16 on a CPU")
+    require_precision(precision, device.type)
     allowed = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed

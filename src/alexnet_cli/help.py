@@ -124,6 +124,12 @@ class CommandWithHelp(_WithHelp, TyperCommand):
             error.message = f"{said}The command is: {_usage(ctx)}"  # type: ignore[attr-defined]
             raise
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The names that turn an option off stand in its help: in a column of their own they'd leave no room for it."""
+        for param in self.params:
+            param.secondary_opts = []
+        super().format_help(ctx, formatter)
+
 
 class GroupWithHelp(_WithHelp, TyperGroup):
     """A command with commands of its own; alone it shows its help."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import span
 from alexnet_cli.errors import PictureError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_regular, require_regular
 
@@ -112,8 +113,7 @@ class Devkit:
         text = f"{self.path.name}: {len(self.wnids):,} classes, IDs mapped through {_META} to sorted WNIDs"
         if self.validation:
             counts = Counter(self.validation).values()
-            low, high = min(counts), max(counts)
-            text += f"; {len(self.validation):,} validation labels, {_range(low, high)} of each class"
+            text += f"; {len(self.validation):,} validation labels, {span(min(counts), max(counts))} of each class"
             if is_ilsvrc2012(self.classes) and len(self.validation) == OFFICIAL["val"].pictures:
                 text += f", the first three are {', '.join(map(str, KNOWN_VALIDATION))} as they must be"
         return text
@@ -153,7 +153,8 @@ def read_devkit(path: Path) -> Devkit:
         twice = [value for value, count in Counter(values).items() if count > 1]
         if twice:
             raise PictureError(f"{path}: {_META} gives the {what} {twice[0]} twice: download the devkit again")
-    validation = _validation(path, truth, {number: index for index, number in enumerate(ids)})
+    known = {number: index for index, number in enumerate(ids)}
+    validation = [] if truth is None else parse_ids(path, truth.decode("utf-8", "replace"), known)
     devkit = Devkit(
         path=path,
         wnids=tuple(wnids),
@@ -250,12 +251,6 @@ def _leaves(path: Path, content: bytes) -> Iterator[tuple[str, int, str, int]]:
     yield from leaves
 
 
-def _validation(path: Path, truth: bytes | None, known: Mapping[int, int]) -> list[int]:
-    if truth is None:
-        return []
-    return parse_ids(path, truth.decode("utf-8", "replace"), known)
-
-
 def _files_of(path: Path) -> tuple[bytes, bytes | None]:
     """The content of meta.mat and of the validation ground truth."""
     if path.is_dir():
@@ -317,7 +312,3 @@ def _meta_in(folder: Path) -> Path | None:
 
 def _list(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
-
-
-def _range(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -39,12 +39,16 @@ def device_name(device: str) -> str:
 
 def processor() -> str:
     """The processor's model; the kind of machine where the system does not tell."""
+    return told_by_linux("model name") or platform.processor() or platform.machine()
+
+
+def told_by_linux(name: str) -> str:
+    """What the system says of its processor, such as `vendor_id`; empty where it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return found or platform.processor() or platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def cores() -> int:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Option
+from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 """fp64 is for checks: sums in another order agree to 1e-12 in it."""
 
-Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.", show_default=False)]
+CODECS = ("raw", "jpeg")
+"""How crops are stored."""
+
+Net = Annotated[Path, Argument(help="A run folder (its best checkpoint) or a checkpoint.", metavar="NET")]
+Crops = Annotated[Path, Argument(help="The pictures: a crop store.", metavar="CROPS")]
+Out = Annotated[Path, Option("--out", "-o", help="Where the result is written.")]
+Set = Annotated[
+    list[str],
+    Option(
+        "--set",
+        help="Replace any field of the recipe, such as net.pool1.size=2. Repeatable.",
+        metavar="FIELD=VALUE",
+        show_default="none",
+    ),
+]
+"""Values are in TOML's notation."""
 Devices = Annotated[
     str,
     Option(
@@ -32,12 +48,11 @@ Parallel = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float,
-    Option("--timeout", help="Seconds without a sign of life after which a process counts as lost.", min=1.0),
+    float, Option("--timeout", help="Seconds without a sign of life after which a process counts as lost.", min=1.0)
 ]
 BatchSize = Annotated[int, Option("--batch-size", help="Pictures in a mini-batch.", min=1)]
 Workers = Annotated[int, Option("--workers", help="Parallel workers; 0: one for each core.", min=0)]
-Seed = Annotated[int, Option("--seed", help="Every random choice follows from it.", min=0)]
+Seed = Annotated[int, Option("--seed", help="Seed of every random choice.", min=0)]
 Precision = Annotated[
     str,
     Option(
@@ -49,32 +64,34 @@ Precision = Annotated[
 ]
 Compile = Annotated[bool, Option("--compile", help="Compile the network with torch.compile.")]
 Views = Annotated[
-    int, Option("--views", help="10: the corners, the centre and their mirror images; 1: the centre.", metavar="1|10")
+    int, Option("--views", help="10: four corners, centre, and their mirror images; 1: the centre.", metavar="1|10")
 ]
 
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that already exists.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")]
 Json = Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonOptions:
-    """What every command takes."""
+class OutputOptions:
+    """What every command takes that writes something."""
 
     overwrite: Overwrite = False
-    """Replace an output that exists already."""
+    quiet: Quiet = False
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(OutputOptions):
+    """What every command takes that can tell whether its output is up to date."""
+
     update: Annotated[
         bool,
         Option(
             "--update",
-            help="Do nothing where the output is there and was made from the same input and options; else make it.",
+            help="Do nothing if the output exists and was made from the same input and options; otherwise make it.",
         ),
     ] = False
-    """Make the output only where it is absent, or was made from something else."""
-    quiet: Quiet = False
-    """No progress and no messages on stderr."""
-    json: Json = False
-    """Print the result as one JSON object on stdout, nothing else there."""
 
     def __post_init__(self) -> None:
         if self.update and self.overwrite:
@@ -91,13 +108,11 @@ class NetOptions(CommonOptions):
     """What every command takes that runs a net on the views of a store's crops."""
 
     views: Views = 10
-    """10, or 1: the centre alone."""
     batch_size: BatchSize = 128
     devices: Devices = "auto"
     timeout: Timeout = 300.0
     precision: Precision = "fp32"
     workers: Workers = 0
-    """Loader threads."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +122,21 @@ class NetOptions(CommonOptions):
     def shaping(self) -> dict[str, Any]:
         """Those that change the numbers that come out."""
         return {"views": self.views, "precision": self.precision}
+
+
+def require_one_of(option: str, value: str, choices: Sequence[str]) -> None:
+    """UsageError where an option's value is none of the choices."""
+    if value not in choices:
+        words = " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
+        raise UsageError(f"{option} {value}: must be {words}")
+
+
+def require_precision(precision: str, device: str) -> None:
+    """UsageError for a precision that there is not, or not on a kind of device (cpu, cuda)."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and device != "cuda":
+        raise UsageError("--precision tf32: NVIDIA's GPUs alone have it: use fp32 or bf16 on a CPU")
 
 
 def require_views(views: int) -> None:

@@ -111,26 +111,9 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         raise BadPictureError(f"can't be read: {error.strerror or error}") from None
 
 
-def crop_of(
-    data: bytes,
-    *,
-    name: str = "",
-    side: int = SIDE,
-    filter: str = "bilinear",
-    exif_rotation: bool = True,
-    colour_profile: str = "ignore",
-    truncated: str = "refuse",
-) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy; see `crop_image`."""
-    image, facts = crop_image(
-        data,
-        name=name,
-        side=side,
-        filter=filter,
-        exif_rotation=exif_rotation,
-        colour_profile=colour_profile,
-        truncated=truncated,
-    )
+def crop_of(data: bytes, **how: Any) -> tuple[Crop, Facts]:
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy. how: as `crop_image` takes it."""
+    image, facts = crop_image(data, **how)
     return np.array(image), facts
 
 
@@ -165,14 +148,10 @@ def crop_image(
         except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
-            if truncated == "keep" and _is_cut_off(data):
+            cut_off = kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
+            if truncated == "keep" and cut_off:
                 return _crop_of_part(data, name, side, filter, exif_rotation, to_srgb=to_srgb)
             raise BadPictureError(_reason(data, error)) from None
-
-
-def _is_cut_off(data: bytes) -> bool:
-    """Whether an encoded picture is a JPEG without its end."""
-    return kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
 
 
 def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:

@@ -38,13 +38,14 @@ def lines_of(
     all columns don't fit, several tables follow one another, each with the first column in front. together: so many
     columns at a time belong together, such as one of several nets: a table is of whole groups, each with its own names.
     """
-    cells = [[printable(cell) for cell in row] for row in (heads, *rows)]
-    natural = [max(_cells(row[column]) for row in cells) for column in range(len(heads))]
-    least = [min(natural[column], max(_LEAST, _longest_word(cells, column))) for column in range(left)]
+    grid = [[printable(cell) for cell in row] for row in (heads, *rows)]
+    natural = [max(cells(row[column]) for row in grid) for column in range(len(heads))]
+    words = [[cells(word) for row in grid for word in row[column].split()] for column in range(left)]
+    least = [min(natural[column], max([_LEAST, *words[column]])) for column in range(left)]
     lines: list[str] = []
     for block in _blocks(natural, least, width, together or len(heads)):
         widths = _shrunk([natural[column] for column in block], [*least, *natural[left:]], block, width)
-        part = [[row[column] for column in block] for row in cells]
+        part = [[row[column] for column in block] for row in grid]
         part = [row for row in part if any(cell.strip() for cell in row)]
         lines += ([""] if lines else []) + _drawn(part, widths, [column < left for column in block])
     return lines
@@ -63,14 +64,11 @@ def _field(value: object) -> object:
     return printable(value) if isinstance(value, str) else value
 
 
-def _cells(text: str) -> int:
+def cells(text: str) -> int:
+    """Columns of a terminal that a text takes: Chinese letters take two."""
     from rich.cells import cell_len
 
     return cell_len(text)
-
-
-def _longest_word(cells: Sequence[Sequence[str]], column: int) -> int:
-    return max((_cells(word) for row in cells for word in row[column].split()), default=0)
 
 
 def _total(widths: Sequence[int]) -> int:
@@ -109,7 +107,7 @@ def _drawn(rows: Sequence[Sequence[str]], widths: Sequence[int], texts: Sequence
     lines: list[str] = []
     for number, row in enumerate(rows):
         wrapped = [
-            textwrap.wrap(cell, width, break_on_hyphens=False) or [""] if text and _cells(cell) > width else [cell]
+            textwrap.wrap(cell, width, break_on_hyphens=False) or [""] if text and cells(cell) > width else [cell]
             for cell, width, text in zip(row, widths, texts, strict=True)
         ]
         for line in range(max(map(len, wrapped))):
@@ -122,5 +120,5 @@ def _drawn(rows: Sequence[Sequence[str]], widths: Sequence[int], texts: Sequence
 
 
 def _padded(text: str, width: int, left: bool) -> str:
-    blanks = " " * max(0, width - _cells(text))
+    blanks = " " * max(0, width - cells(text))
     return text + blanks if left else blanks + text

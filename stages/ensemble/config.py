@@ -16,57 +16,40 @@ from alexnet_cli.options import NetOptions, Out
 class EnsembleConfig(NetOptions):
     """Which members, on which pictures."""
 
-    members: Annotated[
-        list[Path],
-        Argument(help="Run folders, checkpoints or scores files.", metavar="MEMBER...", show_default=False),
-    ]
-    """Run folders, checkpoints or scores files."""
+    members: Annotated[list[Path], Argument(help="Run folders, checkpoints or scores files.", metavar="MEMBER...")]
     out: Out
     """The ensemble folder."""
     crops: Annotated[
         Path | None,
-        Option(
-            "--crops",
-            help="The pictures: a crop store. Not needed where all members are scores files.",
-            show_default=False,
-        ),
+        Option("--crops", help="The pictures: a crop store. Not needed where all members are scores files."),
     ] = None
-    """Crop store that members without scores are evaluated on."""
     weights: Annotated[
-        str | None,
-        Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal"),
+        str | None, Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal")
     ] = None
-    """Comma-separated; normalised to sum 1."""
     fit_weights: Annotated[
         Path | None,
         Option(
             "--fit-weights",
-            help="Search the weights with the smallest top-5 error on this crop store of held-out pictures.",
+            help="Find the weights with the smallest top-5 error on this crop store of held-out pictures.",
             metavar="HOLDOUT",
-            show_default=False,
         ),
     ] = None
-    """Labelled crop store that shares no picture with `crops`; members must be runs or checkpoints."""
     submission: Annotated[
         Path | None,
         Option(
             "--submission",
-            help="Write the contest's file: five best devkit IDs a picture, in file-name order.",
+            help="Write the contest's file: the devkit IDs of each picture's five best classes, in file-name order.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None
-    """The five best classes of each picture, in the contest's format."""
     devkit: Annotated[
         Path | None,
         Option(
             "--devkit",
             help="ILSVRC2012_devkit_t12.tar.gz: gives --submission its IDs, where the class list has none.",
             metavar="PATH",
-            show_default=False,
         ),
     ] = None
-    """Where the IDs of `submission` come from; None: from the class list."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,8 @@ def require_distinct(holdout: CropStore, crops: CropStore) -> None:
     known = holdout.digests is not None and crops.digests is not None
     if known:
         shared.update(same_files(holdout, crops))
-    different = _different_option(holdout, crops)
+    options, others = holdout.manifest.options, crops.manifest.options
+    different = next((option for option in _SHAPING if options.get(option) != others.get(option)), None)
     if different is None:
         shared.update(same_crops(holdout, crops))
     elif not known:
@@ -69,10 +70,3 @@ def same_crops(first: CropStore, second: CropStore) -> Pairs:
             if mine == second.stored(other):
                 yield int(index), other
                 break
-
-
-def _different_option(first: CropStore, second: CropStore) -> str | None:
-    for option in _SHAPING:
-        if first.manifest.options.get(option) != second.manifest.options.get(option):
-            return option
-    return None

@@ -133,23 +133,20 @@ def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]
         if path.is_file():
             members.append({"name": path.stem, "scores": read_scores_manifest(path).digest})
         else:
-            evaluated = {"views": config.views, "precision": config.precision}
+            evaluated = config.shaping
             digest = read_found(path, read_checkpoint_manifest)[0].digest
             members.append({"name": path.name, "checkpoint": digest})
     holdout = None if config.fit_weights is None else open_crops(config.fit_weights).digest
     devkit = None if config.devkit is None else str(config.devkit)
+    ids = digest_of([json.dumps(store.classes.ids if store else [])])
     return {
         "members": members,
         **evaluated,
         "crops": None if store is None else store.digest,
         "weights": config.normalised_weights() if holdout is None else "fitted",
         "holdout": holdout,
-        "submission": None if config.submission is None else {"devkit": devkit, "ids": _ids_of(store)},
+        "submission": None if config.submission is None else {"devkit": devkit, "ids": ids},
     }
-
-
-def _ids_of(store: CropStore | None) -> str:
-    return digest_of([json.dumps(store.classes.ids if store else [])])
 
 
 def _up_to_date(config: EnsembleConfig, asked: dict[str, Any], talk: Talk) -> Result | None:
@@ -346,9 +343,8 @@ def _scores_of(
     if store is None:
         raise UsageError(f"{path}: has to be evaluated: give --crops STORE, or its scores file")
     wanted = {"checkpoint": manifest.digest, "crops": store.digest}
-    options = {"views": config.views, "precision": config.precision}
     for earlier in (target, *sorted((config.out / target.parent.name).glob("*.h5"))):
-        if earlier.is_file() and _still_true(earlier, wanted, options):
+        if earlier.is_file() and _still_true(earlier, wanted, config.shaping):
             talk.say(f"{path}: {which}, scored before on {store.path}")
             if earlier != target:
                 shutil.copyfile(earlier, target)

@@ -15,7 +15,6 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import KIND, SCHEMA, Scores, read_scores
-from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.reports.evaluation import PAGE, intervals, is_current_report, publish_report
@@ -127,11 +126,7 @@ def _result(config: EvalConfig, which: str, manifest: Manifest, scores: Scores, 
         loss=scores.loss(),
         intervals=intervals(scores),
         class_errors=scores.class_errors(),
-        titles=_titles(scores.classes),
+        titles={name: scores.classes.title(index) for index, name in enumerate(scores.classes.names)},
         report=config.report,
         up_to_date=up_to_date,
     )
-
-
-def _titles(classes: ClassList) -> dict[str, str]:
-    return {name: classes.title(index) for index, name in enumerate(classes.names)}

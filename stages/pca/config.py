@@ -17,21 +17,15 @@ class PcaConfig(CommonOptions):
     """What is summed, and where the statistics go. Nothing here changes their values."""
 
     crops: Annotated[Path, Argument(metavar="CROPS", help="The crop store, usually the training set's.")]
-    """The crop store."""
     out: Out
     """The HDF5 file to write."""
     workers: Workers = 0
-    """Threads; 0 means one for each core. Their number does not change the result."""
-
     devices: Annotated[
         str, Option("--devices", help="cpu, or several processes: cpu:2. Nothing here needs a GPU.", metavar="DEVICES")
     ] = "cpu"
-    """Processes that share the store; more than one where one can't read fast enough."""
     timeout: Timeout = 300.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.workers < 0:
-            raise UsageError(f"--workers {self.workers}: must be 0 (one for each core) or more")
         if self.out.is_dir():
             raise UsageError(f"{self.out}: is a folder: --out names the HDF5 file to write")

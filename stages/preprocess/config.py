@@ -9,11 +9,10 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CommonOptions, Out, Workers
+from alexnet_cli.options import CODECS, CommonOptions, Out, Workers, require_one_of
 from alexnet_stages.preprocess.sharding import parse_shard
 
 FILTER_NAMES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-CODECS = ("raw", "jpeg")
 SPLITS = ("train", "val", "test")
 EXPECTATIONS = ("ilsvrc2012",)
 SIDE = 256
@@ -22,190 +21,148 @@ LEAST_SIDE, MOST_SIDE = 8, 4096
 COLOUR_PROFILES = ("ignore", "convert")
 TRUNCATED = ("refuse", "keep")
 
-Source = Annotated[
-    Path,
-    Argument(
-        help="Class folders, a folder of pictures, ILSVRC's tars or their folder, Kaggle's layout, class tars, or "
-        "WebDataset shards such as 'x-{000..099}.tar'.",
-        show_default=False,
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    Option(
-        "--labels",
-        help="ILSVRC's devkit, or a file: 'name label' lines, CSV, or devkit IDs in file-name order.",
-        show_default=False,
-    ),
-]
-LabelColumn = Annotated[
-    str | None,
-    Option(
-        "--label-column",
-        help="The title of the column of labels in a table or Parquet, or their key in shards' .json.",
-        metavar="TITLE",
-        show_default=False,
-    ),
-]
-Unlabelled = Annotated[bool, Option("--unlabelled", help="SOURCE is a folder of pictures without labels.")]
-Classes = Annotated[
-    Path | None,
-    Option(
-        "--classes",
-        help="Take the class list of this crop store (train's, for validation), or text file: one name a line, whose "
-        "order is the order; synset_words.txt is understood.",
-        show_default=False,
-    ),
-]
-AllowMissing = Annotated[
-    bool, Option("--allow-missing", help="Classes of --classes or of the devkit may be without pictures.")
-]
-Split = Annotated[
-    str | None,
-    Option(
-        "--split",
-        help="Which part, where SOURCE holds several.",
-        metavar="|".join(SPLITS),
-        show_default=False,
-    ),
-]
-Expect = Annotated[
-    str | None,
-    Option(
-        "--expect",
-        help="Demand the published numbers of pictures and classes.",
-        metavar="|".join(EXPECTATIONS),
-        show_default=False,
-    ),
-]
-Filter = Annotated[
-    str,
-    Option("--filter", help="How pictures are scaled; all antialiased but nearest.", metavar="|".join(FILTER_NAMES)),
-]
-Side = Annotated[
-    int,
-    Option("--side", help="Side of the crops in pixels; pictures that have that size already keep their pixels."),
-]
-Codec = Annotated[
-    str,
-    Option("--codec", help="raw: 197 kB a crop of 256, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS)),
-]
-Quality = Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")]
-ExifRotation = Annotated[
-    bool,
-    Option("--exif-rotation/--ignore-exif-rotation", help="Turn pictures upright as their EXIF orientation says."),
-]
-ColourProfile = Annotated[
-    str,
-    Option(
-        "--colour-profile",
-        help="ignore: take the numbers as they are; convert: make them sRGB by the file's ICC profile.",
-        metavar="|".join(COLOUR_PROFILES),
-    ),
-]
-Truncated = Annotated[
-    str,
-    Option(
-        "--truncated",
-        help="refuse: reject JPEGs that are cut off; keep: take what is there, with grey for the rest, and count them.",
-        metavar="|".join(TRUNCATED),
-    ),
-]
-ShardOption = Annotated[
-    str | None,
-    Option(
-        "--shard",
-        help="Make shard I of N only, in a folder of its own below --out; slurm or torchrun: ask those which.",
-        metavar="I/N|slurm|torchrun",
-        show_default=False,
-    ),
-]
-Compare = Annotated[
-    Path | None,
-    Option(
-        "--compare",
-        help="Report pictures that this crop store holds too (a store given as --classes is compared anyway).",
-        show_default=False,
-    ),
-]
-Holdout = Annotated[
-    float | None,
-    Option(
-        "--holdout",
-        help="Hold out about this fraction of each class, such as 0.1, for --holdout-out; by the hash of the names.",
-        metavar="F",
-        show_default=False,
-    ),
-]
-HoldoutOut = Annotated[
-    Path | None,
-    Option("--holdout-out", help="Where the store of the pictures held out is written.", show_default=False),
-]
-AllowBad = Annotated[int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N")]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessConfig(CommonOptions):
     """Pictures into a crop store."""
 
-    source: Source
-    """Folder, archive, shard list or pattern; what it is is recognised by looking."""
+    source: Annotated[
+        Path,
+        Argument(
+            metavar="SOURCE",
+            help="Class folders, a folder of pictures, ILSVRC's tars or their folder, Kaggle's layout, class tars, or "
+            "WebDataset shards such as 'x-{000..099}.tar'.",
+        ),
+    ]
     out: Out
     """The crop store to write."""
-    labels: Labels = None
-    """A file that gives each picture of a flat source its class, or ILSVRC's devkit."""
-    label_column: LabelColumn = None
-    """Which column of a table, or key of shards' .json, are the labels, where several may be."""
-    unlabelled: Unlabelled = False
-    """The pictures have no labels; every label is -1."""
-    classes: Classes = None
-    """A crop store, a devkit, or a text file with one name a line in their order, to which the indices refer."""
-    allow_missing: AllowMissing = False
-    """Classes of `classes` or of the devkit may be without pictures."""
-    split: Split = None
-    """One of SPLITS: which part of a source that holds several."""
-    expect: Expect = None
-    """One of EXPECTATIONS: demand the published counts."""
-    side: Side = SIDE
-    """Side of the crops in pixels."""
-    filter: Filter = "bilinear"
-    """One of FILTER_NAMES."""
-    codec: Codec = "raw"
-    """One of CODECS."""
-    quality: Quality = 95
-    """JPEG quality, 1 to 100, where the codec is jpeg."""
-    exif_rotation: ExifRotation = True
-    """Turn pictures upright as their EXIF orientation says."""
-    colour_profile: ColourProfile = "ignore"
-    """One of COLOUR_PROFILES."""
-    truncated: Truncated = "refuse"
-    """One of TRUNCATED: what becomes of a JPEG that is cut off."""
+    labels: Annotated[
+        Path | None,
+        Option(
+            "--labels",
+            help="The labels: ILSVRC's devkit, or a file of 'name label' lines, CSV, or devkit IDs in file-name order.",
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        Option(
+            "--label-column",
+            help="Title of the column with the labels, in a table or Parquet file; in shards, their key in .json.",
+            metavar="TITLE",
+        ),
+    ] = None
+    unlabelled: Annotated[bool, Option("--unlabelled", help="SOURCE is a folder of pictures without labels.")] = False
+    classes: Annotated[
+        Path | None,
+        Option(
+            "--classes",
+            help="Use the class list of this crop store (train's, for validation), or of a text file: one name a line, "
+            "in the order of the indices; synset_words.txt works too.",
+        ),
+    ] = None
+    allow_missing: Annotated[
+        bool, Option("--allow-missing", help="Accept classes (of --classes or the devkit) that have no pictures.")
+    ] = False
+    split: Annotated[
+        str | None, Option("--split", help="Which part, where SOURCE holds several.", metavar="|".join(SPLITS))
+    ] = None
+    expect: Annotated[
+        str | None,
+        Option(
+            "--expect",
+            help="Stop unless pictures and classes are as many as published.",
+            metavar="|".join(EXPECTATIONS),
+        ),
+    ] = None
+    side: Annotated[
+        int,
+        Option("--side", help="Side of the crops in pixels; pictures that have that size already keep their pixels."),
+    ] = SIDE
+    filter: Annotated[
+        str,
+        Option(
+            "--filter",
+            help=f"How pictures are scaled: {', '.join(FILTER_NAMES)}. All but nearest are antialiased.",
+            metavar="NAME",
+        ),
+    ] = "bilinear"
+    codec: Annotated[
+        str,
+        Option(
+            "--codec", help="raw: 197 kB a crop of 256, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS)
+        ),
+    ] = "raw"
+    quality: Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")] = 95
+    exif_rotation: Annotated[
+        bool,
+        Option(
+            "--exif-rotation/--ignore-exif-rotation",
+            help="Turn pictures upright as their EXIF orientation says; --ignore-exif-rotation does not.",
+        ),
+    ] = True
+    colour_profile: Annotated[
+        str,
+        Option(
+            "--colour-profile",
+            help="ignore: take the numbers as they are; convert: make them sRGB by the file's ICC profile.",
+            metavar="|".join(COLOUR_PROFILES),
+        ),
+    ] = "ignore"
+    truncated: Annotated[
+        str,
+        Option(
+            "--truncated",
+            help="refuse: reject JPEGs that are cut off; keep: store what is there, the rest grey, and count them.",
+            metavar="|".join(TRUNCATED),
+        ),
+    ] = "refuse"
     workers: Workers = 0
-    """Processes that decode; 0 means one for each core. The stored bytes do not depend on it."""
-    allow_bad: AllowBad = 0
-    """How many pictures that can't be read may be left out; of each shard with `shard`."""
-    shard: ShardOption = None
-    """`I/N`, `slurm` or `torchrun`: make one shard of the store."""
-    compare: Compare = None
-    """A crop store in which duplicates of this one's pictures are looked for."""
-    holdout: Holdout = None
-    """The fraction of each class that becomes a second store, for validation."""
-    holdout_out: HoldoutOut = None
-    """The second store."""
+    allow_bad: Annotated[
+        int, Option("--allow-bad", help="Leave out up to N pictures that can't be read.", metavar="N")
+    ] = 0
+    shard: Annotated[
+        str | None,
+        Option(
+            "--shard",
+            help="Make only shard I of N, in its own folder below --out. slurm or torchrun in place of I/N: the "
+            "job says which.",
+            metavar="I/N",
+        ),
+    ] = None
+    compare: Annotated[
+        Path | None,
+        Option(
+            "--compare",
+            help="Report pictures that this crop store holds too (a store given as --classes is compared anyway).",
+        ),
+    ] = None
+    holdout: Annotated[
+        float | None,
+        Option(
+            "--holdout",
+            help="Fraction of each class, such as 0.1, that goes to --holdout-out; the hash of a name decides.",
+            metavar="F",
+        ),
+    ] = None
+    holdout_out: Annotated[
+        Path | None, Option("--holdout-out", help="Where the crop store of the held-out pictures is written.")
+    ] = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
         super().__post_init__()
         if not LEAST_SIDE <= self.side <= MOST_SIDE:
             raise UsageError(f"--side {self.side}: must lie from {LEAST_SIDE} to {MOST_SIDE:,}")
-        if self.filter not in FILTER_NAMES:
-            raise UsageError(f"--filter {self.filter}: is none of {', '.join(FILTER_NAMES)}")
-        if self.codec not in CODECS:
-            raise UsageError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
-        if self.colour_profile not in COLOUR_PROFILES:
-            raise UsageError(f"--colour-profile {self.colour_profile}: is none of {', '.join(COLOUR_PROFILES)}")
-        if self.truncated not in TRUNCATED:
-            raise UsageError(f"--truncated {self.truncated}: is none of {', '.join(TRUNCATED)}")
+        for option, value, choices in (
+            ("--filter", self.filter, FILTER_NAMES),
+            ("--codec", self.codec, CODECS),
+            ("--colour-profile", self.colour_profile, COLOUR_PROFILES),
+            ("--truncated", self.truncated, TRUNCATED),
+            ("--split", self.split, SPLITS),
+            ("--expect", self.expect, EXPECTATIONS),
+        ):
+            if value is not None:
+                require_one_of(option, value, choices)
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: must lie from 1 to 100")
         if self.workers < 0:
@@ -218,10 +175,6 @@ class PreprocessConfig(CommonOptions):
             raise UsageError(f"--label-column {self.label_column} and --unlabelled contradict each other: give one")
         if self.shard is not None:
             parse_shard(self.shard)
-        if self.split is not None and self.split not in SPLITS:
-            raise UsageError(f"--split {self.split}: is none of {', '.join(SPLITS)}")
-        if self.expect is not None and self.expect not in EXPECTATIONS:
-            raise UsageError(f"--expect {self.expect}: is none of {', '.join(EXPECTATIONS)}")
         self._check_holdout()
         outs = {"--out": self.out} | ({"--holdout-out": self.holdout_out} if self.holdout_out else {})
         for option, path in outs.items():

@@ -91,7 +91,7 @@ def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fr
     for at, (name, label) in enumerate(zip(names, labels, strict=True)):
         if first[at] != at:
             continue
-        place = (hash_of(name), at)
+        place = (int.from_bytes(hashlib.sha256(name.encode()).digest()[:_HASH_BYTES]), at)
         least[label] = min(place, least.get(label, place))
         greatest[label] = max(place, greatest.get(label, place))
         held[at] = place[0] < threshold
@@ -113,11 +113,6 @@ def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fr
     return held
 
 
-def hash_of(name: str) -> int:
-    """The first 8 bytes of the SHA-256 of a picture's name, as a number."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:_HASH_BYTES])
-
-
 def first_of_same(sources: Sources, talk: Talk) -> array[int]:
     """For each picture the index of the first one with the same bytes. Reads only those whose sizes occur twice."""
     first = array("q", range(len(sources.names)))
@@ -129,12 +124,9 @@ def first_of_same(sources: Sources, talk: Talk) -> array[int]:
         for at in alike:
             digest = sources.pictures.digest(at)
             with contextlib.suppress(BadPictureError):  # whoever crops it says so
-                digest = digest or _digest(read_located(sources.pictures[at]))
+                data = b"" if digest else read_located(sources.pictures[at])
+                digest = digest or hashlib.sha256(data, usedforsecurity=False).digest()[:16]
             if digest is not None:
                 first[at] = seen.setdefault((sizes[at], digest), at)
             advance()
     return first
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data, usedforsecurity=False).digest()[:16]

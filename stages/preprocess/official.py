@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.crops.store import Crop
 from alexnet_cli.class_list import ClassList
+from alexnet_cli.console import span
 from alexnet_cli.imagenet import DEFECTIVE, OFFICIAL, Official, is_ilsvrc2012
 from alexnet_cli.pictures import Facts
 from alexnet_stages.preprocess.rejects import Rejects
@@ -60,7 +61,7 @@ def official_text(compared: Mapping[str, Any]) -> str:
     text = f"all {expected:,} pictures" if found == expected else f"{found:,} PICTURES INSTEAD OF {expected:,}"
     if compared["in_each_class"] is not None:
         fewest, most = compared["in_each_class"]
-        each = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+        each = span(fewest, most)
         if compared["classes_outside"]:
             name, count = (compared.get("listed") or compared["first"])[0]
             text += f", {compared['classes_outside']:,} CLASSES WITHOUT THE OFFICIAL {each}, such as {name} ({count:,})"

@@ -25,7 +25,8 @@ def write_rejects(folder: Path, rejects: Rejects) -> Path:
     """Write the file into a store's folder, or remove it where nothing was rejected."""
     file = folder / REJECTS_FILE
     if rejects:
-        lines = (f"{_escaped(name)}\t{printable(reason)}\n" for name, reason in rejects)
+        escaped = ((printable(name.replace("\\", "\\\\")), reason) for name, reason in rejects)
+        lines = (f"{name}\t{printable(reason)}\n" for name, reason in escaped)
         file.write_text("".join(lines), encoding="utf-8")
     else:
         file.unlink(missing_ok=True)
@@ -40,10 +41,6 @@ def read_rejects(folder: Path) -> list[tuple[str, str]]:
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]
     pairs = (line.split("\t", 1) for line in lines)
     return [(_ESCAPED.sub(_meant, name), reason) for name, reason in pairs]
-
-
-def _escaped(name: str) -> str:
-    return printable(name.replace("\\", "\\\\"))
 
 
 def _meant(found: re.Match[str]) -> str:

@@ -63,19 +63,6 @@ class Contents:
     notes: Sequence[str] = ()
     """What the source was taken for, and what was checked."""
 
-    @classmethod
-    def of_store(cls, store: CropStore, rejects: Rejects, notes: Sequence[str]) -> Contents:
-        """The contents of a finished store."""
-        return cls(
-            names=store.names,
-            labels=store.labels,
-            classes=store.classes,
-            facts=store.facts,
-            digests=store.digests,
-            rejects=rejects,
-            notes=notes,
-        )
-
 
 def fact_key(fact: Facts) -> str:
     """The name of a fact in JSON: `wrong_extension`."""
@@ -120,7 +107,10 @@ def make_report(
         report["known_defective"] = defective
         summary["known_defective"] = {"found": len(defective), "first": defective[:FIRST]}
     if contents.facts is not None:
-        report["pictures"] = _names_by_fact(contents.names, contents.facts)
+        chosen = {fact: np.flatnonzero(contents.facts & fact)[:SHOWN].tolist() for fact in Facts}
+        report["pictures"] = {
+            fact_key(fact): [contents.names[at] for at in indices] for fact, indices in chosen.items()
+        }
     if contents.digests is not None:
         found = duplicates_within(contents.digests, contents.names, contents.labels, contents.classes)
         report["duplicates"] = found
@@ -215,9 +205,8 @@ def text_of(report: dict[str, Any], title: str) -> str:
     if "classes" in report:
         lines += ["Pictures of each class, the smallest first"]
         words = report.get("words", {})
-        lines += [
-            f"  {count:>9,}  {name}  {words.get(name, '')}".rstrip() for name, count in _by_size(report["classes"])
-        ]
+        by_size = sorted(report["classes"].items(), key=lambda pair: (pair[1], pair[0]))
+        lines += [f"  {count:>9,}  {name}  {words.get(name, '')}".rstrip() for name, count in by_size]
     return "\n".join(map(printable, lines)).rstrip("\n") + "\n"
 
 
@@ -234,11 +223,6 @@ def _class_sizes(counts: NDArray[np.int64], classes: ClassList) -> dict[str, Any
     }
 
 
-def _names_by_fact(names: Sequence[str], facts: Crop) -> dict[str, list[str]]:
-    chosen = {fact: np.flatnonzero(facts & fact)[:SHOWN].tolist() for fact in Facts}
-    return {fact_key(fact): [names[index] for index in indices] for fact, indices in chosen.items()}
-
-
 def _compared(contents: Contents, other: CropStore) -> dict[str, Any]:
     about = {"store": str(other.path), "digest": other.digest}
     if other.digests is None or contents.digests is None:
@@ -251,10 +235,6 @@ def _short(found: dict[str, Any]) -> dict[str, Any]:
     """For the summary: the counts, and the first few of what is listed."""
     counts = {key: value for key, value in found.items() if key != "listed"}
     return {**counts, "first": found["listed"][:FIRST]} if "listed" in found else counts
-
-
-def _by_size(classes: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(classes.items(), key=lambda pair: (pair[1], pair[0]))
 
 
 def _indented(texts: Sequence[str], total: int) -> list[str]:

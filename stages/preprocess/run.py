@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,15 +212,7 @@ def _options(config: PreprocessConfig) -> dict[str, Any]:
 
 
 def _job(config: PreprocessConfig) -> Job:
-    return Job(
-        filter=config.filter,
-        exif_rotation=config.exif_rotation,
-        codec=config.codec,
-        quality=config.quality,
-        side=config.side,
-        colour_profile=config.colour_profile,
-        truncated=config.truncated,
-    )
+    return Job(**{field.name: getattr(config, field.name) for field in fields(Job)})
 
 
 def _workers(config: PreprocessConfig) -> int:
@@ -242,15 +234,7 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
     inputs = {"SOURCE": config.source, "--labels": config.labels, "--classes": config.classes}
     inputs |= {"--compare": config.compare}
     require_output(out, CROPS, overwrite=config.replaces, inputs=inputs)
-    if shard:
-        _refuse_foreign_folder(config.out)
-
-
-def _refuse_foreign_folder(folder: Path) -> None:
-    """UsageError where the folder that shards go to holds something else."""
-    if not folder.exists():
-        return
-    for entry in target_of(folder).iterdir():
+    for entry in target_of(config.out).iterdir() if shard and config.out.exists() else ():
         if not SHARDED.fullmatch(entry.name):
             raise UsageError(f"{entry}: is no shard, so no shard is put beside it: choose another --out")
 
@@ -379,7 +363,15 @@ def _about_shards(
         return about
     folders = [shard_folder(config.out, number, shard.of) for number in range(1, shard.of + 1)]
     rejects = [pair for folder in folders for pair in read_rejects(folder)]
-    contents = Contents.of_store(store, rejects, everything.notes)
+    contents = Contents(
+        names=store.names,
+        labels=store.labels,
+        classes=store.classes,
+        facts=store.facts,
+        digests=store.digests,
+        rejects=rejects,
+        notes=everything.notes,
+    )
     report = make_report(contents, digest=store.digest, elsewhere=elsewhere)
     with only_writer(config.out / REPORT_FILE, patience=10):
         write_report(config.out, report, config.out.name)

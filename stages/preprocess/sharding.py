@@ -40,7 +40,7 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard
     elif text == "torchrun":
         shard = Shard(_number("RANK", text, environment) + 1, _number("WORLD_SIZE", text, environment))
     else:
-        raise UsageError(f"--shard {text}: is none of I/N (such as 2/8), slurm, torchrun")
+        raise UsageError(f"--shard {text}: must be I/N (such as 2/8), slurm or torchrun")
     if not 1 <= shard.number <= shard.of <= MOST:
         where = f" ({shard})" if match is None else ""
         raise UsageError(f"--shard {text}{where}: I must lie from 1 to N, and N must be {MOST:,} at most")

@@ -10,84 +10,54 @@ from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.loggers.find import asked_for
-from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Timeout, Workers
+from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Set, Timeout, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(CommonOptions):
     """What to train on, by which recipe, and where to."""
 
-    crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS", show_default=False)]
-    """Crop store to train on."""
+    crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS")]
     out: Out
     """The run folder."""
     val: Annotated[
-        Path | None,
-        Option("--val", help="Crop store of the validation pictures. A plateau schedule needs it.", show_default=False),
+        Path | None, Option("--val", help="Crop store of the validation pictures. A plateau schedule needs it.")
     ] = None
-    """Crop store that is evaluated (centre view) after each epoch."""
     stats: Annotated[
-        Path | None,
-        Option("--stats", help="Statistics of the training pictures, from `alexnet pca`.", show_default=False),
+        Path | None, Option("--stats", help="Statistics of the training pictures, from `alexnet pca`.")
     ] = None
-    """Statistics of the training store."""
-    recipe: Annotated[
-        str,
-        Option(
-            "--recipe",
-            help="A recipe (`alexnet recipe list`) or your own file: FILE.toml.",
-        ),
-    ] = "paper"
-    """Name of the recipe, or a TOML file."""
+    recipe: Annotated[str, Option("--recipe", help="A recipe (`alexnet recipe list`) or your own file: FILE.toml.")] = (
+        "paper"
+    )
     epochs: Annotated[
         int | None, Option("--epochs", help="Passes over the training pictures.", min=1, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
     batch_size: Annotated[
         int | None, Option("--batch-size", help="Pictures in a mini-batch.", min=1, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
     rate: Annotated[float | None, Option("--rate", help="The first learning rate.", show_default="the recipe's")] = None
-    """Replaces the recipe's."""
-    set: Annotated[
-        list[str],
-        Option(
-            "--set",
-            help="Replace any field of the recipe, such as net.pool1.size=2 or training.patience=3. Repeatable.",
-            metavar="FIELD=VALUE",
-            show_default="none",
-        ),
-    ] = ()  # type: ignore[assignment]
-    """FIELD=VALUE, in TOML's notation."""
+    set: Set = ()  # type: ignore[assignment]
     init_from: Annotated[
         Path | None,
         Option(
             "--init-from",
             help="Start from another net's layers where they fit: a run folder or a checkpoint.",
             metavar="RUN",
-            show_default=False,
         ),
     ] = None
-    """Run folder (its best checkpoint is taken, else its newest) or checkpoint folder whose layers are taken."""
     seed: Seed = 0
-    """Initial values, order, patches, noise and dropout are functions of it."""
     devices: Devices = "auto"
     parallel: Parallel = "auto"
-    """How several devices share the work."""
     timeout: Timeout = 300.0
-    """Seconds without a sign of life after which a rank is given up."""
     precision: Precision = "fp32"
     compile: Compile = False
     workers: Workers = 0
-    """Loader threads."""
     resume: Annotated[
         bool, Option("--resume", help="Go on from the newest checkpoint in --out; start where there is none.")
     ] = False
-    """Continue where the run was stopped or killed; start where there is nothing yet."""
     checkpoint_minutes: Annotated[
         float, Option("--checkpoint-minutes", help="Minutes between checkpoints within an epoch.", min=0.0)
     ] = 15.0
-    """Minutes between checkpoints within an epoch."""
     log: Annotated[
         list[str],
         Option(
@@ -98,11 +68,9 @@ class TrainConfig(CommonOptions):
             show_default="tensorboard",
         ),
     ] = ()  # type: ignore[assignment]
-    """Loggers, by their names among the entry points `alexnet.loggers`."""
     allow_other_stats: Annotated[
         bool, Option("--allow-other-stats", help="Accept statistics of another crop store.")
     ] = False
-    """Accept statistics that were not made from `crops`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +81,3 @@ class TrainConfig(CommonOptions):
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
         asked_for(self.log)
-        for text in self.set:
-            if text.count(".") < 1 or "=" not in text:
-                raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")

@@ -8,7 +8,7 @@ says why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,16 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
-from alexnet_cli.artifacts.run import CONFIG, RunFolder, Saved, read_found
+from alexnet_cli.artifacts.run import RunFolder, Saved, read_found
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
+from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.net.network import Network
-from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.layers import Linear
 from alexnet_cli.recipes.net import Layer, layers, shapes
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
+from alexnet_stages.train.inputs import ORIGIN, recorded
 from alexnet_stages.train.journal import Journal
-
-ROLE = "init-from"
-"""The origin's role among the parents of a run and its checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Origin:
     @property
     def parents(self) -> dict[str, str]:
         """For manifests."""
-        return {ROLE: self.digest}
+        return {ORIGIN: self.digest}
 
     def record(self) -> dict[str, Any]:
         """For the run's config.json."""
@@ -131,7 +128,7 @@ def find_origin(config: TrainConfig, folder: RunFolder) -> Origin | None:
 
 
 def _origin_of_run(config: TrainConfig, folder: RunFolder, newest: Saved) -> Origin | None:
-    digest = newest.manifest.parents.get(ROLE)
+    digest = newest.manifest.parents.get(ORIGIN)
     if config.init_from is not None:
         _require_same_origin(config, config.init_from, folder, digest)
     if digest is None:
@@ -157,10 +154,7 @@ def _require_same_origin(config: TrainConfig, path: Path, folder: RunFolder, dig
 
 
 def _recorded(folder: RunFolder) -> dict[str, Any] | None:
-    try:
-        found = read_json_object(folder.path / CONFIG).get("init_from")
-    except (OSError, AlexNetError):
-        return None
+    found = recorded(folder).get("init_from")
     return found if isinstance(found, dict) else None
 
 
@@ -191,15 +185,7 @@ def plan(origin: Origin | None, recipe: Recipe, classes: ClassList) -> Origin | 
     fates += [Fate(name, "dropped", "this net has none") for name in theirs if name not in mine]
     if not any(fate.fate == "taken" for fate in fates):
         raise UsageError(f"--init-from {origin.path}: no layer fits: {fates[0]}")
-    return Origin(
-        digest=origin.digest,
-        recipe=origin.recipe,
-        path=origin.path,
-        which=origin.which,
-        checkpoint=checkpoint,
-        fates=tuple(fates),
-        differences=_differences(checkpoint.recipe, recipe),
-    )
+    return replace(origin, fates=tuple(fates), differences=_differences(checkpoint.recipe, recipe))
 
 
 def _misfit(mine: Layer, theirs: Layer | None, classes: ClassList, their_classes: ClassList) -> str | None:

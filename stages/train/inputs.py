@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import CONFIG, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
-from alexnet_cli.errors import ArtifactError, UsageError
+from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
+from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_stages.train.config import TrainConfig
 
 _CHANNEL_DEVIATION = 57.4
 """What normalisation "channel" divides by, about (0.225 · 255)."""
+ORIGIN = "init-from"
+"""The origin's role among the parents of a run and its checkpoints."""
 _SCALED = 16.0
 """From this divisor on, the signals that the paper's values let through are too small to learn from."""
-
-
-class HasRecipe(Protocol):
-    """What `resolve_recipe` needs to know of an origin."""
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """The origin's recipe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +36,11 @@ class Inputs:
     """Role → digest."""
 
 
-def open_inputs(config: TrainConfig, origin: HasRecipe | None) -> Inputs:
-    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
+def open_inputs(config: TrainConfig, origin: Recipe | None) -> Inputs:
+    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest.
+
+    origin: as `resolve_recipe` takes it.
+    """
     store = _require_labelled(open_crops(config.crops))
     recipe = resolve_recipe(config, len(store.classes), origin)
     _require_patch_fits(recipe, store)
@@ -54,14 +51,15 @@ def open_inputs(config: TrainConfig, origin: HasRecipe | None) -> Inputs:
     return Inputs(recipe, store, val, statistics, parents)
 
 
-def resolve_recipe(config: TrainConfig, classes: int, origin: HasRecipe | None = None) -> Recipe:
+def resolve_recipe(config: TrainConfig, classes: int, origin: Recipe | None = None) -> Recipe:
     """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
 
-    Where the recipe keeps the origin's net (`keep_net`), net and input are the origin's, and options override those.
+    origin: the recipe of the net that `--init-from` names, or of the run that goes on. Where the recipe keeps the
+    origin's net (`keep_net`), net and input are the origin's, and options override those.
     """
     recipe = load_recipe(config.recipe, config.set)
-    if recipe.training.keep_net and origin is not None and origin.recipe is not None:
-        recipe = load_recipe(config.recipe, config.set, kept=origin.recipe)
+    if recipe.training.keep_net and origin is not None:
+        recipe = load_recipe(config.recipe, config.set, kept=origin)
     return recipe.with_options(
         net={"classes": classes},
         training={"epochs": config.epochs, "batch_size": config.batch_size, "rate": config.rate},
@@ -145,7 +143,8 @@ def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], bef
             return f"was trained by recipe {was['name']} with {path} = {before_}, not {now_}"
     if before.state["seed"] != config.seed:
         return f"was started with --seed {before.state['seed']}, not {config.seed}"
-    precision = before.state.get("precision") or _recorded_precision(RunFolder(config.out))
+    # Checkpoints of older versions don't say it themselves.
+    precision = before.state.get("precision") or recorded(RunFolder(config.out)).get("precision")
     if precision not in (None, config.precision):
         return f"was trained with --precision {precision}, not {config.precision}"
     for role, digest in parents.items():
@@ -154,13 +153,12 @@ def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], bef
     return None
 
 
-def _recorded_precision(folder: RunFolder) -> str | None:
-    """What the run's config.json says, for checkpoints that don't say it themselves."""
+def recorded(folder: RunFolder) -> dict[str, Any]:
+    """The run's config.json; empty where it can't be read."""
     try:
-        found = json.loads((folder.path / CONFIG).read_text(encoding="utf-8")).get("precision")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, str) else None
+        return read_json_object(folder.path / CONFIG)
+    except (OSError, AlexNetError):
+        return {}
 
 
 def has_more_to_do(recipe: Recipe, before: CheckpointRecord) -> bool:

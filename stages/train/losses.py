@@ -120,4 +120,4 @@ def require_finite_scores(picture: str | None, step: int, parameters: Mapping[st
         return
     parameter = not_finite(parameters)
     first = f"; the first weight to be so is {parameter}" if parameter is not None else ""
-    raise TrainingError(f"what the net says of {picture} is not finite after step {step}{first}: try a lower --rate")
+    raise TrainingError(f"the net's output for {picture} is not finite after step {step}{first}: try a lower --rate")

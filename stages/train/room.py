@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from alexnet_cli.artifacts.common.working import target_of
+from alexnet_cli.artifacts.common.working import free_bytes
 from alexnet_cli.console import counted, size
 from alexnet_cli.errors import ResourceError
 from alexnet_cli.recipes.net import layers
@@ -23,10 +22,7 @@ def checkpoint_bytes(recipe: Recipe) -> int:
 
 def require_room(out: Path, recipe: Recipe, *, checkpoints: int) -> None:
     """ResourceError where so many more checkpoints do not fit on the disk that will hold a run."""
-    folder = target_of(out)
-    while not folder.is_dir():
-        folder = folder.parent
-    needed, free = checkpoints * checkpoint_bytes(recipe), shutil.disk_usage(folder).free
+    needed, free = checkpoints * checkpoint_bytes(recipe), free_bytes(out)
     if needed > free:
         raise ResourceError(
             f"{out}: the disk is too full: {counted(checkpoints, 'checkpoint')} of recipe {recipe.name} take "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -30,21 +29,14 @@ from alexnet_cli.parallel.team import find_team
 from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedTraining, split
 from alexnet_stages.train.config import TrainConfig
-from alexnet_stages.train.init_from import Origin, find_origin, plan
-from alexnet_stages.train.inputs import Inputs, difference, doubts, has_more_to_do, open_inputs
+from alexnet_stages.train.init_from import find_origin, plan
+from alexnet_stages.train.inputs import difference, doubts, has_more_to_do, open_inputs
 from alexnet_stages.train.loop import Training
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.room import require_room
 from alexnet_stages.train.session import Session
-from alexnet_stages.train.setting import Setting
+from alexnet_stages.train.setting import Checked, Setting
 from alexnet_stages.train.update import up_to_date
-
-
-@dataclass(frozen=True, eq=False)
-class Checked(Inputs):
-    """What a training works from, and what its first values come from (`--init-from`)."""
-
-    origin: Origin | None
 
 
 def run(config: TrainConfig) -> Result:
@@ -68,7 +60,10 @@ def run(config: TrainConfig) -> Result:
             "device in --devices, or --set training.cached_features=false"
         )
     if shares > pictures:
-        raise UsageError(f"--devices {config.devices}: {shares} shares of a mini-batch of {pictures} pictures")
+        raise UsageError(
+            f"--devices {config.devices}: a mini-batch of {pictures} pictures is too small for {shares} shares: use "
+            "fewer devices"
+        )
     if team.world == 1:
         return train(config, Ranks.alone(torch.device(team.devices[0])), inputs)
     # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
@@ -91,7 +86,7 @@ def check(config: TrainConfig) -> Checked:
     for name in asked_for(config.log):
         make(name)  # a package that is missing is told before any work
     origin = find_origin(config, RunFolder(config.out))
-    inputs = open_inputs(config, origin)
+    inputs = open_inputs(config, None if origin is None else origin.recipe)
     origin = plan(origin, inputs.recipe, inputs.store.classes)
     if inputs.recipe.training.cached_features:
         split(inputs.recipe)
@@ -116,9 +111,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
             talk.say(f"{config.out} is finished: nothing to do")
             return Result(**{**folder.manifest().details, "run": config.out})
         setting = Setting(
-            recipe=inputs.recipe,
-            store=inputs.store,
-            val=inputs.val,
+            **vars(inputs),
             transform=input_transform(inputs.statistics, inputs.recipe.input),
             ranks=ranks,
             precision=config.precision,
@@ -126,8 +119,6 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
             seed=config.seed,
             threads=config.workers or max(1, min(8, cores() // ranks.local_world)),
             checkpoint_seconds=60 * config.checkpoint_minutes,
-            parents=inputs.parents,
-            origin=inputs.origin,
             log=asked_for(config.log),
         )
         _announce(talk, config, setting)

@@ -228,7 +228,10 @@ class Session:
         """Write a checkpoint, unless the weights are not finite, and keep the newest two and the best."""
         self.ranks.tick(f"saving after step {self.progress.step}")
         self.losses.gather()
-        self._require_finite_weights()
+        bad = not_finite(self.parameters)
+        if self.ranks.sum([bad is not None])[0]:
+            name = bad or "a weight of another rank"
+            raise TrainingError(f"{name} is not finite after step {self.progress.step}: try a lower --rate")
         details: dict[str, Any] = {
             "step": self.progress.step,
             "epoch": self.progress.epoch - (self.progress.batch == 0),
@@ -270,12 +273,6 @@ class Session:
         self.ranks.barrier(f"saving after step {self.progress.step}")
         self.folder.path = self.folder.out  # of the other ranks too
         self._saved_at = time.monotonic()
-
-    def _require_finite_weights(self) -> None:
-        bad = not_finite(self.parameters)
-        if self.ranks.sum([bad is not None])[0]:
-            name = bad or "a weight of another rank"
-            raise TrainingError(f"{name} is not finite after step {self.progress.step}: try a lower --rate")
 
     def _stop(self, *, saved: bool = False) -> None:
         """Save and end, as the signal asked."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.parallel.ranks import Ranks
-from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.init_from import Origin
+from alexnet_stages.train.inputs import Inputs
 
 
 @dataclass
@@ -37,13 +36,17 @@ class Progress:
     """Time of all steps."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+@dataclass(frozen=True, eq=False)
+class Checked(Inputs):
+    """What a training works from, and what its first values come from (`--init-from`)."""
+
+    origin: Origin | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setting(Checked):
     """What a session works with."""
 
-    recipe: Recipe
-    store: CropStore
-    val: CropStore | None
     transform: InputTransform
     ranks: Ranks
     precision: str
@@ -51,10 +54,7 @@ class Setting:
     seed: int
     threads: int
     checkpoint_seconds: float
-    parents: dict[str, str]
-    origin: Origin | None = None
-    """Where the first values come from (`--init-from`)."""
-    log: tuple[str, ...] = ()
+    log: tuple[str, ...]
     """Names of loggers."""
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.artifacts.checkpoint import CheckpointRecord, read_checkpoint_manifest, read_checkpoint_record
@@ -11,20 +10,9 @@ from alexnet_cli.artifacts.common.working import only_writer, sweep
 from alexnet_cli.artifacts.run import RunFolder, read_found
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ResourceError, UsageError
-from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
-from alexnet_stages.train.inputs import difference, has_more_to_do, open_inputs
+from alexnet_stages.train.inputs import ORIGIN, difference, has_more_to_do, open_inputs
 from alexnet_stages.train.result import Result
-
-ORIGIN = "init-from"
-"""The origin's role among a run's parents."""
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """The net that a recipe with `keep_net` keeps: the run's own is the origin's."""
-
-    recipe: Recipe | None
 
 
 def up_to_date(config: TrainConfig) -> Result | None:
@@ -38,7 +26,7 @@ def up_to_date(config: TrainConfig) -> Result | None:
     if newest is None:
         return None
     before = read_checkpoint_record(newest.path)
-    inputs = open_inputs(config, _Kept(before.recipe))
+    inputs = open_inputs(config, before.recipe)  # of a recipe with `keep_net`, the run's own net is the origin's
     parents = inputs.parents | _origin(config, before)
     what = difference(config, inputs.recipe, parents, before)
     if what is None and set(before.manifest.parents) != set(parents):

@@ -20,10 +20,10 @@ from alexnet_cli.artifacts.common.manifest import (
     digest_of_file,
     read_folder_manifest,
 )
-from alexnet_cli.artifacts.common.ownership import CHECKPOINT, Kind, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
+from alexnet_cli.artifacts.common.ownership import CHECKPOINT, Kind
+from alexnet_cli.artifacts.common.publish import publish_folder, publishing_folder, write_verified
 from alexnet_cli.artifacts.common.steady import steadily
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
+from alexnet_cli.artifacts.common.working import begin_work
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_json_object, read_regular
@@ -90,7 +90,10 @@ def write_checkpoint(
         yield STATE, json.dumps(state, indent=2, ensure_ascii=False).encode()
 
     try:
-        return _publish(path, contents(), CHECKPOINT, parents=parents, details=details)
+        work = begin_work(path, KIND)
+        manifest = _write(work, contents(), parents=parents, details=details)
+        publish_folder(work, path, CHECKPOINT)
+        return manifest
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
 
@@ -127,15 +130,8 @@ def write_net(
     contents: `net_files`, and what else belongs to the kind. UsageError where something lies there that may
     not go; ResourceError where the disk is full or fails.
     """
-    require_output(path, kind, overwrite=overwrite, inputs=inputs)
-    try:
-        with only_writer(path):
-            try:
-                return _publish(path, contents, kind, parents=parents, details={**details, STRIPPED: True})
-            finally:
-                end_work(path)
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, path)) from error
+    with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
+        return _write(work, contents, parents=parents, details={**details, STRIPPED: True})
 
 
 def _tensors(named: Mapping[str, Tensor]) -> bytes:
@@ -146,15 +142,10 @@ def _tensors(named: Mapping[str, Tensor]) -> bytes:
     return save(plain, metadata={"format": "pt"})
 
 
-def _publish(
-    path: Path,
-    contents: Iterable[tuple[str, bytes]],
-    kind: Kind,
-    *,
-    parents: Mapping[str, str],
-    details: Mapping[str, Any],
+def _write(
+    work: Path, contents: Iterable[tuple[str, bytes]], *, parents: Mapping[str, str], details: Mapping[str, Any]
 ) -> Manifest:
-    work = begin_work(path, KIND)
+    """Write a checkpoint's files into its work folder, the manifest last."""
     files = {name: write_verified(work / name, content) for name, content in contents}
     manifest = Manifest(
         kind=KIND,
@@ -165,7 +156,6 @@ def _publish(
         details={**details, "files": files},
     )
     write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
-    publish_folder(work, path, kind)
     return manifest
 
 
@@ -225,11 +215,11 @@ def parse_net(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple
     return recipe, ClassList(tuple(config["classes"]), words, ids), transform
 
 
-def verify_checkpoint(path: Path, *, to_train: bool = False) -> Manifest:
+def verify_checkpoint(path: Path) -> Manifest:
     """The manifest of a checkpoint whose files have their digests; ArtifactError where it is unfinished or damaged."""
     manifest = read_checkpoint_manifest(path)
     try:
-        _require_files(path, manifest, to_train=to_train)
+        _require_files(path, manifest, to_train=False)
     except (KeyError, TypeError):
         raise ArtifactError(f"{path}: its manifest is damaged: use another checkpoint of the run") from None
     except OSError as error:

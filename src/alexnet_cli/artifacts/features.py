@@ -15,13 +15,13 @@ from alexnet_cli.artifacts.common import hdf5
 from alexnet_cli.artifacts.common.manifest import Manifest
 from alexnet_cli.artifacts.common.ownership import FEATURES
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.scores import EXPLAINING, classes_of, explaining_arrays
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError
 
 KIND = "features"
 SCHEMA = 2
 _ARRAYS = ("features", "labels", "names", "classes")
-_EXPLAINING = ("words", "ids")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +59,11 @@ def writing_features(
         "names": np.array(store.names, dtype=object),
         "classes": np.array(classes.names, dtype=object),
     }
-    explaining: dict[str, NDArray[Any]] = {}
-    if classes.words:
-        explaining["words"] = np.array(classes.words, dtype=object)
-    if classes.ids:
-        explaining["ids"] = np.array(classes.ids, np.int64)
     details = {"pictures": shape[0], "shape": list(shape), "views_averaged": views_averaged}
     manifest = Manifest(kind=KIND, schema=SCHEMA, digest="", parents=parents, options=options, details=details)
     done = 0
     with hdf5.publishing_rows(
-        path, "features", shape, arrays, manifest, FEATURES, overwrite=overwrite, explaining=explaining
+        path, "features", shape, arrays, manifest, FEATURES, overwrite=overwrite, explaining=explaining_arrays(classes)
     ) as rows:
 
         def add(features: NDArray[np.float32]) -> None:
@@ -76,7 +71,7 @@ def writing_features(
             finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
             if not finite.all():
                 name = store.names[done + int(np.argmin(finite))]
-                raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
+                raise ArtifactError(f"{path}: the net's output for {name} is not finite: use another checkpoint")
             rows.add(features)
             done += len(features)
 
@@ -85,16 +80,10 @@ def writing_features(
 
 def read_features(path: Path) -> tuple[Manifest, Features]:
     """Read features; ArtifactError where the file is not one of ours, or damaged."""
-    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=_EXPLAINING)
-    pictures, classes = arrays["names"].shape[:1], arrays["classes"].shape[:1]
+    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=EXPLAINING)
+    pictures = arrays["names"].shape[:1]
     hdf5.require_form(path, arrays, "features", "f4", pictures + arrays["features"].shape[1:])
     hdf5.require_form(path, arrays, "labels", "i8", pictures)
     hdf5.require_form(path, arrays, "names", "O", pictures)
-    hdf5.require_form(path, arrays, "classes", "O", classes)
-    explained = ClassList(
-        tuple(str(name) for name in arrays["classes"]),
-        words=tuple(str(words) for words in arrays.get("words", ())),
-        ids=tuple(int(number) for number in arrays.get("ids", ())),
-    )
     names = [str(name) for name in arrays["names"]]
-    return manifest, Features(arrays["features"], arrays["labels"], names, explained)
+    return manifest, Features(arrays["features"], arrays["labels"], names, classes_of(path, arrays))

@@ -22,7 +22,7 @@ SCHEMA = 2
 CHECKPOINT_PATH = "checkpoint_path"
 """In the details: where the net that was scored lies, as a path from the folder of the scores."""
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
-_EXPLAINING = ("words", "ids")
+EXPLAINING = ("words", "ids")
 _SUM_TOLERANCE = 1e-3
 """How far from 1 a picture's probabilities may sum up to: they are float32, and averages of float32."""
 
@@ -51,11 +51,9 @@ class Scores:
             return None
         return top_k_error(self.centre_probabilities if centre else self.probabilities, self.labels, k)
 
-    def loss(self, *, centre: bool = False) -> float | None:
+    def loss(self) -> float | None:
         """The mean cross-entropy; None without labels."""
-        if not self.labelled:
-            return None
-        return mean_loss(self.centre_probabilities if centre else self.probabilities, self.labels)
+        return mean_loss(self.probabilities, self.labels) if self.labelled else None
 
     def first_not_finite(self) -> str | None:
         """The name of the first picture that has a probability which is not finite."""
@@ -89,12 +87,16 @@ def top_k_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k
     A class that ties with the label's counts as above it where its index is smaller, as a stable sort would have it.
     With k or fewer classes the error is 0. A picture whose probabilities are not all finite is always wrong.
     """
-    rows = np.arange(len(labels))
-    own = probabilities[rows, labels][:, None]
+    finite = np.isfinite(probabilities).all(axis=1)
+    return float(((ranks_of_labels(probabilities, labels) > k) | ~finite).mean())
+
+
+def ranks_of_labels(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At which place the label stands, 1 for the most probable; of equals the smaller class index comes first."""
+    own = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
     above = (probabilities > own) | ((probabilities == own) & earlier)
-    finite = np.isfinite(probabilities).all(axis=1)
-    return float(((above.sum(axis=1) >= k) | ~finite).mean())
+    return np.asarray(above.sum(axis=1) + 1, np.int64)
 
 
 def mean_loss(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -130,7 +132,7 @@ def write_scores(
     ArtifactError where a probability is not finite.
     """
     if (name := scores.first_not_finite()) is not None:
-        raise ArtifactError(f"{path}: what the net says of {name} is not finite: use another checkpoint")
+        raise ArtifactError(f"{path}: the net's output for {name} is not finite: use another checkpoint")
     arrays: dict[str, NDArray[Any]] = {
         "probabilities": scores.probabilities.astype(np.float32, copy=False),
         "centre_probabilities": scores.centre_probabilities.astype(np.float32, copy=False),
@@ -152,13 +154,14 @@ def write_scores(
             **scores.errors(),
         },
     )
-    classes = scores.classes
-    explaining: dict[str, NDArray[Any]] = {}
-    if classes.words:
-        explaining["words"] = np.array(classes.words, dtype=object)
-    if classes.ids:
-        explaining["ids"] = np.array(classes.ids, np.int64)
+    explaining = explaining_arrays(scores.classes)
     return hdf5.write_arrays(path, arrays, manifest, SCORES, overwrite=overwrite, explaining=explaining, locked=locked)
+
+
+def explaining_arrays(classes: ClassList) -> dict[str, NDArray[Any]]:
+    """Words and IDs of a class list, where it has any: arrays outside the digest."""
+    found = {"words": np.array(classes.words, dtype=object), "ids": np.array(classes.ids, np.int64)}
+    return {name: array for name, array in found.items() if len(array)}
 
 
 def read_scores_manifest(path: Path) -> Manifest:
@@ -168,21 +171,30 @@ def read_scores_manifest(path: Path) -> Manifest:
 
 def read_scores(path: Path) -> tuple[Manifest, Scores]:
     """Read scores; ArtifactError where the file is not one of ours, damaged, or holds what can't be scores."""
-    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=_EXPLAINING)
+    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=EXPLAINING)
     _require_shapes(path, arrays)
     scores = Scores(
         probabilities=arrays["probabilities"],
         centre_probabilities=arrays["centre_probabilities"],
         labels=arrays["labels"],
         names=[str(name) for name in arrays["names"]],
-        classes=ClassList(
-            tuple(str(name) for name in arrays["classes"]),
-            words=tuple(str(words) for words in arrays.get("words", ())),
-            ids=tuple(int(number) for number in arrays.get("ids", ())),
-        ),
+        classes=classes_of(path, arrays),
     )
     _require_sense(path, scores)
     return manifest, scores
+
+
+def classes_of(path: Path, arrays: Mapping[str, NDArray[Any]]) -> ClassList:
+    """The class list in a file's arrays; ArtifactError where one of them is another's."""
+    count = arrays["classes"].shape[:1]
+    for name, kind in (("classes", "O"), ("words", "O"), ("ids", "i8")):
+        if name in arrays:
+            hdf5.require_form(path, arrays, name, kind, count)
+    return ClassList(
+        tuple(str(name) for name in arrays["classes"]),
+        words=tuple(str(words) for words in arrays.get("words", ())),
+        ids=tuple(int(number) for number in arrays.get("ids", ())),
+    )
 
 
 def _require_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -192,11 +204,6 @@ def _require_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     hdf5.require_form(path, arrays, "centre_probabilities", "f4", pictures + classes)
     hdf5.require_form(path, arrays, "labels", "i8", pictures)
     hdf5.require_form(path, arrays, "names", "O", pictures)
-    hdf5.require_form(path, arrays, "classes", "O", classes)
-    if "words" in arrays:
-        hdf5.require_form(path, arrays, "words", "O", classes)
-    if "ids" in arrays:
-        hdf5.require_form(path, arrays, "ids", "i8", classes)
 
 
 def _require_sense(path: Path, scores: Scores) -> None:

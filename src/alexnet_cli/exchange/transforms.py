@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.input.normalisation import input_transform
+from alexnet_cli.input.normalisation import KnownStatistics, input_transform
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.recipes.recipe import Input
 
@@ -15,17 +13,7 @@ CROP = 256
 """Side of the crops that other programs cut their patches from."""
 
 
-@dataclass(frozen=True, eq=False)
-class _MeanAlone:
-    """Statistics of which only the mean is known."""
-
-    mean_image: NDArray[np.float64]
-    eigenvalues: NDArray[np.float64]
-    eigenvectors: NDArray[np.float64]
-    standard_deviations: NDArray[np.float64]
-
-
 def transform_of(recipe: Input, mean: NDArray[np.float64] | None = None) -> InputTransform:
     """The transform of a recipe over a mean image (S, S, 3), R, G, B, 0–255; None: the recipe needs none."""
     image = np.zeros((CROP, CROP, 3)) if mean is None else mean
-    return input_transform(_MeanAlone(image, np.zeros(3), np.eye(3), np.zeros(3)), recipe)
+    return input_transform(KnownStatistics(image, np.zeros(3), np.eye(3), np.zeros(3)), recipe)

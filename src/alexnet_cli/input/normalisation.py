@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,16 @@ class Statistics(Protocol):
     def eigenvectors(self) -> NDArray[np.float64]: ...
     @property
     def standard_deviations(self) -> NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class KnownStatistics:
+    """What stands in for a training set's statistics where there are none."""
+
+    mean_image: NDArray[np.float64]
+    eigenvalues: NDArray[np.float64]
+    eigenvectors: NDArray[np.float64]
+    standard_deviations: NDArray[np.float64]
 
 
 def input_transform(statistics: Statistics, recipe: Input) -> InputTransform:

@@ -20,7 +20,7 @@ def asked_for(names: Sequence[str]) -> tuple[str, ...]:
         return (DEFAULT,)
     if NONE in names:
         if set(names) != {NONE}:
-            raise UsageError("--log none: excludes others: leave it out, or them")
+            raise UsageError("--log none: excludes others: leave out none, or the other loggers")
         return ()
     known = _points()
     for name in names:

@@ -31,11 +31,11 @@ class LayerAccount:
 def account(net: Net, layout: Layout, batch_size: int) -> list[LayerAccount]:
     """Layer by layer. Gradients that are summed over devices count for the mini-batch: divided by its pictures."""
     found = []
-    connected = [layer.name for layer in layers(net) if layer.kind == "linear"]
+    last = layers(net)[-1].name
     for layer in layers(net):
         held = _held_rows(layer, layout) * layer.parameters // layer.outputs
-        sent = _crossing(net, layer, layout, first_connected=layer.name == connected[0])
-        if layer.name == connected[-1]:  # the logits are gathered; their gradient is not sent
+        sent = _crossing(net, layer, layout)
+        if layer.name == last:  # the logits are gathered; their gradient is not sent
             sent += (layout.part(0)[1] - 1) * net.classes * _FLOAT
         summed = layout.data_size if layer.kind == "convolution" or layout.mode != "hybrid" else 1
         # A ring sends each number 2·(D−1)/D times from each of D devices; every column of each copy does.
@@ -81,7 +81,7 @@ def _held_rows(layer: Layer, layout: Layout) -> int:
     return int(rows.stop - rows.start)
 
 
-def _crossing(net: Net, layer: Layer, layout: Layout, *, first_connected: bool) -> float:
+def _crossing(net: Net, layer: Layer, layout: Layout) -> float:
     """Bytes of a layer's inputs that are sent: an all-gather forward, a reduce-scatter of as much backward."""
     others = layout.part(0)[1] - 1
     if others == 0 or layer.name == layers(net)[0].name:

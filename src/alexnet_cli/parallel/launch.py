@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def _launch_once(work: Work, config: Any, team: Team) -> Any:
         # Not in the main thread: there the launcher would take the signals, and end ranks that are saving.
         thread = threading.Thread(target=run, name="launcher")
         guard = _Guard()
-        with _signals_to(guard):
+        with handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
             thread.start()
             while thread.is_alive():
                 guard.look()
@@ -201,8 +201,8 @@ class _Guard:
     def look(self) -> None:
         """Note who has ended; some seconds after the first bad end, end the rest."""
         known = {*self._others, *self._processes}
-        new = sorted((child for child in multiprocessing.active_children() if child not in known), key=_started)
-        self._processes += new
+        new = [child for child in multiprocessing.active_children() if child not in known]
+        self._processes += sorted(new, key=lambda child: int(child.name.rpartition("-")[2]))  # in the ranks' order
         if self.signal is not None:  # it came before they were there
             _ask_to_stop(new)
         for rank, process in enumerate(self._processes):
@@ -211,7 +211,10 @@ class _Guard:
                 self.exits[rank] = (code, time.monotonic())
         bad = [moment for code, moment in self.exits.values() if code]
         if self._quit or (bad and time.monotonic() - min(bad) > _GRACE):
-            self._end_all()
+            for rank, process in enumerate(self._processes):
+                if process.exitcode is None:
+                    self.ended.add(rank)
+                    process.kill()
 
     def receive(self, number: int) -> None:
         """A signal for the whole command: the first asks the ranks to save and stop, a second Ctrl-C ends them."""
@@ -224,28 +227,11 @@ class _Guard:
                 print("saving, then stopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
             _ask_to_stop(self._processes)
 
-    def _end_all(self) -> None:
-        for rank, process in enumerate(self._processes):
-            if process.exitcode is None:
-                self.ended.add(rank)
-                process.kill()
-
 
 def _ask_to_stop(processes: Sequence[Any]) -> None:
     for process in processes:
         with contextlib.suppress(OSError, AttributeError):
             os.kill(process.pid, signal.SIGTERM)
-
-
-def _started(process: Any) -> int:
-    """The number in a process's name: processes are started in the ranks' order."""
-    return int(process.name.rpartition("-")[2])
-
-
-@contextlib.contextmanager
-def _signals_to(guard: _Guard) -> Iterator[None]:
-    with handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
-        yield
 
 
 def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -> Any:

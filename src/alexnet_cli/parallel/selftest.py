@@ -16,7 +16,6 @@ class BrokenCopiesError(ResourceError):
     """Copies between devices of this machine arrive changed."""
 
 
-"""In the message of what a self-test refuses."""
 _BYTES = 1 << 22
 
 Transfer = Callable[[Tensor, int, bool], None]

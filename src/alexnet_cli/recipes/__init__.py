@@ -13,6 +13,6 @@
 Use it so:
 
     recipe = load_recipe("paper", sets=["net.pool1.size=2"])     # or load_recipe("my/own.toml")
-    loaded = load("paper")                                        # loaded.recipe, and loaded.place("net.conv1.kernels")
+    loaded = load("paper")                                        # .recipe, and .places: where each value is from
     for layer in shapes(recipe.net): ...                          # every layer with its shapes
 """

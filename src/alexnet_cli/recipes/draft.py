@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.fields import FieldError, nearest
 
+Found = TypeVar("Found")
 SECTIONS = ("net", "input", "training")
 
 
@@ -39,7 +39,7 @@ class Draft:
     places: dict[str, Place] = field(default_factory=dict)
 
 
-def find_place(places: Mapping[str, Place], path: str) -> Place | None:
+def find_place(places: Mapping[str, Found], path: str) -> Found | None:
     """Where a value, or the table around it, was given; None for a default."""
     while path and path not in places:
         path = path.rpartition(".")[0]
@@ -55,7 +55,10 @@ def lay(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place
         if section in SECTIONS and not isinstance(value, dict):
             raise UsageError(f"{place_of(section)}: [{section}] is a table of fields, not {value!r}")
         if section == "net":
-            _told_at(place_of, partial(_lay_net, draft, value, place_of))
+            try:
+                _lay_net(draft, value, place_of)
+            except FieldError as error:
+                raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None
         elif section in SECTIONS:
             draft.values[section] = {**draft.values.get(section, {}), **value}
             draft.places |= {f"{section}.{name}": place_of(f"{section}.{name}") for name in value}
@@ -131,10 +134,3 @@ def _stand(order: list[str], name: str, after: Any) -> None:
 
 def _forget(draft: Draft, prefix: str) -> None:
     draft.places = {path: place for path, place in draft.places.items() if not f"{path}.".startswith(prefix + ".")}
-
-
-def _told_at(place_of: Callable[[str], Place], work: Callable[[], None]) -> None:
-    try:
-        work()
-    except FieldError as error:
-        raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None

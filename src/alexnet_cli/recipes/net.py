@@ -36,11 +36,6 @@ class Net:
         require("classes", self.classes > 1, f"is {self.classes}: a net tells at least 2 apart")
         shapes(self)
 
-    @property
-    def dropouts(self) -> tuple[Dropout, ...]:
-        """The dropout layers, in order."""
-        return tuple(spec for spec in self.layers if isinstance(spec, Dropout))
-
     def to_dict(self) -> dict[str, Any]:
         """As a recipe writes it: columns, classes, the order of the layers, and a table for each."""
         tables = {spec.name: {"kind": spec.kind, **_fields(spec)} for spec in self.layers}
@@ -185,7 +180,9 @@ def shapes(net: Net) -> tuple[Layer, ...]:
         try:
             out = spec.shape(shape, net.columns, net.classes)
             _check_sight(spec, first=not any(layer.weighted for layer in found))
-            _check_dropout(spec, net.layers[number + 1 :])
+            above = net.layers[number + 1 :]
+            if isinstance(spec, Dropout) and any(isinstance(one, (Convolution, Pool, Norm)) for one in above):  # (4.2)
+                raise FieldError("", "is dropout below a convolution, pool or norm: it stands above them all")
         except FieldError as error:
             raise error.under(f"net.{spec.name}") from None
         after: list[str] = []
@@ -218,12 +215,6 @@ def _check_sight(spec: Spec, *, first: bool) -> None:
             raise FieldError("sees", 'sees "column", and nothing stands below it: a first layer sees "picture"')
         if not first and spec.sees == "picture":
             raise FieldError("sees", 'sees "picture", and other layers stand below it: use "column" or "all"')
-
-
-def _check_dropout(spec: Spec, above: tuple[Spec, ...]) -> None:
-    """Dropout stands among the fully-connected layers, or right below the first of them (4.2)."""
-    if isinstance(spec, Dropout) and any(isinstance(layer, (Convolution, Pool, Norm)) for layer in above):
-        raise FieldError("", "is dropout below a convolution, pool or norm: it stands above them all")
 
 
 def layers(net: Net) -> tuple[Layer, ...]:

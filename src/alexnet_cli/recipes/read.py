@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -40,10 +39,6 @@ class Loaded:
     recipe: Recipe
     places: Mapping[str, Place]
     """By the value's path, such as "net.conv1.kernels"; what stands nowhere is a default."""
-
-    def place(self, path: str) -> Place | None:
-        """Where a value, or the table around it, was given; None for a default."""
-        return find_place(self.places, path)
 
 
 def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> Loaded:
@@ -92,7 +87,8 @@ def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
     draft = Draft() if base is None else _read(str(base), (*seen, name), folder)
-    lay(draft, values, partial(_place_in, label, _lines(text)))
+    lines = _lines(text)
+    lay(draft, values, lambda path: Place(label, find_place(lines, path) or 0))
     return draft
 
 
@@ -141,9 +137,11 @@ def _open(name: str, beside: Path | None) -> tuple[Any, str]:
 
 def _set_values(text: str) -> dict[str, Any]:
     """`net.pool1.size=2` as nested tables; a value that is no TOML is text."""
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
     path = name.strip().split(".")
-    if len(path) < 2 or path[0] not in SECTIONS:
+    if not equals or len(path) < 2:
+        raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")
+    if path[0] not in SECTIONS:
         hint = "net, input or training"
         raise UsageError(f"--set {text}: there is no section '{path[0]}': use {hint}, such as net.pool1.size=2")
     try:
@@ -171,12 +169,6 @@ def _lines(text: str) -> dict[str, int]:
             key = match[1].replace('"', "").replace(" ", "")
             found.setdefault(f"{table}.{key}" if table else key, number)
     return found
-
-
-def _place_in(label: str, lines: Mapping[str, int], path: str) -> Place:
-    while path and path not in lines:
-        path = path.rpartition(".")[0]
-    return Place(label, lines.get(path, 0))
 
 
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:

@@ -1,1 +1,1 @@
-"""Reports: one HTML file each, which needs nothing from elsewhere, and tables beside it."""
+"""Reports: one self-contained HTML file each, and tables beside it."""

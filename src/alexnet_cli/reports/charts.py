@@ -72,16 +72,14 @@ class _Frame:
         return "".join(parts)
 
 
-def line_chart(
-    lines: Sequence[Line], *, x_name: str, y_name: str, from_zero: bool = True, logarithmic: bool = False
-) -> str:
+def line_chart(lines: Sequence[Line], *, x_name: str, y_name: str, logarithmic: bool = False) -> str:
     """Lines over a common axis, with a dot at each point, a legend above; or a word where there is no point."""
     drawn = [(line, line.points()) for line in lines]
     points = [point for _, found in drawn for point in found]
     if not points:
         return "<p>No values were recorded.</p>"
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    low = min(ys) if logarithmic or not from_zero else min(0.0, *ys)
+    low = min(ys) if logarithmic else min(0.0, *ys)
     high = max(ys)
     if low == high:
         low, high = (low / 2, high * 2) if logarithmic else (low - 0.5, high + 0.5)

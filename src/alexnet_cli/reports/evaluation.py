@@ -23,13 +23,12 @@ from alexnet_cli.artifacts.common.manifest import (
     digest_of_file,
     read_folder_manifest,
 )
-from alexnet_cli.artifacts.common.ownership import REPORT, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer, prepare_parent
+from alexnet_cli.artifacts.common.ownership import REPORT
+from alexnet_cli.artifacts.common.publish import publishing_folder, write_verified
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.scores import Scores
+from alexnet_cli.artifacts.scores import Scores, ranks_of_labels
 from alexnet_cli.console import Talk, percent
-from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
+from alexnet_cli.errors import ArtifactError
 from alexnet_cli.reports import charts, html
 from alexnet_cli.reports.judging import (
     ByClass,
@@ -37,7 +36,6 @@ from alexnet_cli.reports.judging import (
     by_class,
     calibration,
     confusion,
-    ranks_of_labels,
     wilson_interval,
 )
 from alexnet_cli.tables import csv_of
@@ -134,36 +132,31 @@ def publish_report(
 
     UsageError where something lies there that may not be replaced, ResourceError where the disk will not have it.
     """
-    require_output(path, REPORT, overwrite=overwrite)
     judged = Judged.of(scores)
+    names, often = scores.classes.names, judged.confusion
+    pairs = [(names[label], names[said], int(often[label, said])) for label, said in np.argwhere(often > 0)]
+    found = judged.calibration
+    columns = (found.edges[:-1], found.edges[1:], found.pictures, found.confidence, found.accuracy)
+    bins = [tuple(value.item() for value in row) for row in zip(*columns, strict=True)]
     contents = (
         _page(judged, manifest, store, title),
         _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
         _csv(_CLASS_HEAD, _class_rows(judged)),
-        _csv(("class", "predicted", "pictures"), _pairs(judged)),
-        _csv(("above", "up_to", "pictures", "confidence", "accuracy"), _bins(judged.calibration)),
+        _csv(("class", "predicted", "pictures"), pairs),
+        _csv(("above", "up_to", "pictures", "confidence", "accuracy"), bins),
         _csv(_PICTURE_HEAD, _picture_rows(judged)),
     )
     files = dict(zip(_FILES, contents, strict=True))
-    prepare_parent(path)
-    try:
-        with only_writer(path):
-            try:
-                work = begin_work(path, KIND)
-                digests = [write_verified(work / name, content.encode()) for name, content in files.items()]
-                about = Manifest(
-                    kind=KIND,
-                    schema=SCHEMA,
-                    digest=digest_of(digests),
-                    parents=_parents(manifest, store),
-                    details={"title": title, "pictures": len(scores.names)},
-                )
-                write_verified(work / MANIFEST_FILE, about.to_json().encode())
-                publish_folder(work, path, REPORT)
-            finally:
-                end_work(path)
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, path)) from error
+    with publishing_folder(path, REPORT, overwrite=overwrite) as work:
+        digests = [write_verified(work / name, content.encode()) for name, content in files.items()]
+        about = Manifest(
+            kind=KIND,
+            schema=SCHEMA,
+            digest=digest_of(digests),
+            parents=_parents(manifest, store),
+            details={"title": title, "pictures": len(scores.names)},
+        )
+        write_verified(work / MANIFEST_FILE, about.to_json().encode())
 
 
 def _parents(scores: Manifest, store: CropStore) -> dict[str, str]:
@@ -210,17 +203,6 @@ def _class_rows(judged: Judged) -> list[tuple[object, ...]]:
         words = classes.words[index] if classes.words else ""
         rows.append((name, words, pictures, *shares, int(found.predicted[index])))
     return rows
-
-
-def _pairs(judged: Judged) -> list[tuple[object, ...]]:
-    """Every pair of classes that occurs: the label's, the predicted one, how often."""
-    names = judged.scores.classes.names
-    return [(names[a], names[b], int(judged.confusion[a, b])) for a, b in np.argwhere(judged.confusion > 0)]
-
-
-def _bins(found: Calibration) -> list[tuple[object, ...]]:
-    columns = (found.edges[:-1], found.edges[1:], found.pictures, found.confidence, found.accuracy)
-    return [tuple(value.item() for value in row) for row in zip(*columns, strict=True)]
 
 
 def _picture_rows(judged: Judged) -> Iterable[tuple[object, ...]]:
@@ -282,17 +264,13 @@ def _classes(judged: Judged) -> str:
         (titles(place), f"{row[2]:,}", *(_share(value) for value in row[3:9]), f"{row[9]:,}")
         for place, row in enumerate(_class_rows(judged))
     ]
-    rows.sort(key=lambda row: -_number(row[2]))
+    rows.sort(key=lambda row: -1.0 if row[2] == "–" else float(row[2].removesuffix("%")), reverse=True)
     heads = ("class", "pictures", "top-1 error", "from", "to", "top-5 error", "precision", "recall", "predicted")
     return html.paragraph("The largest error first; from and to: its 95% interval.") + html.table(heads, rows)
 
 
 def _share(value: object) -> str:
     return "–" if not isinstance(value, float) or math.isnan(value) else percent(value)
-
-
-def _number(shown: str) -> float:
-    return -1.0 if shown == "–" else float(shown.removesuffix("%"))
 
 
 def _confusions(judged: Judged) -> str:

@@ -73,10 +73,10 @@ def cards(figures: Sequence[str]) -> str:
     return f'<div class="cards">{"".join(figures)}</div>'
 
 
-def photograph(pixels: NDArray[np.uint8], *, side: int, name: str, quality: int = 80) -> str:
+def photograph(pixels: NDArray[np.uint8], *, side: int, name: str) -> str:
     """A picture, uint8 (H, W, 3), scaled to a side and inlined as JPEG."""
     file = io.BytesIO()
-    Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX).save(file, "JPEG", quality=quality)
+    Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX).save(file, "JPEG", quality=80)
     return _inline(file, "jpeg", side, side, name)
 
 

@@ -1,4 +1,4 @@
-"""What scores say beyond the error: confidence intervals, classes, confusions, calibration. numpy alone.
+"""What scores say beyond the error: confidence intervals, classes, confusions, calibration.
 
 Legend: N pictures, K classes; probabilities float32 (N, K), labels int64 (N,), predicted int64 (N,).
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from alexnet_cli.artifacts.scores import ranks_of_labels
 
 _Z = 1.959963984540054
 """The normal distribution's 97.5% quantile: 95% lie within ± this many standard deviations."""
@@ -31,14 +33,6 @@ def wilson_interval(wrong: int, count: int) -> tuple[float, float]:
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = _Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
     return 0.0 if wrong == 0 else middle - half, 1.0 if wrong == count else middle + half
-
-
-def ranks_of_labels(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
-    """At which place the label stands, 1 for the most probable; of equals the smaller class index comes first."""
-    own = probabilities[np.arange(len(labels)), labels][:, None]
-    earlier = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
-    above = (probabilities > own) | ((probabilities == own) & earlier)
-    return np.asarray(above.sum(axis=1) + 1, np.int64)
 
 
 @dataclass(frozen=True, eq=False)

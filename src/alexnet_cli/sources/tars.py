@@ -124,7 +124,8 @@ def read_members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
             while (entry := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else every header is kept
                 told = entry.pax_headers.get("size", "0")  # tarfile takes one that is no number for 0
-                if entry.size < 0 or tar.offset <= before or not _is_count(told):
+                is_count = told.isascii() and told.isdecimal() and len(told) < 20
+                if entry.size < 0 or tar.offset <= before or not is_count:
                     raise tarfile.HeaderError(f"a size of {told if 'size' in entry.pax_headers else entry.size} bytes")
                 before = tar.offset
                 if entry.issparse():
@@ -160,10 +161,6 @@ def _refuse_link(archive: Archive, entry: tarfile.TarInfo) -> None:
             f"{archive}: {entry.name} is a link to {entry.linkname}, which is not read in an archive: make the archive "
             "with tar --dereference --hard-dereference"
         )
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 20
 
 
 def _require_tar(archive: Archive, start: bytes) -> None:

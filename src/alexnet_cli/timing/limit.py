@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alexnet_cli.net.convolution import Convolution
-from alexnet_cli.net.kernels.products import unfold_weight
+from alexnet_cli.net.kernels.products import times, unfold_weight
 from alexnet_cli.net.network import Network
 from alexnet_cli.net.weights import Weights
 from alexnet_cli.timing.clock import Clock
@@ -251,14 +251,8 @@ def _linear(layer: Weights, seen: Seen, memory: Memory) -> dict[str, Ways]:
         },
     }
     if memory.device.type == "cpu":
-        found[FORWARD]["oneDNN"] = each(lambda x, g, w, b: _onednn(x, w, b))
-        found[INPUTS]["oneDNN"] = each(lambda x, g, w, b: _onednn(g, w.t()))
-        found[WEIGHTS]["oneDNN"] = each(lambda x, g, w, b: _onednn(g.t(), x.t()))
-        found[WEIGHTS]["oneDNN, transposed"] = each(lambda x, g, w, b: _onednn(x.t(), g.t()))
+        found[FORWARD]["oneDNN"] = each(lambda x, g, w, b: times(x, w, b))
+        found[INPUTS]["oneDNN"] = each(lambda x, g, w, b: times(g, w.t()))
+        found[WEIGHTS]["oneDNN"] = each(lambda x, g, w, b: times(g.t(), x.t()))
+        found[WEIGHTS]["oneDNN, transposed"] = each(lambda x, g, w, b: times(x.t(), g.t()))
     return found
-
-
-def _onednn(rows: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
-    """rows · weightsᵀ + bias by oneDNN. A private name of torch: where it is gone, so is this way."""
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weights, bias, "none", [], "")
-    return result

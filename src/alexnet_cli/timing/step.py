@@ -6,7 +6,6 @@ Legend: N pictures in the mini-batch, K classes.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import SIDE, CropStore, shape_of
 from alexnet_cli.devices import float_type, prepare
-from alexnet_cli.input.normalisation import input_transform
+from alexnet_cli.input.normalisation import KnownStatistics, input_transform
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.loader import Batch, CropLoader
 from alexnet_cli.machine import cores
@@ -38,20 +37,10 @@ _RATE = 1e-6
 """Of a rate: weights that hardly move stay finite, and the work is the same."""
 
 
-@dataclass(frozen=True)
-class _Figures:
-    """What the input is made with in place of a training set's statistics: about ImageNet's."""
-
-    mean_image: NDArray[np.float64]
-    eigenvalues: NDArray[np.float64]
-    eigenvectors: NDArray[np.float64]
-    standard_deviations: NDArray[np.float64]
-
-
 def made_up_transform(recipe: Recipe, side: int) -> InputTransform:
     """The input transform of a recipe over crops of a side, with about ImageNet's statistics."""
     deviations = np.array([121.8, 37.1, 19.7])
-    figures = _Figures(np.full(shape_of(side), 120.0), deviations**2, np.eye(3), deviations)
+    figures = KnownStatistics(np.full(shape_of(side), 120.0), deviations**2, np.eye(3), deviations)
     return input_transform(figures, recipe.input)
 
 

@@ -12,14 +12,13 @@ from alexnet_commands.ablate.config import AblateConfig
 def command(config: AblateConfig) -> None:
     """Compare recipes over seeds: train each with every seed, and show the errors and their differences.
 
-    Nets of one seed see the same pictures in the same order, for as many epochs,
-    in mini-batches of the same size: differences are taken seed by seed. Each net
-    is trained by `alexnet train` and evaluated by `alexnet eval` (ten views), on as
-    many devices at once as there are. --update goes on where it was stopped.
+    Nets of one seed see the same pictures in the same order, for the same number of epochs, in mini-batches of the
+    same size; so differences are taken seed by seed. Each net is trained by `alexnet train` and evaluated by `alexnet
+    eval` (ten views), on as many devices at once as there are. If the command was stopped, --update goes on from there.
 
-    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and .svg.
-    Where the paper tells a difference to its net, it stands beside ours. --train-error
-    also tells how soon each net learns, as figure 1 of the paper does.
+    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. Where the paper reports such a
+    difference, the table shows it beside the measured one. --train-error also shows how soon each net learns, as
+    figure 1 of the paper does.
 
     Example: alexnet ablate train.lmdb --val val.lmdb --stats stats.h5 --recipes source-2012,no-norm --out ablation
     """

@@ -9,61 +9,44 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import CommonOptions, Devices, Out, Precision
+from alexnet_cli.options import CommonOptions, Devices, Out, Precision, Set
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblateConfig(CommonOptions):
     """Which recipes, over which seeds, on which pictures."""
 
-    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS", show_default=False)]
-    """Crop store to train on."""
-    val: Annotated[Path, Option("--val", help="The pictures that errors are measured on.", show_default=False)]
-    """Crop store of validation pictures."""
-    stats: Annotated[
-        Path, Option("--stats", help="The training pictures' statistics, from `alexnet pca`.", show_default=False)
-    ]
-    """Statistics of the training store."""
+    crops: Annotated[Path, Argument(help="The training pictures: a crop store.", metavar="CROPS")]
+    val: Annotated[Path, Option("--val", help="The pictures that errors are measured on.")]
+    stats: Annotated[Path, Option("--stats", help="The training pictures' statistics, from `alexnet pca`.")]
     recipes: Annotated[
         str,
         Option(
             "--recipes",
-            help="Recipes or FILE.toml, with commas between them; the others are compared with the first.",
+            help="Recipes or TOML files, with commas between them; the others are compared with the first.",
             metavar="RECIPE,RECIPE…",
-            show_default=False,
         ),
     ]
-    """Two or more, with commas between them."""
     out: Out
-    """The folder of runs, scores, tables and plot."""
-    seeds: Annotated[str, Option("--seeds", help="Every recipe is trained once with each.", metavar="N,N…")] = "1,2,3"
-    """Whole numbers with commas between them."""
+    seeds: Annotated[str, Option("--seeds", help="Every recipe is trained once with each seed.", metavar="N,N…")] = (
+        "1,2,3"
+    )
     epochs: Annotated[
-        int | None, Option("--epochs", help="For every net.", min=1, show_default="those of the first recipe")
+        int | None, Option("--epochs", help="Epochs of every net.", min=1, show_default="those of the first recipe")
     ] = None
-    """Replaces all recipes'."""
-    each_own: Annotated[bool, Option("--each-own", help="Each recipe keeps its own epochs and mini-batches.")] = False
-    """Not the first recipe's for all."""
+    each_own: Annotated[
+        bool, Option("--each-own", help="Each recipe keeps its own number of epochs and mini-batch size.")
+    ] = False
     train_error: Annotated[
         float | None,
         Option(
             "--train-error",
-            help="Also tell after how many epochs the training error has fallen to so many percent, and draw it.",
+            help="Also show, in a table and a plot, after how many epochs the training error falls to this percentage.",
             metavar="PERCENT",
-            show_default=False,
         ),
     ] = None
-    """In percent; 25 in figure 1 of the paper."""
-    set: Annotated[
-        list[str],
-        Option(
-            "--set",
-            help="Replace a field in every recipe, such as training.patience=3. Repeatable.",
-            metavar="FIELD=VALUE",
-            show_default="none",
-        ),
-    ] = ()  # type: ignore[assignment]
-    """FIELD=VALUE, in TOML's notation."""
+    set: Set = ()  # type: ignore[assignment]
+    """In every recipe."""
     devices: Devices = "auto"
     """Each net is trained on one of them: as many at once as there are."""
     precision: Precision = "fp32"
@@ -75,7 +58,7 @@ class AblateConfig(CommonOptions):
         if self.each_own and self.epochs is not None:
             raise UsageError(f"--each-own and --epochs {self.epochs} contradict each other: give one of them")
         if self.train_error is not None and not 0 < self.train_error < 100:
-            raise UsageError(f"--train-error {self.train_error:g}: is a percentage between 0 and 100")
+            raise UsageError(f"--train-error {self.train_error:g}: must be a percentage between 0 and 100")
         if not self.seed_numbers or len(set_of(self.seed_numbers)) < len(self.seed_numbers):
             raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
 

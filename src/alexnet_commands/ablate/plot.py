@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_verified
 from alexnet_cli.console import printable
-from alexnet_cli.errors import ResourceError
 from alexnet_commands.ablate.table import PUBLISHED_EPOCHS, Row, Score
+from alexnet_commands.plot.figure import NAMES, Page
 
 
 def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
     """plot.png and plot.svg in a folder; ResourceError without matplotlib, or where the disk will not."""
     first, *others = rows
-    figure = _figure(out, 7, 1.6 + 0.5 * len(others))
-    axes = figure.add_subplot()
+    page = Page(7, 1.6 + 0.5 * len(others), layout="constrained")
+    axes = page.figure.add_subplot()
     base = {score.seed: score for score in scores if score.recipe == first.recipe}
     for place, row in enumerate(others):
         own = [score for score in scores if score.recipe == row.recipe]
@@ -28,16 +27,16 @@ def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
             published = 100 * row.published_top1_difference
             axes.plot(published, place, "D", color="tab:red", mfc="none", label="published, on ImageNet")
     axes.axvline(0, color="grey", lw=0.8)
-    axes.set_yticks(range(len(others)), [printable(row.recipe) for row in others])
+    axes.set_yticks(range(len(others)), [printable(row.recipe) for row in others], **NAMES)
     axes.set_ylim(len(others) - 0.5, -0.5)
-    axes.set_xlabel(f"top-1 error more than {printable(first.recipe)}, in points, same seed")
-    _publish(figure, axes, out / "plot")
+    axes.set_xlabel(f"top-1 error more than {printable(first.recipe)}, in points, same seed", **NAMES)
+    _publish(page, axes, out / "plot")
 
 
 def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence[float]]]) -> None:
     """curves.png and .svg: the training error over the epochs, and where the paper's nets reach the target."""
-    figure = _figure(out, 7, 4.5)
-    axes = figure.add_subplot()
+    page = Page(7, 4.5, layout="constrained")
+    axes = page.figure.add_subplot()
     names = list(dict.fromkeys(score.recipe for score, _ in curves))
     for place, name in enumerate(names):
         colour = f"C{place}"
@@ -53,29 +52,16 @@ def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence
     axes.set_ylabel("training error in %")
     axes.set_ylim(0, 80)
     axes.set_xlim(0)
-    _publish(figure, axes, out / "curves")
+    _publish(page, axes, out / "curves")
 
 
-def _figure(out: Path, width: float, height: float) -> Any:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ResourceError(
-            f"{out}: its plots need matplotlib: pip install matplotlib, then the same command with --update"
-        ) from None
-    mpl.rcParams["svg.hashsalt"] = "alexnet"  # the same picture is the same file
-    mpl.rcParams["text.parse_math"] = False  # a `$` in a recipe's name is a `$`
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _publish(figure: Any, axes: Any, stem: Path) -> None:
+def _publish(page: Page, axes: Any, stem: Path) -> None:
     """Each label once in the legend; PNG and SVG."""
     handles, labels = axes.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small")
+    legend = page.figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small")
+    for text in legend.get_texts():
+        text.set(**NAMES)
     for kind in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
         with replacing_inside(stem.with_suffix(f".{kind}")) as work:
-            write_verified(work, buffer.getvalue())
+            write_verified(work, page.content(kind, 150))

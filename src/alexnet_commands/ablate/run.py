@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ class Result:
         return {
             "kind": KIND,
             "out": str(self.out),
-            "recipes": [row.as_json() for row in self.rows],
+            "recipes": [asdict(row) for row in self.rows],
             "runs": [asdict(score) for score in self.scores],
             "differs_beside_its_layers": self.differs,
         }
@@ -58,7 +57,8 @@ def run(config: AblateConfig) -> Result:
     recipes = _recipes(config)
     require_folder(config)
     devices = devices_of(config.devices)
-    differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in _named(config, recipes)[1:]}
+    others = zip(config.recipe_names[1:], recipes[1:], strict=True)
+    differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in others}
     for name, fields in differs.items():
         if fields:
             talk.warn(f"{name} differs from {config.recipe_names[0]} beside its layers: {', '.join(fields)}")
@@ -131,10 +131,6 @@ def _recipes(config: AblateConfig) -> list[Recipe]:
     if len({recipe.name for recipe in recipes}) < len(recipes):
         raise UsageError(f"--recipes {config.recipes}: two of them have the same name: rename a file")
     return recipes
-
-
-def _named(config: AblateConfig, recipes: Sequence[Recipe]) -> list[tuple[str, Recipe]]:
-    return list(zip(config.recipe_names, recipes, strict=True))
 
 
 def _beside_layers(first: Recipe, other: Recipe) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 from alexnet_cli.console import percent
 
@@ -98,10 +97,6 @@ class Row:
     published_reached: float | None
     minutes: float
     """Mean of the training steps of a run."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and ablation.json."""
-        return asdict(self)
 
 
 def rows_of(scores: Sequence[Score]) -> list[Row]:

@@ -8,10 +8,10 @@ from alexnet_commands.check.config import CheckConfig
 
 @command_from(CheckConfig)
 def command(config: CheckConfig) -> None:
-    """Check a pipeline's options before any work; nothing is read but names, and nothing is written.
+    """Check a pipeline's options before any work: no picture is read, and nothing is written.
 
-    Where a value is wrong, or a recipe, a device or a folder is not
-    there, the command ends with one line and that error's code.
+    If a value is wrong, or a recipe, a device or a folder does not exist, the command says so in one line and ends with
+    that error's code.
 
     Example: alexnet check --data pictures --recipe small --devices cuda --precision bf16
     """

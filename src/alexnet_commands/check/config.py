@@ -19,25 +19,19 @@ class CheckConfig:
         Path | None,
         Option(
             "--data",
-            help="Pictures: it holds train/ and val/ or validation/, or it is one source, of which --holdout is held "
-            "out.",
-            show_default=False,
+            help="The pictures: a folder with train/ and val/ or validation/, or one source, of which --holdout is "
+            "held out.",
         ),
     ] = None
     """None: the sample."""
     holdout: Annotated[
-        float, Option("--holdout", help="Of `alexnet preprocess`, where --data is one source.", metavar="F")
+        float, Option("--holdout", help="As for `alexnet preprocess`, where --data is one source.", metavar="F")
     ] = 0.1
-    """The fraction of each class that is held out for validation."""
-    recipe: Annotated[list[str], Option("--recipe", help="Of `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
-    """Recipes that must exist."""
+    recipe: Annotated[list[str], Option("--recipe", help="As for `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
     epochs: Annotated[
-        int | None, Option("--epochs", help="Of `alexnet train`.", min=1, show_default="the recipe's")
+        int | None, Option("--epochs", help="As for `alexnet train`.", min=1, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
     members: Annotated[int, Option("--members", help="Nets in the ensemble.", min=1, max=1000)] = 1
-    """Nets in the ensemble."""
     devices: Devices = "auto"
     precision: Precision = "fp32"
-    codec: Annotated[str, Option("--codec", help="Of `alexnet preprocess`.", metavar="raw|jpeg")] = "raw"
-    """How crops are stored."""
+    codec: Annotated[str, Option("--codec", help="As for `alexnet preprocess`.", metavar="raw|jpeg")] = "raw"

@@ -6,19 +6,18 @@ from pathlib import Path
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import PRECISIONS
+from alexnet_cli.options import CODECS, require_one_of, require_precision
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.check.config import CheckConfig
-
-CODECS = ("raw", "jpeg")
 
 
 def run(config: CheckConfig) -> None:
     """Raise UsageError or ResourceError for the first thing that can't be meant, or isn't there."""
     if config.data is not None:
         require_pictures(config.data)
-    require_holdout(config.holdout)
-    require_codec("--codec", config.codec)
+    if not 0 < config.holdout < 1:
+        raise UsageError(f"--holdout {config.holdout:g}: must lie between 0 and 1, such as 0.1")
+    require_one_of("--codec", config.codec, CODECS)
     for recipe in config.recipe:
         load_recipe(recipe)
     require_devices(config.devices, config.precision)
@@ -40,25 +39,11 @@ def require_pictures(data: Path) -> None:
         raise UsageError(f"{data}: is empty: it must hold train/<class>/ and val/<class>/, or <class>/ alone")
 
 
-def require_holdout(holdout: float) -> None:
-    """UsageError unless this is a fraction."""
-    if not 0 < holdout < 1:
-        raise UsageError(f"--holdout {holdout:g}: must lie between 0 and 1, such as 0.1")
-
-
-def require_codec(option: str, codec: str) -> None:
-    """UsageError for an unknown codec."""
-    if codec not in CODECS:
-        raise UsageError(f"{option} {codec}: is none of {', '.join(CODECS)}")
-
-
 def require_devices(devices: str, precision: str) -> None:
     """UsageError where devices or precision can't be meant, ResourceError where a device isn't there."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
     if parse_devices(devices).kind != "cuda" and precision != "tf32":
+        require_precision(precision, "cpu")
         return
-    from alexnet_cli.devices import choose_devices
+    from alexnet_cli.devices import choose_device
 
-    if choose_devices(devices)[0].type != "cuda" and precision == "tf32":
-        raise UsageError("--precision tf32: is made of NVIDIA's tensor cores: use fp32 or bf16 on a CPU")
+    require_precision(precision, choose_device(devices).type)

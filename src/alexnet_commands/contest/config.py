@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import Devices, Precision
+from alexnet_cli.options import CODECS, Devices, Json, Precision, Quiet, require_one_of
 
 _RATE = "measured"
 
@@ -19,115 +19,92 @@ _RATE = "measured"
 class ContestConfig:
     """Which contest folder; for the plan, what `make contest` was told, and rates where they are known."""
 
-    out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT", show_default=False)]
-    """The folder that `make contest` writes, or would write."""
+    out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT")]
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the commands, and the hours and bytes of each stage; run nothing.")
     ] = False
-    """The commands and the plan in place of the results. Nothing is written in OUT."""
     update: Annotated[bool, Option("--update", help="Make what is absent or out of date, then show the results.")] = (
         False
     )
-    """Run the commands, each with --update."""
     only: Annotated[
-        str | None,
-        Option("--only", help="Make only this step and what it needs, such as 'train cnn-3'.", show_default=False),
+        str | None, Option("--only", help="Make only this step and what it needs, such as 'train cnn-3'.")
     ] = None
-    """A step's name."""
     data: Annotated[
         Path | None,
         Option(
             "--data",
-            help="ILSVRC-2012 as it ships, or any source that `alexnet preprocess --split` takes.",
-            show_default=False,
+            help="ILSVRC-2012 as it ships, or any source that `alexnet preprocess --split` takes. The plan measures on "
+            "its pictures; without it, on generated ones.",
         ),
     ] = None
-    """The plan's decoding rate is measured on its pictures; None: on generated ones."""
     fall2011: Annotated[
         Path | None,
         Option(
-            "--fall2011", help="ImageNet Fall 2011, which the nets with conv6 are pre-trained on.", show_default=False
+            "--fall2011",
+            help="ImageNet Fall 2011, which the nets with conv6 are pre-trained on. Without it there are no such "
+            "nets, and the ensemble is that of five nets.",
         ),
     ] = None
-    """None: no conv6 nets, only the ensemble of five."""
     test: Annotated[
         bool | None,
-        Option("--test/--no-test", help="Score the test pictures too.", show_default="whether --data has any"),
+        Option(
+            "--test/--no-test",
+            help="Score the test pictures too; --no-test leaves them out.",
+            show_default="whether --data has any",
+        ),
     ] = None
-    """Whether the test pictures are scored too; None: where there are any."""
     members: Annotated[
         int, Option("--members", help="How many nets with five convolutional layers.", min=1, max=1000)
     ] = 5
-    """How many nets of five convolutions."""
     pretrained: Annotated[int, Option("--pretrained", help="How many pre-trainings on Fall 2011.", min=1, max=2)] = 1
-    """How many pre-trainings the two fine-tuned nets start from."""
     recipe: Annotated[str, Option("--recipe", help="Recipe of the nets with five convolutional layers.")] = (
         "source-2012"
     )
-    """Their recipe."""
     pretrain_recipe: Annotated[str, Option("--pretrain-recipe", help="Recipe of the pre-training.")] = "conv6-pretrain"
-    """Its recipe."""
     finetune_recipe: Annotated[str, Option("--finetune-recipe", help="Recipe of the fine-tuning.")] = "conv6-finetune"
-    """Its recipe."""
     epochs: Annotated[
         int | None,
         Option(
             "--epochs", help="Epochs of each net with five convolutional layers.", min=1, show_default="the recipe's"
         ),
     ] = None
-    """Replaces the recipe's."""
     pretrain_epochs: Annotated[
         int | None, Option("--pretrain-epochs", help="Epochs of the pre-training.", min=1, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
     finetune_epochs: Annotated[
         int | None, Option("--finetune-epochs", help="Epochs of the fine-tuning.", min=1, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
-    codec: Annotated[str, Option("--codec", help="How ILSVRC-2012's crops are stored.", metavar="raw|jpeg")] = "raw"
-    """How crops are stored."""
+    codec: Annotated[str, Option("--codec", help="How ILSVRC-2012's crops are stored.", metavar="|".join(CODECS))] = (
+        "raw"
+    )
     fall2011_codec: Annotated[
-        str, Option("--fall2011-codec", help="How Fall 2011's crops are stored.", metavar="raw|jpeg")
+        str, Option("--fall2011-codec", help="How Fall 2011's crops are stored.", metavar="|".join(CODECS))
     ] = "jpeg"
-    """How crops are stored."""
     expect: Annotated[
         str,
-        Option("--expect", help="Demand ILSVRC-2012's published numbers of pictures and classes; '' for other data."),
+        Option(
+            "--expect", help="Stop unless there are as many pictures and classes as ILSVRC-2012 has; '' for other data."
+        ),
     ] = "ilsvrc2012"
-    """Of `alexnet preprocess`."""
     devkit: Annotated[
         Path | None,
-        Option(
-            "--devkit",
-            help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none.",
-            show_default=False,
-        ),
+        Option("--devkit", help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none."),
     ] = None
-    """Of `alexnet ensemble`."""
     train_options: Annotated[
-        str | None,
-        Option(
-            "--train-options", help="Options added to each `alexnet train`, such as '--compile'.", show_default=False
-        ),
+        str | None, Option("--train-options", help="Options added to each `alexnet train`, such as '--compile'.")
     ] = None
-    """Split as a shell would."""
     preprocess_options: Annotated[
-        str | None,
-        Option("--preprocess-options", help="Options added to each `alexnet preprocess`.", show_default=False),
+        str | None, Option("--preprocess-options", help="Options added to each `alexnet preprocess`.")
     ] = None
-    """Split as a shell would."""
     devices: Devices = "auto"
-    """Where the rates are measured."""
     precision: Precision = "fp32"
     decoded_per_second: Annotated[
         float | None,
         Option("--decoded-per-second", help="Plan: pictures/s of `alexnet preprocess`.", show_default=_RATE),
     ] = None
-    """Given in place of measured."""
     read_per_second: Annotated[
         float | None, Option("--read-per-second", help="Plan: crops/s of `alexnet pca`.", show_default=_RATE)
     ] = None
-    """Given in place of measured."""
     images_per_second: Annotated[
         float | None,
         Option(
@@ -136,23 +113,18 @@ class ContestConfig:
             show_default=_RATE,
         ),
     ] = None
-    """Given in place of measured; the conv6 nets' follows from their multiply-adds."""
     evaluated_per_second: Annotated[
         float | None,
         Option("--evaluated-per-second", help="Plan: pictures/s of `alexnet eval` with ten views.", show_default=_RATE),
     ] = None
-    """Given in place of measured."""
     trial_pictures: Annotated[
         int,
         Option(
             "--trial-pictures", help="Plan: how many pictures the rates are measured on; use 8,000 for a GPU.", min=1
         ),
     ] = 256
-    """More take longer and measure better: the first mini-batch is slower than the others."""
-    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
-    """One JSON object on stdout."""
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No messages; warnings and errors stay.")] = False
-    """No messages on stderr."""
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.update and self.dry_run:
@@ -168,8 +140,7 @@ class ContestConfig:
             except ValueError as error:
                 raise UsageError(f"{option} {text}: can't be split into words ({error})") from None
         for option, codec in (("--codec", self.codec), ("--fall2011-codec", self.fall2011_codec)):
-            if codec not in ("raw", "jpeg"):
-                raise UsageError(f"{option} {codec}: is none of raw, jpeg")
+            require_one_of(option, codec, CODECS)
         for name in ("decoded", "read", "images", "evaluated"):
             rate = getattr(self, f"{name}_per_second")
             if rate is not None and not 0 < rate < float("inf"):

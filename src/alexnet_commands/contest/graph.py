@@ -9,9 +9,10 @@ train, val, test, Fall 2011 ─▶ crops ─▶ statistics ─▶ 5 nets of five
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alexnet_cli.errors import UsageError
 from alexnet_commands.contest.config import ContestConfig
@@ -190,24 +191,7 @@ def _own_or_first(parents: list[str], number: int) -> str:
     return parents[number - 1] if number <= len(parents) else parents[0]
 
 
-def _step(
-    kind: str,
-    name: str,
-    words: list[object],
-    out: Path,
-    needs: tuple[str, ...] | list[str],
-    store: str,
-    *,
-    recipe: str = "",
-    epochs: int | None = None,
-) -> Step:
-    return Step(
-        kind=kind,
-        name=name,
-        words=tuple(map(str, words)),
-        out=out,
-        needs=tuple(needs),
-        store=store,
-        recipe=recipe,
-        epochs=epochs,
-    )
+def _step(kind: str, name: str, words: list[object], out: Path, needs: Sequence[str], store: str, **more: Any) -> Step:
+    """A step, whose words may be paths and numbers. more: recipe and epochs of a training."""
+    texts = tuple(map(str, words))
+    return Step(kind=kind, name=name, words=texts, out=out, needs=tuple(needs), store=store, **more)

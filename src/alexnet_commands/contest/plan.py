@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from alexnet_cli import imagenet
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, read_folder_manifest
@@ -45,10 +44,6 @@ class Stage:
     """What it leaves on the disk."""
     done: bool
     """It is there already: no time, no further bytes."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return asdict(self)
 
 
 def stages(config: ContestConfig, rates: Rates) -> list[Stage]:

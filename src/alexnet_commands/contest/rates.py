@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -22,7 +21,7 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_device
-from alexnet_cli.errors import AlexNetError, ResourceError
+from alexnet_cli.errors import ResourceError
 from alexnet_cli.imagenet import CLASSES
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.timing.evaluating import evaluation_rate
@@ -157,7 +156,9 @@ class _Trial:
     def _alexnet(self, *words: str) -> dict[str, Any]:
         self.talk.say(f"measuring: alexnet {words[0]}")
         program = [sys.executable, "-m", "alexnet_cli", *words, "--json", "--quiet"]
-        done = subprocess.run(program, cwd=self.folder, capture_output=True, text=True, check=False, env=_environment())
+        path = os.pathsep.join(path for path in sys.path if path)  # the same program, wherever it was imported from
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(program, cwd=self.folder, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise ResourceError(
@@ -186,11 +187,6 @@ class _Trial:
         folder = self.folder / "pictures" / f"n{index % 2:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{index:06d}{ending}"
-
-
-def _environment() -> dict[str, str]:
-    """The same program, wherever this one was imported from."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def pictures_in(data: Path | None) -> Iterator[tuple[bytes, str]]:
@@ -232,11 +228,3 @@ def _generate(path: Path, seed: int) -> None:
     buffer = io.BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
     path.write_bytes(buffer.getvalue())
-
-
-def free_bytes(path: Path) -> int:
-    """What is free on the disk that a folder lies on, or would lie on."""
-    for folder in (path.absolute(), *path.absolute().parents):
-        if folder.is_dir():
-            return shutil.disk_usage(folder).free
-    raise AlexNetError(f"{path}: lies on no disk")

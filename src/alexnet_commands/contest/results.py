@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest
-from alexnet_cli.artifacts.common.ownership import Kind, starts
+from alexnet_cli.artifacts.common.ownership import Kind, start_of
 from alexnet_cli.artifacts.ensemble import KIND as ENSEMBLE_KIND
 from alexnet_cli.artifacts.ensemble import SCHEMA as ENSEMBLE_SCHEMA
 from alexnet_cli.artifacts.scores import read_scores_manifest
@@ -18,7 +17,9 @@ from alexnet_commands.contest.graph import CNN, FINETUNED, FINETUNED_NETS
 
 TITLE = "ILSVRC-2012, ten views, beside the paper's table 2 (* conv6, pre-trained)"
 TABLE_FILE = "table.txt"
-TABLE = Kind(name="table", title="table of `alexnet contest`", tell=lambda path: starts(path, TITLE.encode()))
+TABLE = Kind(
+    name="table", title="table of `alexnet contest`", tell=lambda path: start_of(path, 99).startswith(TITLE.encode())
+)
 """The results as text, in OUT."""
 
 
@@ -36,10 +37,6 @@ class Row:
     test_top5_error: float | None
     paper_test_top5_error: float | None
 
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return asdict(self)
-
 
 def table(out: Path, members: int) -> list[Row]:
     """The paper's four rows with ours; ArtifactError where the folder holds no scores.
@@ -50,13 +47,25 @@ def table(out: Path, members: int) -> list[Row]:
     if not cnns:
         raise ArtifactError(f"{out}: has no scores of nets (scores/val/{CNN}-1.h5 …): run `make contest` first")
     five, seven = members, members + FINETUNED_NETS
+    none = (None, None)
+    rows: list[tuple[str, int, Errors, tuple[float, float], Errors, float | None]] = [
+        (_mean_of("1 CNN", cnns), len(cnns), _mean(cnns), (0.407, 0.182), none, None),
+        (f"{five} CNNs", five, _ensemble(out, five, "val"), (0.381, 0.164), _ensemble(out, five, "test"), 0.164),
+        (_mean_of("1 CNN*", finetuned), len(finetuned), _mean(finetuned), (0.390, 0.166), none, None),
+        (f"{seven} CNNs*", seven, _ensemble(out, seven, "val"), (0.367, 0.154), _ensemble(out, seven, "test"), 0.153),
+    ]
     return [
-        _row(_mean_of("1 CNN", cnns), len(cnns), _mean(cnns), (0.407, 0.182), None, None),
-        _row(f"{five} CNNs", five, _ensemble(out, five, "val"), (0.381, 0.164), _ensemble(out, five, "test"), 0.164),
-        _row(_mean_of("1 CNN*", finetuned), len(finetuned), _mean(finetuned), (0.390, 0.166), None, None),
-        _row(
-            f"{seven} CNNs*", seven, _ensemble(out, seven, "val"), (0.367, 0.154), _ensemble(out, seven, "test"), 0.153
-        ),
+        Row(
+            model=model,
+            nets=nets_in_it,
+            top1_error=ours[0],
+            top5_error=ours[1],
+            paper_top1_error=paper[0],
+            paper_top5_error=paper[1],
+            test_top5_error=test[1],
+            paper_test_top5_error=paper_test,
+        )
+        for model, nets_in_it, ours, paper, test, paper_test in rows
     ]
 
 
@@ -115,21 +124,6 @@ def _mean_or_none(values: Sequence[float | None]) -> float | None:
 
 def _mean_of(name: str, errors: dict[str, Errors]) -> str:
     return name if len(errors) < 2 else f"{name} (mean of {len(errors)})"
-
-
-def _row(
-    model: str, nets_in_it: int, ours: Errors, paper: tuple[float, float], test: Errors | None, paper_test: float | None
-) -> Row:
-    return Row(
-        model=model,
-        nets=nets_in_it,
-        top1_error=ours[0],
-        top5_error=ours[1],
-        paper_top1_error=paper[0],
-        paper_top5_error=paper[1],
-        test_top5_error=None if test is None else test[1],
-        paper_test_top5_error=paper_test,
-    )
 
 
 def _paper(fraction: float | None) -> str:

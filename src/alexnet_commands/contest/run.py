@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from alexnet_cli.artifacts.common.working import free_bytes
 from alexnet_cli.console import Talk, size
 from alexnet_cli.errors import ArtifactError
 from alexnet_commands.contest.config import ContestConfig
@@ -21,7 +23,7 @@ def results(config: ContestConfig) -> tuple[list[Row], dict[str, Any]]:
     rows, single = table(config.out, config.members), nets(config.out, config.members)
     named = {name: {"top1_error": errors[0], "top5_error": errors[1]} for name, errors in single.items()}
     submissions = sorted(str(path) for path in config.out.glob("submission-*.txt"))
-    return rows, {"rows": [row.as_json() for row in rows], "nets": named, "submissions": submissions}
+    return rows, {"rows": [asdict(row) for row in rows], "nets": named, "submissions": submissions}
 
 
 def plan(config: ContestConfig) -> tuple[list[Stage], Rates, dict[str, Any]]:
@@ -29,7 +31,7 @@ def plan(config: ContestConfig) -> tuple[list[Stage], Rates, dict[str, Any]]:
     # torch is for measuring; the results above do without it.
     from alexnet_commands.contest.make import chosen_steps, require_sources
     from alexnet_commands.contest.plan import stages
-    from alexnet_commands.contest.rates import find_rates, free_bytes
+    from alexnet_commands.contest.rates import find_rates
 
     require_sources(config)
     commands = [[*step.words, "--update"] for step in chosen_steps(config)]
@@ -43,5 +45,5 @@ def plan(config: ContestConfig) -> tuple[list[Stage], Rates, dict[str, Any]]:
     return (
         steps,
         rates,
-        {"stages": [step.as_json() for step in steps], "commands": commands, "rates": rates.as_json(), **total},
+        {"stages": [asdict(step) for step in steps], "commands": commands, "rates": rates.as_json(), **total},
     )

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from typer import Option
 
+from alexnet_cli.options import Json
+
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
     """Doctor only looks: it has nothing to overwrite and no progress to silence."""
 
     path: Annotated[Path, Option("--path", help="The folder whose free disk space is shown.")] = Path()
-    """The folder whose free disk space is shown."""
-    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
-    """Print the result as one JSON object on stdout, nothing else there."""
+    json: Json = False

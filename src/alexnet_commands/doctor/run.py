@@ -100,6 +100,7 @@ def run(config: DoctorConfig) -> Result:
 
     if not config.path.exists():
         raise UsageError(f"{config.path}: there is no such folder: check --path")
+    compilers = os.environ.get("CXX", ""), *COMPILERS  # in the order in which torch.compile looks
     return Result(
         alexnet=__version__,
         python=platform.python_version(),
@@ -112,7 +113,7 @@ def run(config: DoctorConfig) -> Result:
         memory=memory(),
         cuda=_cuda_of_torch(),
         devices=_cuda_devices(),
-        compiler=_compiler(),
+        compiler=next((path for name in compilers if name and (path := shutil.which(name))), None),
         path=str(config.path.resolve()),
         disk_free=shutil.disk_usage(config.path).free,
     )
@@ -142,11 +143,3 @@ def _cuda_devices() -> list[CudaDevice]:
 
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [CudaDevice(device.name, device.total_memory, f"{device.major}.{device.minor}") for device in found]
-
-
-def _compiler() -> str | None:
-    """The C++ compiler that torch.compile finds: $CXX first."""
-    for name in (os.environ.get("CXX", ""), *COMPILERS):
-        if name and (path := shutil.which(name)):
-            return path
-    return None

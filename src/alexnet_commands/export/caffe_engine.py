@@ -45,10 +45,6 @@ def _convolution(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Bl
     return [functional.conv2d(below[0], weights[0], weights[1], stride, pad, groups=_one(numbers, "group", 1))]
 
 
-def _inner_product(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    return [below[0].flatten(1) @ weights[0].T + weights[1]]
-
-
 def _pooling(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
     """pooling_layer.cpp: ceil((side − size) / stride) + 1 windows, each cut off at the edge."""
     maps, size, stride = below[0], _one(numbers, "kernel_size", 1), _one(numbers, "stride", 1)
@@ -79,31 +75,19 @@ def _lrn(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
     return [maps * (numbers.get("k", 1.0) + alpha / size * sums) ** -beta]
 
 
-def _slice(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    return list(torch.tensor_split(below[0], numbers["slice_point"], numbers.get("axis", 1)))
-
-
-def _bias(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    return [below[0] + weights[0][None]]
-
-
-def _scale(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    return [below[0] * weights[0][None, :, None, None]]
-
-
-def _power(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    return [(numbers.get("shift", 0.0) + numbers.get("scale", 1.0) * below[0]) ** numbers.get("power", 1.0)]
-
-
 _LAYERS: Mapping[str, Callable[[Mapping[str, Any], Blobs, Blobs], Blobs]] = {
     "Convolution": _convolution,
-    "InnerProduct": _inner_product,
+    "InnerProduct": lambda numbers, below, weights: [below[0].flatten(1) @ weights[0].T + weights[1]],
     "Pooling": _pooling,
     "LRN": _lrn,
-    "Slice": _slice,
-    "Bias": _bias,
-    "Scale": _scale,
-    "Power": _power,
+    "Slice": lambda numbers, below, weights: list(
+        torch.tensor_split(below[0], numbers["slice_point"], numbers.get("axis", 1))
+    ),
+    "Bias": lambda numbers, below, weights: [below[0] + weights[0][None]],
+    "Scale": lambda numbers, below, weights: [below[0] * weights[0][None, :, None, None]],
+    "Power": lambda numbers, below, weights: [
+        (numbers.get("shift", 0.0) + numbers.get("scale", 1.0) * below[0]) ** numbers.get("power", 1.0)
+    ],
     "ReLU": lambda numbers, below, weights: [below[0].clamp(min=0)],
     "TanH": lambda numbers, below, weights: [below[0].tanh()],
     "Dropout": lambda numbers, below, weights: [below[0]],

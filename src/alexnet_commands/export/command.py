@@ -8,12 +8,11 @@ from alexnet_commands.export.config import ExportConfig
 
 @command_from(ExportConfig)
 def command(config: ExportConfig) -> None:
-    """Write a trained net in another program's format, run it there, and compare.
+    """Write a trained net in another program's format, run it there, and compare the outputs.
 
-    Input transform, softmax and class names are inside: uint8 pictures of
-    N×224×224×3 (R, G, B; the recipe's patch side) in, probabilities out, those
-    of the centre view. With --raw neither: float32 N×3×224×224, transformed, in, logits out.
-    docs/exchange.md has each format's conventions and limits.
+    The input transform, the softmax and the class names are part of the file: it takes uint8 pictures of shape
+    N×224×224×3 (RGB; 224 is the recipe's patch side) and gives the probabilities of the centre view. With --raw it
+    takes transformed patches, float32 of shape N×3×224×224, and gives logits. docs/exchange.md describes each format.
 
     Example: alexnet export out/runs/1 --format onnx -o net.onnx
     """

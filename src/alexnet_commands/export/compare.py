@@ -44,7 +44,7 @@ def difference(mine: Tensor, theirs: Tensor, *, engine: str) -> float:
     allowed = ALLOWED * float(mine.abs().max())
     if not largest <= allowed:
         raise ArtifactError(
-            f"{engine} says something else than the net: they differ by {largest:.2g}, and rounding explains "
+            f"{engine} gives other numbers than the net: they differ by {largest:.2g}, and rounding explains "
             f"{allowed:.0e}: nothing was written; please report it"
         )
     return largest

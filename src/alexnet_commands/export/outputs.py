@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of
-from alexnet_cli.artifacts.common.ownership import Kind, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
-from alexnet_cli.errors import ResourceError, describe_os_error
+from alexnet_cli.artifacts.common.ownership import Kind, start_of
+from alexnet_cli.artifacts.common.publish import publishing_folder, write_verified
 from alexnet_commands.export.caffe_files import CLASSES, MEAN, MODEL, TEXT
 
 MADE_BY = '"made by": "alexnet export"'
@@ -18,11 +16,8 @@ MADE_BY = '"made by": "alexnet export"'
 _HEAD = 1 << 16
 _MOST_METADATA = 1 << 26
 """Of a state_dict, in bytes: the mean image has a megabyte, the classes' words less."""
-
-
-def _is_onnx(path: Path) -> bool:
-    """Whether it is a model of ours by its producer, which stands at the front."""
-    return b"\x12\x07alexnet" in _head(path)[:64]
+_PRODUCER = b"\x12\x07alexnet"
+"""At the front of an ONNX model of ours."""
 
 
 def _is_archive(path: Path) -> bool:
@@ -37,16 +32,8 @@ def _is_archive(path: Path) -> bool:
 
 def _is_weights(path: Path) -> bool:
     """Whether it is a state_dict of ours by its metadata, which stand at the front in any order."""
-    length = int.from_bytes(_head(path, 8), "little")
-    return length <= _MOST_METADATA and rb'"made by":"\"alexnet export\""' in _head(path, 8 + length)
-
-
-def _head(path: Path, count: int = _HEAD) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(count)
-    except OSError:
-        return b""
+    length = int.from_bytes(start_of(path, 8), "little")
+    return length <= _MOST_METADATA and rb'"made by":"\"alexnet export\""' in start_of(path, 8 + length)
 
 
 def _named(*names: str) -> str:
@@ -54,7 +41,7 @@ def _named(*names: str) -> str:
 
 
 KINDS: Mapping[str, Kind] = {
-    "onnx": Kind(name="onnx", title="ONNX model of alexnet", tell=_is_onnx),
+    "onnx": Kind(name="onnx", title="ONNX model of alexnet", tell=lambda path: _PRODUCER in start_of(path, 64)),
     "torch-export": Kind(name="torch-export", title="torch.export program of alexnet", tell=_is_archive),
     "torchscript": Kind(name="torchscript", title="TorchScript module of alexnet", tell=_is_archive),
     "torchvision": Kind(name="torchvision", title="state_dict of alexnet", tell=_is_weights),
@@ -81,22 +68,13 @@ def publish_files(
 
     UsageError where something lies there that may not go; ResourceError where the disk won't have it.
     """
-    require_output(path, kind, overwrite=overwrite, inputs=inputs)
-    try:
-        with only_writer(path):
-            try:
-                work = begin_work(path, kind.name)
-                digests = {name: write_verified(work / name, content) for name, content in files.items()}
-                manifest = Manifest(
-                    kind=kind.name,
-                    schema=2,
-                    digest=digest_of(digests.values()),
-                    parents={"checkpoint": parent},
-                    details={"files": digests},
-                )
-                write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
-                publish_folder(work, path, kind)
-            finally:
-                end_work(path)
-    except OSError as error:
-        raise ResourceError(describe_os_error(error, path)) from error
+    with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
+        digests = {name: write_verified(work / name, content) for name, content in files.items()}
+        manifest = Manifest(
+            kind=kind.name,
+            schema=2,
+            digest=digest_of(digests.values()),
+            parents={"checkpoint": parent},
+            details={"files": digests},
+        )
+        write_verified(work / MANIFEST_FILE, manifest.to_json().encode())

@@ -122,7 +122,8 @@ def _made(config: ExportConfig, checkpoint: Checkpoint, plan: Plan, pictures: Te
             return _Made(files=content, said=said, engine="torchvision's alexnet", details="state_dict in safetensors")
         case "caffe":
             files = caffe_files.caffe_files(plan)
-            said = _run_caffe(files[caffe_files.MODEL], caffe_files.pictures_for_caffe(plan, pictures))
+            layers = layers_of(files[caffe_files.MODEL], Path(caffe_files.MODEL))
+            said = run_caffe(layers, caffe_files.pictures_for_caffe(plan, pictures))
             engine, given_to = "Caffe's layers in torch", caffe_files.input_of(plan)
             return _Made(files=files, said=said, engine=engine, details="Caffe", input=given_to)
     model = dict(
@@ -136,10 +137,6 @@ def _made(config: ExportConfig, checkpoint: Checkpoint, plan: Plan, pictures: Te
     model[hub.CARD] = hub.model_card(checkpoint, which).encode()
     said = _run_folder(model, checkpoint, pictures)
     return _Made(files=model, said=said, engine="safetensors and torch", details="folder for a model hub")
-
-
-def _run_caffe(content: bytes, data: Tensor) -> Tensor:
-    return run_caffe(layers_of(content, Path(caffe_files.MODEL)), data)
 
 
 def _run_folder(files: Mapping[str, bytes], checkpoint: Checkpoint, pictures: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ from alexnet_commands.features.config import FeaturesConfig
 
 @command_from(FeaturesConfig)
 def command(config: FeaturesConfig) -> None:
-    """Write what a layer of a trained net gives for each picture: for scikit-learn, or to look for similar pictures.
+    """Write a layer's activations for each picture, for scikit-learn or a search for similar pictures.
 
-    `fc7` is the layer before its relu; `relu7` comes after it, with the names of the recipe (`alexnet recipe show`).
-    The features are those of the centre view; --views 10 averages them over the ten views (five, where the net was
-    trained without mirror images). Outputs of convolutions, pools and norms keep their shape: (N, channels, rows,
-    columns). The file is HDF5: `features` float32, `names`, `labels`, `classes`.
+    Layers have the names of the recipe (`alexnet recipe show`): `fc7` is the output before the ReLU, `relu7` the one
+    after it. The features are those of the centre view; --views 10 averages them over the ten views (five, where the
+    net was trained without mirror images). Convolutions, pools and norms give (N, channels, rows, columns). The
+    file is HDF5: `features` float32, `names`, `labels`, `classes`.
 
     Example: alexnet features out/runs/1 out/val.lmdb --layer relu7 --out fc7.h5
     """

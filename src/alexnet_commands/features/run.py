@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from alexnet_cli.artifacts.checkpoint import read_checkpoint_record
 from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.ownership import FEATURES, require_output
-from alexnet_cli.artifacts.common.working import prepare_parent, target_of
+from alexnet_cli.artifacts.common.working import free_bytes, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features
@@ -62,7 +61,7 @@ def run(config: FeaturesConfig) -> Result:
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
-        options={"layer": config.layer, "views": config.views, "precision": config.precision},
+        options={"layer": config.layer, **config.shaping},
         parents={"checkpoint": record.manifest.digest, "crops": store.digest},
     )
     if config.update and is_current(config.out, asked, talk, verify=read_features) is not None:
@@ -89,7 +88,7 @@ def shape_of(net: Net, layer: str) -> tuple[int, ...]:
 
 def _require_room(result: Result) -> None:
     """ResourceError where the disk has no room for the features. Of memory they need a mini-batch's at a time."""
-    free = shutil.disk_usage(target_of(result.features).parent).free
+    free = free_bytes(result.features)
     if result.bytes > free:
         raise ResourceError(
             f"{result.features}: needs {size(result.bytes)}, and the disk has {size(free)} free: make room, or take a "
@@ -107,18 +106,5 @@ def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{config.layer} of {which} of {config.net}, {len(store):,} pictures, on {where}")
-    job = Extraction(
-        net=config.net,
-        crops=config.crops,
-        out=config.out,
-        layer=config.layer,
-        shape=shape,
-        views=config.views,
-        precision=config.precision,
-        batch_size=config.batch_size,
-        threads=config.workers,
-        overwrite=config.replaces,
-        quiet=config.quiet,
-    )
-    used: str = run_ranks(extract_to_file, job, team)
+    used: str = run_ranks(extract_to_file, Extraction(config, shape), team)
     return used

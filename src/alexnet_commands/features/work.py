@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,25 +18,15 @@ from alexnet_cli.devices import autocast, float_type, prepare
 from alexnet_cli.evaluation import Net, read_together, require_same_side, shared_batches
 from alexnet_cli.input.views import view
 from alexnet_cli.parallel.ranks import Ranks
+from alexnet_commands.features.config import FeaturesConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Extraction:
-    """A layer of a net, a store, and where its features go."""
+    """What is asked for, and the shape of all features: (pictures, …)."""
 
-    net: Path
-    """A run or a checkpoint."""
-    crops: Path
-    out: Path
-    layer: str
+    config: FeaturesConfig
     shape: tuple[int, ...]
-    """Of all features: (pictures, …)."""
-    views: int
-    precision: str
-    batch_size: int
-    threads: int
-    overwrite: bool
-    quiet: bool
 
 
 @torch.inference_mode()
@@ -60,11 +49,12 @@ def outputs_of(net: Net, crops: Tensor, layer: str, views: int) -> Tensor:
 
 def extract_to_file(job: Extraction, ranks: Ranks) -> str:
     """Compute and publish; the first rank talks and writes. Which checkpoint it was, in words."""
-    talk = Talk(quiet=job.quiet or not ranks.first)
-    store = open_crops(job.crops)
-    checkpoint, which = read_together(job.net, ranks)
-    prepare(ranks.device, job.precision, processes=ranks.local_world)
-    net = Net.from_checkpoint(checkpoint, ranks.device, job.precision)
+    config = job.config
+    talk = Talk(quiet=config.quiet or not ranks.first)
+    store = open_crops(config.crops)
+    checkpoint, which = read_together(config.net, ranks)
+    prepare(ranks.device, config.precision, processes=ranks.local_world)
+    net = Net.from_checkpoint(checkpoint, ranks.device, config.precision)
     require_same_side(net.transform, store)
     rows = _file(job, net, store, checkpoint) if ranks.first else nullcontext()
     own: list[tuple[int, Tensor]] = []
@@ -85,9 +75,10 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> str:
             ranks.tick("features")
             advance(count)
 
-        batches = shared_batches(store, ranks, batch_size=job.batch_size, threads=job.threads, advance=take_round)
+        size, threads = config.batch_size, config.workers
+        batches = shared_batches(store, ranks, batch_size=size, threads=threads, advance=take_round)
         for indices, crops in batches:
-            numbers = outputs_of(net, crops, job.layer, job.views)
+            numbers = outputs_of(net, crops, config.layer, config.views)
             if ranks.shares.counts_loss:
                 own.append((int(indices[0]), numbers))
     ranks.barrier("writing features")
@@ -96,13 +87,14 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> str:
 
 def _file(job: Extraction, net: Net, store: CropStore, checkpoint: Checkpoint) -> Any:
     """The file, which takes the rows in the store's order."""
+    config = job.config
     return writing_features(
-        job.out,
+        config.out,
         job.shape,
         store,
         store.classes if len(store.classes) else net.classes,
         parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},
-        options={"layer": job.layer, "views": job.views, "precision": job.precision},
-        views_averaged=len(net.views(job.views)),
-        overwrite=job.overwrite,
+        options={"layer": config.layer, **config.shaping},
+        views_averaged=len(net.views(config.views)),
+        overwrite=config.replaces,
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from alexnet_cli.exchange.caffe import CaffeLayer, read_caffemodel
 from alexnet_cli.recipes.layers import Dropout, MapNorm, Norm, Pool, Relu, Tanh
-from alexnet_commands.import_.found import Row
+from alexnet_commands.import_.found import Row, short
 
 _ASIDE = {"Data", "ImageData", "MemoryData", "WindowData", "Input", "Accuracy", "Flatten"}
 _LAST = {"Softmax", "SoftmaxWithLoss"}
@@ -62,10 +61,10 @@ def _add(row: Row, layer: CaffeLayer) -> None:
 
 def _add_norm(row: Row, layer: CaffeLayer) -> None:
     numbers = layer.numbers
-    alpha, beta = _float(numbers, "alpha", 1.0), _float(numbers, "beta", 0.75)
+    alpha, beta = short(numbers.get("alpha", 1.0)), short(numbers.get("beta", 0.75))
     window = int(numbers.get("local_size", 5))
     if numbers.get("norm_region", "ACROSS_CHANNELS") == "ACROSS_CHANNELS":
-        row.add(Norm, k=_float(numbers, "k", 1.0), alpha=alpha, beta=beta, window=window)
+        row.add(Norm, k=short(numbers.get("k", 1.0)), alpha=alpha, beta=beta, window=window)
     else:
         row.add(MapNorm, k=1.0, alpha=alpha, beta=beta, window=window)
 
@@ -93,10 +92,3 @@ def _one(row: Row, layer: CaffeLayer, name: str, default: int) -> int:
     if len(values) > 1:
         raise row.wrong(f"its layer {layer.name} has different numbers of {name} in the two directions")
     return int(values.pop())
-
-
-def _float(numbers: Any, name: str, default: float) -> float:
-    """A float32 of the file as the number that was meant: 0.0001, not 9.99999974e-05."""
-    import numpy as np
-
-    return float(str(np.float32(numbers.get(name, default))))

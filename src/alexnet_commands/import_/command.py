@@ -8,11 +8,11 @@ from alexnet_commands.import_.config import ImportConfig
 
 @command_from(ImportConfig)
 def command(config: ImportConfig) -> None:
-    """Make a checkpoint of another program's AlexNet: eval, predict, plot, export and train --init-from take it.
+    """Turn another program's AlexNet into a checkpoint, for eval, predict, plot, export and train --init-from.
 
-    torchvision's alexnet becomes one of recipe torchvision, Caffe's bvlc_alexnet and CaffeNet of caffe-alexnet and
-    caffenet; other nets in a row of these layers keep a recipe of their own in the checkpoint.
-    docs/exchange.md has the conventions.
+    torchvision's alexnet gets the recipe torchvision, Caffe's bvlc_alexnet the recipe caffe-alexnet, and CaffeNet the
+    recipe caffenet. Any other net that is a plain chain of such layers gets a recipe of its own, which the checkpoint
+    holds. docs/exchange.md describes what is converted.
 
     Example: alexnet import alexnet-owt-7be5be79.pth --from torchvision -o net
     """

@@ -9,49 +9,37 @@ from typing import Annotated
 from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import Out
+from alexnet_cli.options import Out, OutputOptions, require_one_of
 
 SOURCES = ("torchvision", "caffe", "onnx", "timm")
 CHANNELS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportConfig:
+class ImportConfig(OutputOptions):
     """Which file, of which program, and what it does not say itself."""
 
-    file: Annotated[
-        Path,
-        Argument(help="The weights: .pth, .safetensors, .caffemodel or .onnx.", metavar="FILE", show_default=False),
-    ]
-    """The file of weights."""
-    source: Annotated[
-        str,
-        Option("--from", help="torchvision, caffe, onnx or timm.", metavar="PROGRAM", show_default=False),
-    ]
-    """One of SOURCES."""
+    file: Annotated[Path, Argument(help="The weights: .pth, .safetensors, .caffemodel or .onnx.", metavar="FILE")]
+    source: Annotated[str, Option("--from", help="torchvision, caffe, onnx or timm.", metavar="PROGRAM")]
     out: Out
     """The checkpoint: a folder."""
     classes: Annotated[
         Path | None,
         Option(
             "--classes",
-            help="Take the class list of this crop store, or text file: one name a line; synset_words.txt is "
-            "understood. Else classes have their numbers as names, and of a thousand the words that torchvision knows.",
-            show_default=False,
+            help="Use the class list of this crop store, or of a text file: one name a line; synset_words.txt works "
+            "too. Without it, classes are called by their numbers; 1,000 classes also get torchvision's words.",
         ),
     ] = None
-    """The classes in the net's order."""
     mean: Annotated[
         str | None,
         Option(
             "--mean",
-            help="What is subtracted from 0-255: a .binaryproto; three numbers in the order of the net's channels, "
-            "such as 104,117,123; or torchvision, for its mean and deviations. Caffe's nets need it.",
+            help="What is subtracted from the values 0 to 255: a .binaryproto file; three numbers in the order of the "
+            "net's channels, such as 104,117,123; or torchvision for its own. Caffe's nets need it.",
             metavar="FILE|A,B,C|torchvision",
-            show_default=False,
         ),
     ] = None
-    """A file, three numbers with commas, or `torchvision`."""
     channels: Annotated[
         str | None,
         Option(
@@ -61,7 +49,6 @@ class ImportConfig:
             show_default="bgr for caffe, else rgb",
         ),
     ] = None
-    """One of CHANNELS; None: the program's habit."""
     patch: Annotated[
         int | None,
         Option(
@@ -71,19 +58,11 @@ class ImportConfig:
             show_default="what the file says, else 227 for caffe and 224",
         ),
     ] = None
-    """None: what the file says, else 227 for Caffe and 224 for the others."""
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace an output that exists already.")] = False
-    """Replace an output that exists already."""
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no messages; warnings and errors stay.")] = False
-    """No messages on stderr."""
-    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
-    """Print the result as one JSON object on stdout, nothing else there."""
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise UsageError(f"--from {self.source}: unknown: use one of {', '.join(SOURCES)}")
-        if self.channels not in (None, *CHANNELS):
-            raise UsageError(f"--channels {self.channels}: unknown: use rgb or bgr")
+        require_one_of("--from", self.source, SOURCES)
+        if self.channels is not None:
+            require_one_of("--channels", self.channels, CHANNELS)
         if self.source in ("torchvision", "timm"):
             for option, value in (("--mean", self.mean), ("--channels", self.channels), ("--patch", self.patch)):
                 if value is not None:

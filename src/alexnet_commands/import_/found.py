@@ -176,12 +176,12 @@ def _function(net: Net) -> list[tuple[Spec, int, int]]:
         if isinstance(spec, Linear):
             spec = dataclasses.replace(spec, neurons=1, sees="all")
         if isinstance(spec, Norm):
-            spec = dataclasses.replace(spec, k=_short(spec.k), alpha=_short(spec.alpha), beta=_short(spec.beta))
+            spec = dataclasses.replace(spec, k=short(spec.k), alpha=short(spec.alpha), beta=short(spec.beta))
         plain.append((spec, layer.outputs, layer.groups if isinstance(spec, Convolution) else 1))
     return plain
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """The shortest number that is this one in float32: files hold 0.0001 as 9.99999974e-05."""
     return float(str(np.float32(value)))
 

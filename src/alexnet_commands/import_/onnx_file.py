@@ -18,7 +18,7 @@ from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.exchange.notes import read_notes
 from alexnet_cli.reading import read_regular
 from alexnet_cli.recipes.layers import Dropout, MapNorm, Norm, Pool, Relu, Tanh
-from alexnet_commands.import_.found import Row
+from alexnet_commands.import_.found import Row, short
 
 MOST_BYTES = 1 << 31
 """Protobuf's own limit."""
@@ -112,14 +112,14 @@ class _Chain:
         elif kind == "Conv":
             self._convolution(node, given)
         elif kind == "LRN":
-            alpha, beta, bias = (_short(given.get(name, default)) for name, default in _LRN)
+            alpha, beta, bias = (short(given.get(name, default)) for name, default in _LRN)
             row.add(Norm, k=bias, alpha=alpha, beta=beta, window=int(given["size"]))
             self.norms.add(self.apart)
         elif kind in ("MaxPool", "AveragePool"):
             self._pool(node, given)
         elif kind == "Dropout":
             ratio = given.get("ratio", self.constants[node.input[1]] if len(node.input) > 1 and node.input[1] else 0.5)
-            row.add(Dropout, probability=_short(float(ratio)), convention="inverted")
+            row.add(Dropout, probability=short(float(ratio)), convention="inverted")
         elif kind == "Gemm":
             self._gemm(node, given)
         elif kind == "MatMul":
@@ -171,7 +171,7 @@ class _Chain:
         padded = list(given.get("pads", [])) == [window // 2] * 4 and window % 2 == 1 and given.get("count_include_pad")
         if not (plain and padded and maps in product.input and not given.get("ceil_mode", 0)):
             raise self.row.wrong(f"its norm {product.name or last} is of a kind that no layer here is")
-        alpha, k, power = (_short(self.constants[one.input[1]].item()) for one in numbers)
+        alpha, k, power = (short(self.constants[one.input[1]].item()) for one in numbers)
         self.row.add(MapNorm, k=k, alpha=alpha, beta=-power, window=window)
         return str(last)
 
@@ -241,8 +241,3 @@ def _attributes(node: Any) -> dict[str, Any]:
 
 def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array))
-
-
-def _short(value: float) -> float:
-    """A float32 of the file as the number that was meant."""
-    return float(str(np.float32(value)))

@@ -24,6 +24,7 @@ from alexnet_cli.exchange.torchvision import load_torchvision
 from alexnet_cli.exchange.transforms import CROP, transform_of
 from alexnet_cli.finite import not_finite
 from alexnet_cli.input.patches import InputTransform
+from alexnet_cli.recipes.layers import Dropout
 from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Input, Recipe
@@ -132,7 +133,7 @@ def _as_found(config: ImportConfig, row: Row) -> _Net:
     input_, transform = _input(config, row)
     recipe = recipe_of(row, input_)
     lost = []
-    if config.source == "onnx" and not recipe.net.dropouts:
+    if config.source == "onnx" and not any(isinstance(spec, Dropout) for spec in recipe.net.layers):
         lost.append("dropout, should the net have been trained with it")
     if input_.mean_at == "centre":
         lost.append("the mean image around the centre, where its edge is repeated for the other views")
@@ -197,7 +198,9 @@ def _mean(config: ImportConfig, text: str) -> NDArray[np.float64]:
         except ValueError:
             values = np.full(3, np.nan)
         if not np.isfinite(values).all():
-            raise UsageError(f"--mean {text}: is three numbers with commas, such as 104,117,123, or a .binaryproto")
+            raise UsageError(
+                f"--mean {text}: must be three numbers with commas, such as 104,117,123, or a .binaryproto"
+            )
         return np.broadcast_to(values[::-1] if config.bgr else values, (CROP, CROP, 3)).copy()
     image = read_mean(Path(text)).transpose(1, 2, 0).astype(np.float64)
     if image.shape[0] != image.shape[1]:

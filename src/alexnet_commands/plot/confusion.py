@@ -8,20 +8,11 @@ from numpy.typing import NDArray
 from alexnet_cli.artifacts.scores import Scores
 from alexnet_cli.console import percent
 from alexnet_commands.plot.figure import INK, NAMES, Page, shortened
-from alexnet_commands.plot.predictions import words_of
 
 _COUNTED, _NAMED = 20, 60
 """Up to so many classes each field holds its number, and each row its class's name."""
 _LISTED = 15
 _LETTERS = 22
-
-
-def matrix(scores: Scores) -> NDArray[np.int64]:
-    """(classes, classes): how many pictures of each class (row) are taken for each class (column), by the mean of the
-    views. Of equally probable classes the earlier counts."""
-    classes = len(scores.classes)
-    taken = scores.probabilities.argmax(axis=1)
-    return np.bincount(scores.labels * classes + taken, minlength=classes**2).reshape(classes, classes)
 
 
 def confusions(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
@@ -34,9 +25,9 @@ def confusions(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 
 def draw(scores: Scores, counts: NDArray[np.int64]) -> Page:
-    """Shares of each row as shades; the commonest confusions beside it as words."""
+    """Shares of each row as shades; the commonest confusions beside it as words. counts: of reports/judging.py."""
     classes = len(counts)
-    names = [shortened(words_of(scores.classes, index), _LETTERS) for index in range(classes)]
+    names = [shortened(scores.classes.called(index), _LETTERS) for index in range(classes)]
     named = classes <= _NAMED
     size = min(8.0, max(3.2, 0.42 * classes)) if named else 6.5
     small = min(9.0, max(4.5, 0.7 * 72 * size / classes))

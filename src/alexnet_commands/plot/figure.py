@@ -32,8 +32,8 @@ _STARTS = (b"\x89PNG\r\n\x1a\n", b"<?xml", b"%PDF-")
 _ENDS = 1 << 16
 """PNG and SVG tell who made them at their beginning, PDF at its end."""
 
-BLUE, RED, GREY, INK = "#3b6ea8", "#c8423b", "#b8bcc2", "#222222"
-"""Bars of wrong labels, of the right one; what is less important; text."""
+BLUE, RED, INK = "#3b6ea8", "#c8423b", "#222222"
+"""Bars of wrong labels, of the right one; text."""
 LINES = ("#3b6ea8", "#c8423b", "#3d8b57", "#8a5aa8", "#c98a1f", "#4aa3b5", "#7a5a44", "#666666")
 """One for each line of a graph, in order."""
 
@@ -79,11 +79,12 @@ def require_figure(config: PlotConfig, inputs: dict[str, Path | None]) -> None:
 class Page:
     """A white page in inches."""
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: float, height: float, *, layout: Any = None) -> None:
+        """layout: as matplotlib takes it; None: everything stands where `at` and `text` put it."""
         _matplotlib()
         from matplotlib.figure import Figure
 
-        self.figure = Figure(figsize=(width, height), facecolor="white", layout=None)
+        self.figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
 
     def at(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes at a place in inches from the upper left corner."""
@@ -111,14 +112,14 @@ class Page:
         prepare_parent(config.path)
         publish_file(
             config.path,
-            self._content(config.path.suffix.lower().removeprefix("."), config.dpi),
+            self.content(config.path.suffix.lower().removeprefix("."), config.dpi),
             FIGURE,
             overwrite=config.overwrite,
             inputs=inputs,
         )
 
-    def _content(self, kind: str, dpi: int) -> bytes:
-        """The file's bytes; the same figure gives the same."""
+    def content(self, kind: str, dpi: int) -> bytes:
+        """The bytes of a file of a kind (png, svg, pdf); the same figure gives the same."""
         import matplotlib
 
         creator = f"{_SIGNATURE} {__version__}"

@@ -60,7 +60,9 @@ def colours(values: NDArray[np.float32]) -> Array:
 
 def draw(crop: NDArray[np.uint8], layers: list[Maps], columns: int) -> Page:
     """The picture, and below it and beside it the layers' maps, in their order down two rows of blocks."""
-    blocks = [tile(colours(maps.values), columns=columns, wide=3.2, gap=_gap(maps)) for maps in layers]
+    blocks = [
+        tile(colours(maps.values), columns=columns, wide=3.2, gap=max(1, maps.values.shape[1] // 12)) for maps in layers
+    ]
     heights = [_HEAD + _WIDE * block.shape[0] / block.shape[1] + _GAP for block in blocks]
     places, page_height = _placed(heights)
     page = Page(2 * _MARGIN + 2 * _WIDE + _GAP, 2 * _MARGIN + page_height)
@@ -97,8 +99,3 @@ def _placed(heights: list[float]) -> tuple[list[tuple[int, float]], float]:
         top = start + sum(heights[:number]) if not side else sum(heights[left:number])
         places.append((side, top))
     return places, max(both(left))
-
-
-def _gap(maps: Maps) -> int:
-    """Pixels between maps: a twelfth of a map."""
-    return max(1, int(maps.values.shape[1]) // 12)

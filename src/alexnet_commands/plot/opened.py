@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint
+from alexnet_cli.artifacts.checkpoint import Checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.devices import choose_device, prepare
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation import Net
@@ -21,11 +19,6 @@ from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.network import FLATTEN, Network
 
 _SATURATING = ("relu", "tanh")
-
-
-def open_checkpoint(path: Path) -> tuple[Checkpoint, str]:
-    """The checkpoint of a run or checkpoint folder, and which it is in words."""
-    return read_found(path, read_checkpoint)
 
 
 def net_of(checkpoint: Checkpoint, devices: str) -> Net:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.evaluation import Net
 from alexnet_commands.plot.figure import BLUE, INK, NAMES, RED, Page, shortened
 
 MOST_BARS = 5
@@ -16,24 +14,9 @@ _SIDE, _GAP, _BAR, _LABEL = 1.7, 0.3, 0.19, 0.26
 _LETTERS = 24
 
 
-def probabilities(net: Net, crops: NDArray[np.uint8], views: int) -> NDArray[np.float32]:
-    """Mean over the views, float32 (N, classes). crops: uint8 (N, side, side, 3)."""
-    asked = net.views(views)
-    with torch.inference_mode():
-        here = torch.from_numpy(crops).to(net.device)
-        total = torch.stack([net.probabilities(here, which) for which in asked]).sum(0)
-    return (total / len(asked)).cpu().numpy()
-
-
 def best(values: NDArray[np.float32]) -> list[int]:
     """The classes of the largest probabilities, the largest first; of equals the earlier class."""
     return [int(index) for index in np.argsort(-values, kind="stable")[:MOST_BARS]]
-
-
-def words_of(classes: ClassList, index: int) -> str:
-    """What people call a class: its first word, else its name."""
-    first = classes.words[index].split(",")[0].strip() if classes.words else ""
-    return first or classes.names[index]
 
 
 def draw(crops: NDArray[np.uint8], values: NDArray[np.float32], labels: NDArray[np.int64], classes: ClassList) -> Page:
@@ -49,7 +32,7 @@ def draw(crops: NDArray[np.uint8], values: NDArray[np.float32], labels: NDArray[
         page.picture(left, top, _SIDE, _SIDE, crops[place], interpolation="antialiased")
         label = int(labels[place])
         if label >= 0:
-            named = shortened(words_of(classes, label), _LETTERS)
+            named = shortened(classes.called(label), _LETTERS)
             page.text(left + _SIDE / 2, top + _SIDE + 0.06, named, ha="center", fontsize=9.5, weight="bold")
         _bars(page, left, top + _SIDE + _LABEL, values[place], label, classes)
     return page
@@ -71,7 +54,7 @@ def _bars(page: Page, left: float, top: float, values: NDArray[np.float32], labe
         axes.text(
             0.02,
             row + 0.03,
-            shortened(words_of(classes, index), _LETTERS),
+            shortened(classes.called(index), _LETTERS),
             va="center",
             fontsize=7.5,
             color=INK,

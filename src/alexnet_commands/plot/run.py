@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.console import Talk
 from alexnet_cli.cutting import cutting_for
 from alexnet_cli.errors import ArtifactError, PictureError, UsageError
-from alexnet_cli.evaluation import Net, require_same_classes
+from alexnet_cli.evaluation import Net, average_views, require_same_classes
 from alexnet_cli.pictures import BadPictureError, crop_of, read_picture
+from alexnet_cli.reports.judging import confusion as confusion_matrix
 from alexnet_commands.plot import colours as colours_figure
 from alexnet_commands.plot import confusion as confusion_figure
 from alexnet_commands.plot import curves as curves_figure
@@ -38,14 +41,14 @@ from alexnet_commands.plot.config import (
 )
 from alexnet_commands.plot.figure import Drawn, require_figure
 from alexnet_commands.plot.opened import activations as activations_of
-from alexnet_commands.plot.opened import chosen, net_of, open_checkpoint, read_some, steps_to
+from alexnet_commands.plot.opened import chosen, net_of, read_some, steps_to
 
 
 def filters(config: FiltersConfig) -> Drawn:
     """Draw the first convolution's kernels."""
     inputs: dict[str, Path | None] = {"NET": config.net}
     require_figure(config, inputs)
-    checkpoint, which = open_checkpoint(config.net)
+    checkpoint, which = read_found(config.net, read_checkpoint)
     net = checkpoint.recipe.net
     layer = next((spec.name for spec in net.layers if spec.kind == "convolution"), None)
     if layer is None:
@@ -76,7 +79,8 @@ def predictions(config: PredictionsConfig) -> Drawn:
     net = _net_for(config.net, config.devices, store, quiet=config.quiet)
     indices = chosen(store, config.picture, config.count, config.seed)
     crops, classes = read_some(store, indices), net.classes.explained_by(store.classes)
-    values = predictions_figure.probabilities(net, crops, config.views)
+    _, mean = average_views(net, torch.from_numpy(crops).to(net.device), config.views)
+    values = mean.numpy()
     predictions_figure.draw(crops, values, store.labels[indices], classes).publish(config, inputs)
     pictures = [
         {
@@ -143,7 +147,7 @@ def confusion(config: ConfusionConfig) -> Drawn:
         raise ArtifactError(
             f"{config.scores}: its pictures have no labels, so nothing is right or wrong: evaluate others"
         )
-    counts = confusion_figure.matrix(scores)
+    counts = confusion_matrix(scores.labels, scores.probabilities.argmax(axis=1), len(scores.classes))
     confusion_figure.draw(scores, counts).publish(config, inputs)
     rows, columns = np.nonzero(counts)
     entries = [[int(row), int(column), int(counts[row, column])] for row, column in zip(rows, columns, strict=True)]
@@ -154,10 +158,9 @@ def activations(config: ActivationsConfig) -> Drawn:
     """Draw every convolution's maps of a picture."""
     inputs: dict[str, Path | None] = {"NET": config.net, "PICTURE": config.picture}
     require_figure(config, inputs)
-    checkpoint, which = open_checkpoint(config.net)
-    cutting = cutting_for(checkpoint)
+    checkpoint, which = read_found(config.net, read_checkpoint)
     try:
-        crop, _ = crop_of(read_picture(config.picture), name=config.picture.name, **cutting)
+        crop, _ = crop_of(read_picture(config.picture), name=config.picture.name, **cutting_for(checkpoint))
     except BadPictureError as error:
         raise PictureError(f"{config.picture}: {error}") from None
     net = net_of(checkpoint, config.devices)
@@ -190,7 +193,7 @@ def mean(config: MeanConfig) -> Drawn:
 
 
 def _net_for(path: Path, devices: str, store: CropStore, *, quiet: bool) -> Net:
-    checkpoint, which = open_checkpoint(path)
+    checkpoint, which = read_found(path, read_checkpoint)
     net = net_of(checkpoint, devices)
     require_same_classes(net.classes, store)
     Talk(quiet=quiet).say(f"{which} of {path}, on {net.device}")
@@ -205,4 +208,4 @@ def _class(store: CropStore, index: int) -> str | None:
 def _title(store: CropStore, index: int) -> str:
     """What stands below a picture: its class, else the end of its name."""
     label = int(store.labels[index])
-    return predictions_figure.words_of(store.classes, label) if label >= 0 else Path(store.names[index]).stem
+    return store.classes.called(label) if label >= 0 else Path(store.names[index]).stem

@@ -8,13 +8,13 @@ from alexnet_commands.predict.config import PredictConfig
 
 @command_from(PredictConfig)
 def command(config: PredictConfig) -> None:
-    """Ask a trained net what is in pictures: the most probable classes of each, with their probabilities.
+    """Classify pictures with a trained net: the most probable classes of each, with their probabilities.
 
     The pictures are cut as the net's training pictures were, and the probabilities of ten views are averaged, as
-    `alexnet eval` does; of an ensemble, those of its nets. No crop store is made. In a folder, tar or zip, files whose
-    names have no picture's extension are passed over.
+    `alexnet eval` does; an ensemble also averages over its nets. No crop store is made. In a folder, tar or zip, files
+    without a picture's extension are skipped.
 
-    A picture that can't be read is a row that says why. The command does the others, and ends with 3.
+    If a picture can't be read, its row says why; the command goes on with the others and ends with code 3.
 
     Example: alexnet predict out/runs/1 cat.jpg holiday/ --top 3
              alexnet predict out/ensemble test.tar -o predictions.csv

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.common.ownership import PREDICTIONS, require_output
 from alexnet_cli.class_list import ClassList
-from alexnet_cli.console import Advance, Talk
+from alexnet_cli.console import Advance, Talk, counted
 from alexnet_cli.devices import choose_devices, prepare
 from alexnet_cli.machine import cores
 from alexnet_cli.pictures import BadPictureError, crop_of
@@ -94,7 +94,7 @@ def run(config: PredictConfig) -> Result:
         prepare(device, config.precision)
     trained, copies = open_nets(trained, devices, config.precision)
     where = str(devices[0]) if len(devices) == 1 else f"{len(devices)} devices"
-    talk.say(f"{trained.which} of {config.net}, {_count(pictures)} on {where}")
+    talk.say(f"{trained.which} of {config.net}, {counted(len(pictures), 'picture')} on {where}")
     if not copies[0].uniform:
         talk.warn(
             f"{config.net}: its members' training pictures were cut in different ways: these are cut as the first's"
@@ -104,10 +104,6 @@ def run(config: PredictConfig) -> Result:
     with quiet.progress("predicting", len(pictures)) as advance:
         _predict(pictures, rows, copies, devices, config, advance)
     return Result(config.net, trained.which, config.views, copies[0].classes, rows)
-
-
-def _count(pictures: Sequence[Picture]) -> str:
-    return f"{len(pictures):,} picture{'s' if len(pictures) != 1 else ''}"
 
 
 def _predict(

@@ -9,7 +9,7 @@ from alexnet_cli.artifacts.common.ownership import PREDICTIONS
 from alexnet_cli.artifacts.common.publish import publish_file
 from alexnet_cli.console import print_json, print_lines, printable, terminal_width
 from alexnet_cli.errors import PictureError
-from alexnet_cli.tables import csv_of
+from alexnet_cli.tables import cells, csv_of
 from alexnet_commands.predict.config import PredictConfig
 from alexnet_commands.predict.run import Prediction, Result
 
@@ -65,14 +65,14 @@ def for_people(result: Result, width: int, *, blocks: bool) -> str:
     """Each picture's name, and below it a line for each class: name, words, probability, bar (paper, Fig. 4, left)."""
     width = min(width, _WIDEST)
     titles = [_title(result, one) for row in result.rows for one in row.predictions]
-    wide = min(max(map(_cells, titles), default=0), max(10, width - _BAR - 12))
+    wide = min(max(map(cells, titles), default=0), max(10, width - _BAR - 12))
     lines = []
     for row in result.rows:
         lines.append(printable(row.path))
         if row.error is not None:
             lines.append(f"  {printable(row.error)}")
         lines += [
-            f"  {_fit(_title(result, one), wide)}  {_percent(one)}  {_bar(one, blocks)}".rstrip()
+            f"  {_fit(_title(result, one), wide)}  {100 * one.probability:5.1f}%  {_bar(one, blocks)}".rstrip()
             for one in row.predictions
         ]
         lines.append("")
@@ -84,10 +84,6 @@ def _title(result: Result, one: Prediction) -> str:
     return printable(f"{name}  {words}" if words and words != name else name)
 
 
-def _percent(one: Prediction) -> str:
-    return f"{100 * one.probability:5.1f}%"
-
-
 def _bar(one: Prediction, blocks: bool) -> str:
     """As long as the probability is large, in eighths of a character where the terminal has blocks."""
     if not blocks:
@@ -96,17 +92,11 @@ def _bar(one: Prediction, blocks: bool) -> str:
     return "█" * (eighths // 8) + _PARTS[eighths % 8].strip()
 
 
-def _cells(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
 def _fit(text: str, width: int) -> str:
     """Text in a column of a width, cut off with an ellipsis where it is longer."""
     from rich.cells import set_cell_size
 
-    if _cells(text) > width:
+    if cells(text) > width:
         text = set_cell_size(text, width - 1).rstrip() + "…"
     return set_cell_size(text, width)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import typer
 
 from alexnet_cli.commandline import command_from
@@ -59,7 +61,7 @@ def diff(config: DiffConfig) -> None:
 
     differences = compare(config.a, config.b)
     if config.json:
-        print_json({"a": config.a, "b": config.b, "differences": [found.as_json() for found in differences]})
+        print_json({"a": config.a, "b": config.b, "differences": [asdict(found) for found in differences]})
         return
     if not differences:
         print_lines(f"{config.a} and {config.b} say the same\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from alexnet_cli.recipes.read import Loaded, load, load_recipe, recipe_files
@@ -24,10 +24,6 @@ class Difference:
     a_place: str
     """File and line."""
     b_place: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def list_all() -> dict[str, str]:

@@ -11,13 +11,13 @@ from alexnet_commands.report.config import ReportConfig
 
 @command_from(ReportConfig)
 def command(config: ReportConfig) -> None:
-    """Write a report: one page of HTML that needs nothing from elsewhere.
+    """Write a report on a run or on scores: one self-contained page of HTML.
 
-    Of a run, finished or not: the loss in training and validation, the errors, the rate and its drops, pictures/s, the
-    first layer's filters after the first and the best epoch, the recipe, the machine.
+    For a run, finished or not, it shows the loss in training and validation, the errors, the learning rate and its
+    drops, pictures/s, the first layer's filters after the first and the best epoch, the recipe and the machine.
 
-    Of scores and their crop store, the folder that `alexnet eval --report` writes: errors with confidence intervals,
-    classes, confusions, calibration, and the pictures that the net is wrongly sure of.
+    For scores and their crop store it writes the same folder as `alexnet eval --report`: errors with confidence
+    intervals, classes, confusions, calibration, and the pictures that the net is wrongly sure of.
 
     Example: alexnet report out/runs/1 --out run-1.html
              alexnet report out/scores/1.h5 out/val.lmdb --out report

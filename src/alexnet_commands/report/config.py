@@ -15,12 +15,7 @@ from alexnet_cli.options import CommonOptions, Out
 class ReportConfig(CommonOptions):
     """What to report on."""
 
-    of: Annotated[Path, Argument(help="A run, finished or not; or scores.", metavar="RUN|SCORES", show_default=False)]
-    """A run folder, or a scores file with the crop store that it is of."""
-    crops: Annotated[
-        Path | None,
-        Argument(help="Of scores: the crop store that was scored.", metavar="CROPS", show_default=False),
-    ] = None
-    """Where a report on scores takes its pictures from."""
+    of: Annotated[Path, Argument(help="A run, finished or not; or scores.", metavar="RUN|SCORES")]
+    crops: Annotated[Path | None, Argument(help="Of scores: the crop store that was scored.", metavar="CROPS")] = None
     out: Out
     """Of a run: the HTML file. Of scores: the folder for report.html and its tables."""

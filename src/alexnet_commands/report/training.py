@@ -19,6 +19,7 @@ from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.reports import html
 from alexnet_cli.reports.charts import Line, line_chart
+from alexnet_commands.recipe.run import written
 
 _IN_A_ROW = 16
 _ZOOM = 3
@@ -192,24 +193,13 @@ def _recipe(recipe: Recipe) -> str:
     net = values["net"]
     rows = [("columns, classes", f"{net['columns']}, {net['classes']}")]
     for name in net["order"]:
-        fields = [f"{key} {_value(value)}" for key, value in net[name].items() if key != "kind" and value is not None]
+        fields = [f"{key} {written(value)}" for key, value in net[name].items() if key != "kind" and value is not None]
         rows.append((name, ", ".join([net[name]["kind"], *fields])))
     layers = html.table(("layer", ""), rows, left=2)
     tables = [
         html.table(
-            (name, ""), [(key, _value(value)) for key, value in values[name].items() if value is not None], left=2
+            (name, ""), [(key, written(value)) for key, value in values[name].items() if value is not None], left=2
         )
         for name in ("input", "training")
     ]
     return layers + "".join(tables)
-
-
-def _value(value: Any) -> str:
-    """A recipe's value, near to how TOML writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_value(one)}" for key, one in value.items() if one not in (None, {})) or "–"
-    if isinstance(value, (list, tuple)):
-        return "; ".join(map(_value, value)) or "–"
-    return str(value)

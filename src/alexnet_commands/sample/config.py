@@ -15,5 +15,5 @@ from alexnet_cli.options import CommonOptions
 class SampleConfig(CommonOptions):
     """Where the sample goes. The pictures themselves are fixed."""
 
-    out: Annotated[Path, Argument(metavar="OUT", help="The folder to make: OUT/train and OUT/val.", show_default=False)]
+    out: Annotated[Path, Argument(metavar="OUT", help="The folder to make: OUT/train and OUT/val.")]
     """The folder to make; it holds train/<class>/*.JPEG, val/<class>/*.JPEG and manifest.json."""

@@ -21,8 +21,7 @@ from PIL import Image
 from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, Manifest, digest_of, read_folder_manifest
 from alexnet_cli.artifacts.common.ownership import SAMPLE, require_output
-from alexnet_cli.artifacts.common.publish import publish_folder, write_verified
-from alexnet_cli.artifacts.common.working import begin_work, end_work, only_writer
+from alexnet_cli.artifacts.common.publish import publishing_folder, write_verified
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError, ResourceError, UsageError, describe_os_error
 from alexnet_commands.sample.config import SampleConfig
@@ -92,26 +91,19 @@ def run(config: SampleConfig) -> Result:
             return Result(out=config.out, up_to_date=True, **earlier.details)
     images, digits = load_digits()
     pictures = split(digits.tolist())
-    with only_writer(config.out):
-        try:
-            work = begin_work(config.out, SAMPLE.name)
-            _write_tree(work, images, pictures, talk)
-            train = sum(picture.split == "train" for picture in pictures)
-            result = Result(config.out, train, len(pictures) - train, len(set(digits.tolist())))
-            manifest = Manifest(
-                kind=SAMPLE.name,
-                schema=SCHEMA,
-                digest=_digest(work),
-                options=MADE_FROM,
-                details={"train": result.train, "val": result.val, "classes": result.classes},
-            )
-            write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
-            os.sync()  # at once: 1,797 files synced one by one take ten times as long
-            publish_folder(work, config.out, SAMPLE, synced=True)
-        except OSError as error:
-            raise ResourceError(describe_os_error(error, config.out)) from error
-        finally:
-            end_work(config.out)
+    train = sum(picture.split == "train" for picture in pictures)
+    result = Result(config.out, train, len(pictures) - train, len(set(digits.tolist())))
+    with publishing_folder(config.out, SAMPLE, overwrite=config.replaces, synced=True) as work:
+        _write_tree(work, images, pictures, talk)
+        manifest = Manifest(
+            kind=SAMPLE.name,
+            schema=SCHEMA,
+            digest=_digest(work),
+            options=MADE_FROM,
+            details={"train": result.train, "val": result.val, "classes": result.classes},
+        )
+        write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
+        os.sync()  # at once: 1,797 files synced one by one take ten times as long
     return result
 
 

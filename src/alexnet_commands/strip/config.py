@@ -15,7 +15,6 @@ from alexnet_cli.options import CommonOptions, Out
 class StripConfig(CommonOptions):
     """Which net, and where to."""
 
-    net: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN", show_default=False)]
-    """Run folder (its best checkpoint is used, else its newest) or checkpoint folder."""
+    net: Annotated[Path, Argument(help="A run folder or a checkpoint.", metavar="RUN")]
     out: Out
     """The stripped checkpoint: a folder."""

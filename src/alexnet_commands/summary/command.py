@@ -7,6 +7,7 @@ from typing import Any
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import print_facts, print_json, size
 from alexnet_cli.tables import print_table
+from alexnet_commands.recipe.command import list_recipes
 from alexnet_commands.summary.config import SummaryConfig
 
 _COLUMNS = 5
@@ -20,15 +21,10 @@ def command(config: SummaryConfig) -> None:
     Example: alexnet summary --recipe source-2012
              alexnet summary --compare lenet,paper
     """
-    from alexnet_cli.recipes.read import load_recipe, recipe_files
     from alexnet_commands.summary.run import compare, run
 
     if config.list:
-        recipes = {name: load_recipe(name).about for name in recipe_files()}
-        if config.json:
-            print_json({"recipes": recipes})
-        else:
-            print_table("Recipes", ("name", "what it is"), list(recipes.items()), left=2)
+        list_recipes(json=config.json)
         return
     if config.compare is not None:
         compared = compare(config)

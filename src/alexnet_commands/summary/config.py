@@ -9,7 +9,7 @@ from typer import Option
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import Parallel
+from alexnet_cli.options import Json, Parallel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,36 +17,22 @@ class SummaryConfig:
     """Which net to show."""
 
     recipe: Annotated[str, Option("--recipe", help="The recipe whose net is shown, or a file: FILE.toml.")] = "paper"
-    """Name of the recipe."""
     compare: Annotated[
         str | None,
-        Option(
-            "--compare",
-            help="Show the nets of these recipes side by side: lenet,paper.",
-            metavar="RECIPE,RECIPE…",
-            show_default=False,
-        ),
+        Option("--compare", help="Show the nets of these recipes side by side: lenet,paper.", metavar="RECIPE,RECIPE…"),
     ] = None
-    """Names of two or more recipes, with commas between them."""
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
-    """Replaces the recipe's."""
     devices: Annotated[
-        str,
-        Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number."),
+        str, Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number.")
     ] = "cpu"
-    """Devices that share the net, whether they are there or not."""
     parallel: Parallel = "auto"
-    """How they share it."""
     batch_size: Annotated[
         int, Option("--batch-size", help="Pictures in a mini-batch, for the memory of --devices.", min=1)
     ] = 128
-    """Pictures in a mini-batch."""
     list: Annotated[bool, Option("--list", help="List the recipes instead.")] = False
-    """List the recipes."""
-    json: Annotated[bool, Option("--json", help="Print the result as one JSON object on stdout.")] = False
-    """One JSON object on stdout."""
+    json: Json = False
 
     def __post_init__(self) -> None:
         if self.device_count < 1:

@@ -42,12 +42,10 @@ def compare(config: SummaryConfig) -> dict[str, Any]:
     fully-connected layers up to the last.
     """
     found = [run(replace(config, recipe=name, compare=None)) for name in config.compared]
-    maps, numbers = ([_indices(net, convolution=which) for net in found] for which in (True, False))
+    kinds = [[layer["kind"] for layer in net["layers"]] for net in found]
+    maps = [[at for at, kind in enumerate(those) if kind == "convolution"] for those in kinds]
+    numbers = [[at for at, kind in enumerate(those) if kind != "convolution"] for those in kinds]
     return {"compared": found, "rows": [*_side_by_side(maps), *_side_by_side(numbers, at_the_end=True)]}
-
-
-def _indices(net: dict[str, Any], *, convolution: bool) -> list[int]:
-    return [at for at, layer in enumerate(net["layers"]) if (layer["kind"] == "convolution") == convolution]
 
 
 def _side_by_side(columns: list[list[int]], *, at_the_end: bool = False) -> list[list[int | None]]:

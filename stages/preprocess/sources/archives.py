@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,11 +81,6 @@ def content_of(path: Path, member: Member) -> bytes:
     return read_located(Located(member.name, str(path), member.offset, member.size, member.packed, member.check))
 
 
-def is_streamed(path: Path) -> bool:
-    """Whether an archive has to be unpacked before its pictures can be read."""
-    return path.is_file() and (packing_of(path) not in (None, "zip") or is_parquet(path))
-
-
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet, by its first bytes."""
     with path.open("rb") as file:
@@ -98,7 +93,9 @@ def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
     ResourceError where the disk has too little room.
     """
     moved: dict[str, str] = {}
-    for number, file in enumerate(dict.fromkeys(_files_of(sources.pictures.files))):
+    files = [file for file in dict.fromkeys(sources.pictures.files) if Path(file).is_file()]
+    packed = [file for file in files if packing_of(Path(file)) not in (None, "zip") or is_parquet(Path(file))]
+    for number, file in enumerate(packed):
         place = folder / _UNPACKED.format(number)
         if not place.is_file():
             _unpack(Path(file), place, talk)
@@ -110,10 +107,6 @@ def remove_unpacked(folder: Path) -> None:
     """Remove what `unpacked` wrote."""
     for file in folder.glob(_UNPACKED.format("*")):
         file.unlink()
-
-
-def _files_of(files: Iterable[str]) -> Iterator[str]:
-    return (file for file in files if is_streamed(Path(file)))
 
 
 def _unpack(archive: Path, place: Path, talk: Talk) -> None:

@@ -41,12 +41,14 @@ def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], s
     PictureError where tables and class folders contradict each other, or a table does not fit the pictures.
     """
     names = Names(found.place, found.listing.names)
-    tops = _tops(found)
+    tops = {name.partition("/")[0] if "/" in name else "" for name in found.listing.names}
     several = len(tops) > 1 and "" not in tops
     annotations = next((at for at in (ANNOTATIONS, ABOVE + ANNOTATIONS) if at in found.texts), None)
     if annotations and not several:
         where = found.place / annotations
-        return complete(where, _annotations(where, found, annotations, names), names), ANNOTATIONS
+        # Tiny-ImageNet's `val_0.JPEG  n03444034  0  32  44  62`, separated by tabs: a name, its class, a box.
+        lines = [(number, "\t".join(text.split("\t")[:2])) for number, text in _lines(where, found, annotations)]
+        return complete(where, read_table(where, lines, names), names), ANNOTATIONS
     tables = _tables(found)
     if not tables:
         return None
@@ -68,11 +70,6 @@ def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], s
         _require_the_folders(found, labels, tables)
         return None
     return labels, _called(found, tables)
-
-
-def _tops(found: Found) -> set[str]:
-    """The first folders of the pictures; "" where some lie in none."""
-    return {top if slash else "" for top, slash, _ in (name.partition("/") for name in found.listing.names)}
 
 
 def _tables(found: Found) -> list[str]:
@@ -118,12 +115,6 @@ def _require_the_folders(found: Found, labels: list[str], tables: list[str]) -> 
                 f"{found.place / name}: lies in the class folder '{folder}', and has the label '{label}' in "
                 f"{_called(found, tables)}: {_ADVICE}"
             )
-
-
-def _annotations(where: Path, found: Found, path: str, names: Names) -> Table:
-    """Tiny-ImageNet's `val_0.JPEG  n03444034  0  32  44  62`, separated by tabs: a name, its class, a box."""
-    lines = [(number, "\t".join(text.split("\t")[:2])) for number, text in _lines(where, found, path)]
-    return read_table(where, lines, names)
 
 
 def _lines(where: Path, found: Found, path: str) -> Iterator[tuple[int, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
+from alexnet_cli.console import span
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
 from alexnet_cli.sources.tars import is_picture
@@ -375,7 +376,7 @@ def require_official(root: Path, names: Sequence[str], labels: Sequence[int], cl
     _require_sizes(where, official, Counter(labels), classes)
     return (
         f"as ILSVRC-2012 {split} must be: {len(names):,} pictures of {len(classes):,} classes, "
-        f"{_range(official)} of each"
+        f"{span(official.fewest, official.most)} of each"
     )
 
 
@@ -392,14 +393,9 @@ def _require_sizes(where: str, official: Official, counts: Counter[int], classes
     if outside:
         some = ", ".join(f"{classes.title(index)}: {counts[index]:,}" for index in outside[:_SHOWN])
         raise PictureError(
-            f"{where}: expected {_range(official)} pictures of each class, found another number in "
+            f"{where}: expected {span(official.fewest, official.most)} pictures of each class, found another number in "
             f"{len(outside):,}: {some}"
         )
-
-
-def _range(official: Official) -> str:
-    low, high = official.fewest, official.most
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _stem(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from alexnet_cli.artifacts.crops.store import UNLABELLED
 from alexnet_cli.class_files import read_class_list
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, plain_names
-from alexnet_cli.console import Talk
+from alexnet_cli.console import Talk, span
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import Devkit, is_devkit, read_devkit
 from alexnet_cli.sources.tars import Archive, inner_archives
@@ -298,9 +298,8 @@ def _summary(layout: Layout, found: Found, labelling: _Labelling, labels: array[
     text = f"{found.root}, {kind}: {len(found.listing):,} pictures"
     if labelling.names is not None:
         counts = Counter(labels).values()
-        low, high = min(counts), max(counts)
-        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        text += f" of {len(counts):,} classes, {classes.title(0)} to {classes.title(len(classes) - 1)}, {each} of each"
+        ends = f"{classes.title(0)} to {classes.title(len(classes) - 1)}"
+        text += f" of {len(counts):,} classes, {ends}, {span(min(counts), max(counts))} of each"
     return f"{text}; {labelling.how}"
 
 

@@ -62,7 +62,7 @@ def index_parquet(
             known.append(names)
             number, offset, row = found.listing.file(str(path)), 0, 0
             for picture, value in _rows(path, table, image, label):
-                name = f"{path.stem}/{row:07d}{_extension(picture)}"
+                name = f"{path.stem}/{row:07d}{EXTENSIONS.get(kind_of(picture) or '', ('.bin',))[0]}"
                 digest = hashlib.sha256(picture, usedforsecurity=False).digest()[:16]
                 found.listing.add_member(name, Member(name, offset, len(picture), digest=digest), file=number)
                 labels.append(_class_of(path, row, value, names) if label else "")
@@ -168,7 +168,3 @@ def _class_of(path: Path, row: int, value: Any, names: Sequence[str]) -> str:
     if not isinstance(value, int) or not 0 <= value < len(names):
         raise PictureError(f"{path}: row {row}: expected a label from 0 to {len(names) - 1}, found {str(value)[:40]!r}")
     return names[value]
-
-
-def _extension(picture: bytes) -> str:
-    return EXTENSIONS.get(kind_of(picture) or "", (".bin",))[0]

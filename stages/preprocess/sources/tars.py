@@ -64,7 +64,7 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
 def index_class_tars(root: Path, archives: Sequence[Archive], talk: Talk) -> Found:
     """The pictures of archives of which each holds one class and is named after it; their names get it in front."""
     found = Found(root=root, archives=sorted({archive.path for archive in archives}))
-    by_class = {_class_of(archive): archive for archive in archives}
+    by_class = {without_ending(Path(archive.name or archive.path.name).name): archive for archive in archives}
     if len(by_class) < len(archives):
         raise PictureError(f"{root}: expected an archive for each class, found two of one name: remove one of them")
     numbers = {path: found.listing.file(str(path)) for path in found.archives}
@@ -95,7 +95,3 @@ def _add_class(found: Found, name: str, file: int, inside: Sequence[Member]) -> 
 
 def _sorted_members(archive: Archive) -> list[Member]:
     return sorted(members(archive), key=lambda member: member.name.split("/"))
-
-
-def _class_of(archive: Archive) -> str:
-    return without_ending(Path(archive.name or archive.path.name).name)

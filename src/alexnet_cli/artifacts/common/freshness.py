@@ -1,10 +1,8 @@
 """Whether an artifact is still what is asked for: decided by what its manifest says, never by the times of files.
 
     asked = Request(kind=KIND, schema=SCHEMA, parents={"crops": store.digest})
-    match compare(config.out, asked):
-        case Current(manifest): ...        # made from the same: nothing to do
-        case Differs(what): ...            # made from something else: `what` says from what, in words
-        case Absent(): ...
+    if manifest := is_current(config.out, asked, talk, verify=read_statistics):
+        ...                                # made from the same: nothing to do
 
 A request holds all that can change the artifact's content, and nothing else: no workers, no devices.
 No torch here: `--update` answers without it.
@@ -38,48 +36,6 @@ class Request:
     """More that shapes the content; compared with the same names in the manifest's `details`, which may hold others."""
 
 
-@dataclass(frozen=True)
-class Current:
-    """The artifact is there, and was made from what is asked for."""
-
-    manifest: Manifest
-
-
-@dataclass(frozen=True)
-class Differs:
-    """The artifact is there, and was made from something else, or can't be read."""
-
-    what: str
-    """The first difference, in words: `codec was raw and is jpeg now`, `other crops`."""
-
-
-@dataclass(frozen=True)
-class Absent:
-    """There is nothing at this path."""
-
-
-Verdict = Current | Differs | Absent
-
-
-def compare(path: Path, request: Request, *, verify: Callable[[Path], object] | None = None) -> Verdict:
-    """Compare the artifact at `path` with a request.
-
-    verify: reads the artifact and raises ArtifactError where its content is damaged. It is called only where the
-    manifest is as asked for. What is damaged, unfinished or of another kind differs. ResourceError where the path can't
-    be read at all.
-    """
-    if not path.exists():
-        return Absent()
-    try:
-        manifest = read_any_manifest(path, kind=request.kind, schema=request.schema)
-        what = first_difference(manifest, request)
-        if what is None and verify is not None:
-            verify(path)
-    except ArtifactError as error:
-        return Differs(str(error))
-    return Current(manifest) if what is None else Differs(what)
-
-
 def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
     """The manifest of an artifact that is a folder or an HDF5 file; ArtifactError where there is none of this kind."""
     if path.is_dir():
@@ -111,15 +67,25 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def is_current(
-    path: Path, request: Request, talk: Talk, *, verify: Callable[[Path], object] | None = None
-) -> Manifest | None:
-    """`--update`'s question: the artifact's manifest where there is nothing to do, else None. Says which, and why."""
-    verdict = compare(path, request, verify=verify)
-    if isinstance(verdict, Current):
-        sweep(path)
-        talk.say(f"{path}: up to date")
-        return verdict.manifest
-    if isinstance(verdict, Differs):
-        talk.say(f"{path}: is made anew ({verdict.what})")
-    return None
+def is_current(path: Path, request: Request, talk: Talk, *, verify: Callable[[Path], object]) -> Manifest | None:
+    """`--update`'s question: the artifact's manifest where there is nothing to do, else None. Says which, and why.
+
+    verify: reads the artifact and raises ArtifactError where its content is damaged. It is called only where the
+    manifest is as asked for. What is damaged, unfinished or of another kind is made anew. ResourceError where the path
+    can't be read at all.
+    """
+    if not path.exists():
+        return None
+    try:
+        manifest = read_any_manifest(path, kind=request.kind, schema=request.schema)
+        what = first_difference(manifest, request)
+        if what is None:
+            verify(path)
+    except ArtifactError as error:
+        what = str(error)
+    if what is not None:
+        talk.say(f"{path}: is made anew ({what})")
+        return None
+    sweep(path)
+    talk.say(f"{path}: up to date")
+    return manifest

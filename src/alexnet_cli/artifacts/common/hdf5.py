@@ -234,7 +234,8 @@ def _in_one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, OSError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise ArtifactError(f"{path}: is damaged ({_first_line(error)}): make it again") from None
+        what = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArtifactError(f"{path}: is damaged ({what}): make it again") from None
 
 
 def _has(file: Any, path: Path, name: str) -> bool:
@@ -315,7 +316,3 @@ def _add_content(total: Any, array: Any) -> None:
     for first in range(0, len(array) if array.shape else 1, rows):
         piece = np.ascontiguousarray(array[first : first + rows] if array.shape else array[()])
         total.update(piece.reshape(-1).view(np.uint8))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -8,7 +8,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,10 @@ class Manifest:
             )
         checksum = values.pop(CHECKSUM, None)
         for name, value in values.items():
-            if not _FIELDS.get(name, lambda _: False)(value):
+            if not _fits(name, value):
                 raise _damaged(path, f"'{name}' has no such value, or should not be there")
-        if missing := [name for name in ("digest",) if name not in values]:
-            raise _damaged(path, f"it lacks '{missing[0]}'")
+        if "digest" not in values:
+            raise _damaged(path, "it lacks 'digest'")
         if checksum is None and values["schema"] >= CHECKED_FROM:
             raise _damaged(path, "it lacks its checksum")
         if checksum is not None and checksum != _checksum(values):
@@ -114,36 +114,23 @@ def kind_of_damaged(data: Buffer) -> str | None:
     return bytes(begin[1]).decode()
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_schema(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_parents(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values())
-
-
 _BEGINNING = re.compile(rb'\{\s*"kind": "([a-z]{1,20})",\s*"schema": \d')
 _END = re.compile(rb'"tool": "alexnet |"checksum": "[0-9a-f]{64}"')
 _MOST_MANIFEST_BYTES = 1 << 26
 
-_FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    "kind": _is_text,
-    "schema": _is_schema,
-    "digest": _is_text,
-    "options": _is_dict,
-    "parents": _is_parents,
-    "details": _is_dict,
-    "tool": _is_text,
-    "created": _is_text,
+_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("kind", "digest", "tool", "created"), str),
+    **dict.fromkeys(("options", "parents", "details"), dict),
+    "schema": int,
 }
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a manifest has a field of this name, and the value may be its."""
+    if name == "schema":
+        return type(value) is int and value >= 1
+    texts = value.values() if name == "parents" and isinstance(value, dict) else ()
+    return isinstance(value, _FIELDS.get(name, ())) and all(isinstance(text, str) for text in texts)
 
 
 def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
@@ -152,7 +139,7 @@ def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise _damaged(path, "it is no JSON object")
     for name in ("kind", "schema"):
-        if not _FIELDS[name](values.get(name)):
+        if not _fits(name, values.get(name)):
             raise _damaged(path, f"'{name}' has no such value")
     return values
 

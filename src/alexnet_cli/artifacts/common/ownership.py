@@ -58,7 +58,8 @@ class Kind:
         assert self.files is not None, "a file has no files"
         pattern = re.compile(self.files)
         for name in files_below(folder):
-            if name != MARK and not pattern.fullmatch(name) and not _is_work(name):
+            left = any(map(is_working_name, name.split("/")))  # by an earlier, killed command
+            if name != MARK and not pattern.fullmatch(name) and not left:
                 return folder / name
         return None
 
@@ -70,11 +71,6 @@ def files_below(folder: Path) -> Iterator[str]:
         links = [name for name in folders if (Path(where) / name).is_symlink()]
         for name in sorted(names + links):
             yield (below / name).as_posix()
-
-
-def _is_work(name: str) -> bool:
-    """Whether a path lies at or below a working name of ours, as an earlier, killed command left it."""
-    return any(map(is_working_name, name.split("/")))
 
 
 def is_plain_file(path: Path) -> bool:
@@ -168,12 +164,7 @@ def _hdf5_kind(path: Path) -> str | None:
 
 def _is_submission(path: Path) -> bool:
     """Whether a file is a table of five class numbers a line, as far as its beginning tells."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(1 << 16).split(b"\n")
-    except OSError:
-        return False
-    whole = lines[:-1]  # the last is empty, or cut off by the limit
+    whole = start_of(path, 1 << 16).split(b"\n")[:-1]  # the last is empty, or cut off by the limit
     return bool(whole) and all(re.fullmatch(rb"\d+(?: \d+)*", line) for line in whole)
 
 
@@ -199,27 +190,20 @@ def _json_of(file: Path) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
-def starts(path: Path, *starts: bytes) -> bool:
-    """Whether a file begins with one of these."""
+def start_of(path: Path, count: int) -> bytes:
+    """A file's first bytes; none where it can't be read."""
     try:
         with path.open("rb") as file:
-            return file.read(max(map(len, starts))).startswith(starts)
+            return file.read(count)
     except OSError:
-        return False
+        return b""
 
 
 def _is_page(path: Path) -> bool:
     """Whether a file is a page of HTML that says it is ours."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 10)
-    except OSError:
-        return False
+    start = start_of(path, 1 << 10)
     return start.startswith(b"<!DOCTYPE html>") and b'<meta name="generator" content="alexnet' in start
 
-
-PREDICTIONS_START = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')
-"""How our files of predictions begin: CSV, JSON lines, JSON."""
 
 _CHECKPOINT = r"(model|momentum|input)\.safetensors|config\.json|state\.json|manifest\.json"
 
@@ -247,7 +231,10 @@ SAMPLE = Kind(
     tell=_is_sample,
 )
 SUBMISSION = Kind(name="submission", tell=_is_submission)
-PREDICTIONS = Kind(name="predictions", title="file of predictions", tell=lambda path: starts(path, *PREDICTIONS_START))
+_PREDICTIONS = (b"path,rank,class,words,probability,error", b'{"path": ', b'{"predicted_by": ')  # CSV, JSON lines, JSON
+PREDICTIONS = Kind(
+    name="predictions", title="file of predictions", tell=lambda path: start_of(path, 64).startswith(_PREDICTIONS)
+)
 REPORT = Kind(
     name="report",
     files=r"report\.html|(errors|classes|confusion|calibration|pictures)\.csv|manifest\.json",

@@ -1,9 +1,8 @@
 """Whole or not at all: write beside the name, sync, read back, and take the name in one step.
 
-with only_writer(out):
-    work = begin_work(out, RUN.name)
-    …                                   # write into `work`
-    publish_folder(work, out, RUN)      # at every moment the name holds the old artifact, or the new one, whole
+with publishing_folder(out, SAMPLE, overwrite=overwrite) as work:
+    …                                   # write into `work`; at every moment the name holds the old artifact, or the
+                                        # new one, whole
 """
 
 from __future__ import annotations
@@ -107,6 +106,24 @@ def publishing_file(
         raise ResourceError(describe_os_error(error, path)) from error
 
 
+@contextmanager
+def publishing_folder(
+    path: Path, kind: Kind, *, overwrite: bool, inputs: Mapping[str, Path | None] | None = None, synced: bool = False
+) -> Iterator[Path]:
+    """The same for a folder, whose manifest is written last: yields where to. synced: as `publish_folder`."""
+    require_output(path, kind, overwrite=overwrite, inputs=inputs)
+    try:
+        with only_writer(path):
+            try:
+                work = begin_work(path, kind.name)
+                yield work
+                publish_folder(work, path, kind, synced=synced)
+            finally:
+                end_work(path)
+    except OSError as error:
+        raise ResourceError(describe_os_error(error, path)) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock.
 
@@ -140,7 +157,7 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
     OSError where the disk will not. UsageError where something has the name by now that may not be replaced.
     """
     require_output(path, kind, overwrite=True)
-    _tidy(work, kind, keep_mark=True)
+    _tidy(work, kind)
     if not synced:
         for name in files_below(work):
             with (work / name).open("rb") as file:
@@ -169,7 +186,7 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
     sync_folder(target.parent)
 
 
-def _tidy(work: Path, kind: Kind, *, keep_mark: bool) -> None:
+def _tidy(work: Path, kind: Kind) -> None:
     """Remove from a work folder what does not belong to the artifact, such as a killed command's temporary files."""
     for name in list(files_below(work)):
         if any(map(is_working_name, name.split("/"))):

@@ -170,6 +170,14 @@ def prepare_parent(path: Path) -> None:
         raise ResourceError(describe_os_error(error, path)) from error
 
 
+def free_bytes(path: Path) -> int:
+    """What is free on the disk that an output lies on, or would lie on."""
+    folder = target_of(path).absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -117,7 +117,9 @@ def open_shards(path: Path) -> CropStore:
     found = divisions(path)
     if len(found) > 1:
         kinds = " and ".join(f"{of}" for of in sorted(found))
-        raise ArtifactError(f"{path}: holds shards of stores divided into {kinds}: remove those of one")
+        raise ArtifactError(
+            f"{path}: holds shards of stores divided into {kinds}: keep the shards of one, and remove the others"
+        )
     of = found.pop()
     if missing := missing_shards(path):
         first = f"--shard {missing[0]}/{of}"

@@ -111,7 +111,10 @@ class CropStore:
             raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
         self.classes = self._explained(parse_texts(classes, path=path, what="its class list"))
         self.names: list[str] = parse_texts(names, path=path, what="its list of names")
-        self._require_lengths(labels, crcs)
+        if (len(labels), len(crcs)) != (8 * len(self.names), 4 * len(self.names)):
+            raise ArtifactError(
+                f"{path}: has other numbers of names, labels and checksums, it is damaged: preprocess it again"
+            )
         self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
         """int64 (pictures,): class indices; -1 where the store has no labels."""
         self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
@@ -255,13 +258,6 @@ class CropStore:
                 return {key: transaction.get(key) for key in keys}
         except lmdb.Error as error:
             raise _damaged(self.path, error) from None
-
-    def _require_lengths(self, labels: bytes, crcs: bytes) -> None:
-        """ArtifactError unless there is a label and a checksum for each name."""
-        if (len(labels), len(crcs)) != (8 * len(self.names), 4 * len(self.names)):
-            raise ArtifactError(
-                f"{self.path}: has other numbers of names, labels and checksums, it is damaged: preprocess it again"
-            )
 
     def _read_source_arrays(self) -> tuple[Crop | None, Crop | None]:
         facts, digests = self._get(KEY_FACTS, KEY_DIGESTS).values()

@@ -60,17 +60,14 @@ def _torchvisions() -> Decode | None:
     import torch
 
     found = importlib.util.find_spec("torchvision")
-    for folder in found.submodule_search_locations or () if found else ():
-        for file in sorted(Path(folder).glob("image*.so")):
-            try:
-                torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
-                jpeg: Any = torch.ops.image.decode_jpeg
-                break
-            except (OSError, RuntimeError, AttributeError):
-                continue
-        else:
+    folders = map(Path, found.submodule_search_locations or ()) if found else ()
+    for file in (file for folder in folders for file in sorted(folder.glob("image*.so"))):
+        try:
+            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
+            jpeg: Any = torch.ops.image.decode_jpeg
+            break
+        except (OSError, RuntimeError, AttributeError):
             continue
-        break
     else:
         return None
 

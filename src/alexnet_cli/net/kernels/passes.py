@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from alexnet_cli.compiled import array, over, serves, triton_serves
+from alexnet_cli.compiled import Kernel, array, over, serves, triton_serves
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
 from alexnet_cli.recipes.layers import MapNorm
@@ -63,7 +63,9 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
             break
         if isinstance(module, nn.ReLU) and not (found.relu or found.norm or found.size):
             found = replace(found, relu=True)
-        elif isinstance(module, Norm) and not (found.norm or found.size) and _serves_norm(module):
+        elif isinstance(module, Norm) and not (isinstance(module.spec, MapNorm) or found.norm or found.size):
+            if not _fits(module):
+                break
             spec = module.spec
             found = replace(
                 found, norm=True, groups=module.columns, k=spec.k, alpha=spec.alpha / spec.window, half=spec.window // 2
@@ -78,10 +80,6 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
         if found.norm or (found.size and count > 1):
             taken = count
     return found, taken
-
-
-def _serves_norm(module: Norm) -> bool:
-    return not isinstance(module.spec, MapNorm) and _fits(module)
 
 
 def _fits(module: Norm) -> bool:
@@ -124,13 +122,21 @@ def _on_gpu(maps: Tensor, module: Norm) -> Tensor:
 
 def apply(maps: Tensor, work: Pass) -> Tensor:
     """One pass. maps: (N, G·C, H, W) of float32 or bfloat16 on the CPU; what comes out is channels_last."""
-    function = _Pooled if work.size else _Normalised
-    return function.apply(maps, work)  # type: ignore[no-any-return]
+    if work.size:
+        return _Pooled.apply(maps, work)  # type: ignore[no-any-return]
+    from alexnet_cli.net.kernels.loops import normalised, normalised_backward
+
+    kernels = normalised, normalised_backward
+    return _Normalised.apply(maps, kernels, work.relu, *work.constants)  # type: ignore[no-any-return]
 
 
 def over_pixels(maps: Tensor, *, k: float, alpha: float, window: int) -> Tensor:
     """The same-map norm to the power 0.75. maps: (N, C, H, W) of float32 or bfloat16 on the CPU."""
-    return _OverPixels.apply(maps, np.float32(k), np.float32(alpha / window**2), window // 2)  # type: ignore[no-any-return]
+    from alexnet_cli.net.kernels.pixels import normalised_over_pixels, normalised_over_pixels_backward
+
+    kernels = normalised_over_pixels, normalised_over_pixels_backward
+    constants = np.float32(k), np.float32(alpha / window**2), window // 2
+    return _Normalised.apply(maps, kernels, *constants)  # type: ignore[no-any-return]
 
 
 def average(maps: Tensor, *, size: int, stride: int, overhang: bool) -> Tensor:
@@ -163,58 +169,26 @@ class _Averaged(torch.autograd.Function):
         return result, None, None, None
 
 
-class _OverPixels(torch.autograd.Function):
-    """Saves only its input."""
-
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, *constants: Any) -> Tensor:
-        from alexnet_cli.net.kernels.pixels import normalised_over_pixels
-
-        maps = maps.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(maps)
-        ctx.constants = constants
-        result = torch.empty_like(maps)
-        over(normalised_over_pixels, len(maps), array(maps), array(result), *constants)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        from alexnet_cli.net.kernels.pixels import normalised_over_pixels_backward
-
-        (maps,) = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        result = torch.empty_like(maps)
-        arrays = array(maps), array(gradient), array(result)
-        over(normalised_over_pixels_backward, len(maps), *arrays, *ctx.constants)
-        return result, None, None, None
-
-
 class _Normalised(torch.autograd.Function):
-    """[ReLU] → norm. Saves only its input."""
+    """A norm by two kernels, forward and backward, with what both want of it. Saves only its input."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, work: Pass) -> Tensor:
-        from alexnet_cli.net.kernels.loops import normalised
-
+    def forward(ctx: Any, maps: Tensor, kernels: tuple[Kernel, Kernel], *constants: Any) -> Tensor:
         maps = maps.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(maps)
-        ctx.work = work
+        ctx.backwards, ctx.constants = kernels[1], constants
         result = torch.empty_like(maps)
-        over(normalised, len(maps), array(maps), array(result), work.relu, *work.constants)
+        over(kernels[0], len(maps), array(maps), array(result), *constants)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        from alexnet_cli.net.kernels.loops import normalised_backward
-
         (maps,) = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         result = torch.empty_like(maps)
-        arrays = array(maps), array(gradient), array(result)
-        over(normalised_backward, len(maps), *arrays, ctx.work.relu, *ctx.work.constants)
-        return result, None
+        over(ctx.backwards, len(maps), array(maps), array(gradient), array(result), *ctx.constants)
+        return result, None, *(None for _ in ctx.constants)
 
 
 class _Pooled(torch.autograd.Function):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from alexnet_cli.compiled import inner, kernel
-from alexnet_cli.net.kernels.lines import fourth_root_inverse
+from alexnet_cli.net.kernels.lines import fourth_root_inverse, squares
 from alexnet_cli.net.kernels.numbers import narrow, wide
 
 
@@ -45,16 +45,13 @@ def normalised_over_pixels(a, out, k, alpha, half, first, last):
     """b of some pictures."""
     _, height, width, maps = a.shape
     count = width * maps
-    squares = np.empty((height, count), np.float32)
+    squared = np.empty((height, count), np.float32)
     down, sums = np.empty(count, np.float32), np.empty(count, np.float32)
     for n in range(first, last):
         for y in range(height):
-            values = a[n, y].reshape(count)
-            for i in range(count):
-                value = wide(values[i])
-                squares[y, i] = value * value
+            squares(a[n, y].reshape(count), False, squared[y])
         for y in range(height):
-            window_line(squares, y, half, maps, down, sums)
+            window_line(squared, y, half, maps, down, sums)
             values, result = a[n, y].reshape(count), out[n, y].reshape(count)
             for i in range(count):
                 r = fourth_root_inverse(k + alpha * sums[i])
@@ -66,18 +63,15 @@ def normalised_over_pixels_backward(a, g, out, k, alpha, half, first, last):
     """∂a of some pictures, given g = ∂b."""
     _, height, width, maps = a.shape
     count = width * maps
-    squares, scaled = np.empty((height, count), np.float32), np.empty((height, count), np.float32)
+    squared, scaled = np.empty((height, count), np.float32), np.empty((height, count), np.float32)
     weighted = np.empty((height, count), np.float32)
     down, sums = np.empty(count, np.float32), np.empty(count, np.float32)
     factor = np.float32(1.5) * alpha
     for n in range(first, last):
         for y in range(height):
-            values = a[n, y].reshape(count)
-            for i in range(count):
-                value = wide(values[i])
-                squares[y, i] = value * value
+            squares(a[n, y].reshape(count), False, squared[y])
         for y in range(height):
-            window_line(squares, y, half, maps, down, sums)
+            window_line(squared, y, half, maps, down, sums)
             values, gradients = a[n, y].reshape(count), g[n, y].reshape(count)
             for i in range(count):
                 r = fourth_root_inverse(k + alpha * sums[i])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import platform
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alexnet_cli.compiled import over, serves
+from alexnet_cli.machine import told_by_linux
 
 
 def convolve(
@@ -164,25 +164,21 @@ _INTEL = "GenuineIntel"
 
 def _vendor() -> str:
     """The processor's maker as it calls itself; Intel where the system does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return _INTEL
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), _INTEL)
+    return told_by_linux("vendor_id") or _INTEL
 
 
 def _works() -> bool:
     """torch's operation is private: it may vanish, or want other arguments."""
     left, right, bias = torch.arange(15.0).reshape(3, 5), torch.arange(10.0).reshape(2, 5), torch.arange(2.0)
     try:
-        first, second = _times(left, right, bias), _times(left.t(), right.new_ones(2, 3))
+        first, second = times(left, right, bias), times(left.t(), right.new_ones(2, 3))
         return torch.equal(first, left @ right.t() + bias) and torch.equal(second, left.t() @ right.new_ones(3, 2))
     except (AttributeError, RuntimeError, TypeError):
         return False
 
 
-def _times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left · rightᵀ + bias, by oneDNN."""
+def times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """left · rightᵀ + bias, by oneDNN. AttributeError where torch has this private operation no more."""
     operation: Any = torch.ops.mkldnn._linear_pointwise
     return operation(left, right, bias, "none", [], "")  # type: ignore[no-any-return]
 
@@ -193,7 +189,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, numbers: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(numbers, weight)
-        return _times(numbers, weight, bias)
+        return times(numbers, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -201,7 +197,7 @@ class _Linear(torch.autograd.Function):
         numbers, weight = ctx.saved_tensors
         of_numbers, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _times(gradient, weight.t()) if of_numbers else None,
-            _times(gradient.t(), numbers.t()) if of_weight else None,
+            times(gradient, weight.t()) if of_numbers else None,
+            times(gradient.t(), numbers.t()) if of_weight else None,
             gradient.sum(0) if of_bias else None,
         )
