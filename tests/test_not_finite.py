@@ -183,7 +183,7 @@ def test_scores_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     values = np.full((2, 2), 0.5, np.float32)
     values[1, 1] = math.nan
     scores = Scores(values, values, np.zeros(2, np.int64), ["x", "y"], ClassList(("a", "b")))
-    with pytest.raises(ArtifactError, match="says of y is not finite"):
+    with pytest.raises(ArtifactError, match="output for y is not finite"):
         write_scores(tmp_path / "s.h5", scores, parents={}, options={}, overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
