@@ -20,6 +20,10 @@ _RESULTS = ("epoch/train_loss", "epoch/validation_loss", "epoch/validation_top1_
 """What the page of hyperparameters compares runs by."""
 
 
+_NUMBERS = itertools.count()
+"""Of this process's files: several runs may begin in one second."""
+
+
 class TensorBoard:
     """Scalars, the first convolution's kernels, the recipe as text, hyperparameters."""
 
@@ -38,8 +42,7 @@ class TensorBoard:
 
         run.folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-        numbers = (number for number in itertools.count() if not (run.folder / f"{name}.{number}").exists())
-        self._records = RecordWriter((run.folder / f"{name}.{next(numbers)}").open("xb"))
+        self._records = RecordWriter((run.folder / f"{name}.{next(_NUMBERS)}").open("ab"))
         self._write(0, file_version="brain.Event:2")
         if run.step:
             self._write(run.step + 1, session_log=SessionLog(status=SessionLog.START))
