@@ -88,17 +88,17 @@ class Kernel:
         if kinds not in self._known:
             with self._lock:
                 self._prepare(arguments)
-            self._known.add(kinds)
+                self._known.add(kinds)
         compiled: Callable[..., None] = self._compiled
         return compiled
 
     def _prepare(self, arguments: tuple[Any, ...]) -> None:
         from numba import typeof
 
-        types = tuple(map(typeof, arguments))
-        self._compiled = self._compiled or self._compiler(_cache_folder())
+        types, folder = tuple(map(typeof, arguments)), _cache_folder()
+        self._compiled = self._compiled or self._compiler(folder)
         try:
-            with _only_process(_cache_folder()):
+            with _only_process(folder):
                 self._compiled.compile(types)
         except Exception:  # whatever numba's cache raises; the kernels themselves are sound
             self._compiled = self._compiler(None)

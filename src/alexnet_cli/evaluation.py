@@ -202,7 +202,7 @@ def score_to_file(job: Scoring, ranks: Ranks) -> str:
         return _score_to_file(job, ranks)
 
 
-def read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
+def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
     """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
     while True:
         checkpoint, which = read_found(path, read_checkpoint)
@@ -212,13 +212,18 @@ def read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
             return checkpoint, which
 
 
+def open_together(path: Path, precision: str, ranks: Ranks) -> tuple[Net, Checkpoint, str]:
+    """The net that a path stands for, on each rank's own device, which is prepared; its checkpoint, and which it is."""
+    checkpoint, which = _read_together(path, ranks)
+    prepare(ranks.device, precision, processes=ranks.local_world)
+    return Net.from_checkpoint(checkpoint, ranks.device, precision), checkpoint, which
+
+
 def _score_to_file(job: Scoring, ranks: Ranks) -> str:
     asked = job.options
     talk = Talk(quiet=asked.quiet or not ranks.first)
     store = open_crops(job.crops)
-    checkpoint, which = read_together(job.net, ranks)
-    prepare(ranks.device, asked.precision, processes=ranks.local_world)
-    net = Net.from_checkpoint(checkpoint, ranks.device, asked.precision)
+    net, checkpoint, which = open_together(job.net, asked.precision, ranks)
     with talk.progress("evaluating", len(store)) as advance:
 
         def move(count: int) -> None:

@@ -69,7 +69,7 @@ def start_threads_where_there_is_room() -> None:
     (github.com/python/cpython/issues/140746). Nor does each thread set aside 64 MB for its own small blocks then. Linux
     only.
     """
-    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or _address_space_left() is None:
+    if _address_space_left() is None:
         return
     _mallopt(((_M_ARENA_MAX, 1),))
     threading.Thread.start = _start_with_room  # type: ignore[assignment,method-assign]
@@ -88,11 +88,13 @@ def _start_with_room(thread: threading.Thread) -> None:
 def _address_space_left() -> int | None:
     """Bytes that `ulimit -v` leaves to this process; None without one, or where the system does not tell."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:
         return None
-    return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()
+    return limit - pages * resource.getpagesize()
 
 
 def limit_reached() -> int | None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _RESULTS = ("epoch/train_loss", "epoch/validation_loss", "epoch/validation_top1_error", "epoch/validation_top5_error")
 """What the page of hyperparameters compares runs by."""
-
-
 _NUMBERS = itertools.count()
 """Of this process's files: several runs may begin in one second."""
 

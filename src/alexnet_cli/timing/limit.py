@@ -62,8 +62,7 @@ def products(network: Network, seen: Mapping[str, Seen], clock: Clock, dtype: to
             weights = network.weights(layer.name)
             for part, ways in ways_of(weights, seen[layer.name], memory):
                 way, call, seconds = _fastest(ways, clock)
-                times = max(1, math.ceil(_LEAST_SECONDS / seconds))
-                found.append(Product(layer.name, part, way, call, times))
+                found.append(Product(layer.name, part, way, call, max(1, math.ceil(_LEAST_SECONDS / seconds))))
     return found
 
 

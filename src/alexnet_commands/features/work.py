@@ -14,8 +14,8 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import writing_features
 from alexnet_cli.console import Talk
-from alexnet_cli.devices import autocast, float_type, prepare
-from alexnet_cli.evaluation import Net, read_together, require_same_side, shared_batches
+from alexnet_cli.devices import autocast, float_type
+from alexnet_cli.evaluation import Net, open_together, require_same_side, shared_batches
 from alexnet_cli.input.views import view
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_commands.features.config import FeaturesConfig
@@ -52,9 +52,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> str:
     config = job.config
     talk = Talk(quiet=config.quiet or not ranks.first)
     store = open_crops(config.crops)
-    checkpoint, which = read_together(config.net, ranks)
-    prepare(ranks.device, config.precision, processes=ranks.local_world)
-    net = Net.from_checkpoint(checkpoint, ranks.device, config.precision)
+    net, checkpoint, which = open_together(config.net, config.precision, ranks)
     require_same_side(net.transform, store)
     rows = _file(job, net, store, checkpoint) if ranks.first else nullcontext()
     own: list[tuple[int, Tensor]] = []

@@ -183,7 +183,7 @@ def read_arrays(
         arrays = {name: _read(file, path, name) for name in names}
         explained = {name: _read(file, path, name) for name in explaining if _has(file, path, name)}
     if _digest(arrays) != manifest.digest:
-        raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
+        raise _changed(path)
     return manifest, {**arrays, **explained}
 
 
@@ -210,12 +210,16 @@ def _open(path: Path, kind: str) -> Any:
         raise ArtifactError(f"{path}: there is no such {title_of(kind)}: check the path") from None
     try:
         if is_damaged(path):
-            raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
+            raise _changed(path)
         return h5py.File(path, "r")
     except PermissionError as error:
         raise ResourceError(describe_os_error(error, path)) from None
     except (OSError, RuntimeError, ValueError):
         raise ArtifactError(f"{path}: is no {title_of(kind)}, or a damaged one: make it again") from None
+
+
+def _changed(path: Path) -> ArtifactError:
+    return ArtifactError(f"{path}: its content does not fit its digest, it is damaged: make it again")
 
 
 def _manifest(file: Any, path: Path, kind: str, schema: int) -> Manifest:

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from alexnet_cli.artifacts.common.manifest import digest_of_file
+
 _MARK = b"\nalexnet: SHA-256 of all before this line: "
 _LENGTH = len(_MARK) + hashlib.sha256().digest_size * 2 + 1
 _AT_ONCE = 1 << 22
@@ -19,14 +21,13 @@ _AT_ONCE = 1 << 22
 
 def seal_of(content: bytes) -> bytes:
     """What to write behind this content."""
-    return _seal(hashlib.sha256(content))
+    return _seal(hashlib.sha256(content).hexdigest())
 
 
 def add_seal(path: Path) -> None:
     """Seal a file, and sync it. OSError where the disk fails."""
-    with path.open("rb+") as file:
-        seal = _seal(_digest(file, file.seek(0, os.SEEK_END)))
-        file.seek(0, os.SEEK_END)
+    seal = _seal(digest_of_file(path))
+    with path.open("ab") as file:
         file.write(seal)
         file.flush()
         os.fsync(file.fileno())
@@ -40,14 +41,14 @@ def is_damaged(path: Path) -> bool:
             return False
         file.seek(length)
         seal = file.read()
-        return seal.startswith(_MARK) and seal != _seal(_digest(file, length))
+        return seal.startswith(_MARK) and seal != _seal(_digest_of_start(file, length))
 
 
-def _seal(digest: hashlib._Hash) -> bytes:
-    return _MARK + digest.hexdigest().encode() + b"\n"
+def _seal(digest: str) -> bytes:
+    return _MARK + digest.encode() + b"\n"
 
 
-def _digest(file: BinaryIO, length: int) -> hashlib._Hash:
+def _digest_of_start(file: BinaryIO, length: int) -> str:
     total = hashlib.sha256()
     file.seek(0)
     while length:
@@ -56,4 +57,4 @@ def _digest(file: BinaryIO, length: int) -> hashlib._Hash:
             break
         total.update(piece)
         length -= len(piece)
-    return total
+    return total.hexdigest()
