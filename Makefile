@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY ?= $(VENV)/.ready
 ALEXNET ?= $(BIN)/alexnet
 
-.PHONY: help setup lock test test-all test-gpu lint types bench clean full-pipeline
+.PHONY: help setup lock test test-all test-gpu lint types bench bench-gpu clean full-pipeline
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ lint: setup  ## ruff
 types: setup  ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup  ## every script in benchmarks/
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
+bench: setup  ## every script in benchmarks/ that needs no GPU
+	@for script in $(filter-out benchmarks/gpu.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$script"; $(BIN)/python $$script || exit; done
+
+bench-gpu: setup  ## training, loading and kernels on a CUDA device, as tables in Markdown
+	@$(BIN)/python benchmarks/gpu.py
 
 clean:  ## remove caches and build leftovers (not .venv, not what the pipeline wrote)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from crc32c import crc32c
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file
 
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.crops.ways import nvjpeg
+from alexnet_cli.artifacts.crops.writer import CropWriter, Record
+from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
 from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.kernels.blocks import local_response_norm
+from alexnet_cli.step_graph import WARM_UP, CudaRecorder, StepGraph
 from alexnet_stages.eval.config import EvalConfig
 from alexnet_stages.eval.run import run as evaluate
 from alexnet_stages.train.config import TrainConfig
@@ -139,6 +147,69 @@ def test_tritons_input_kernel_gives_what_the_compiled_loops_give(dtype: torch.dt
     moved = [tensor.cuda() for tensor in constants]
     there = triton_cut.cut(crops.cuda(), *where, *moved, side=224, centre=centre, dtype=dtype)
     torch.testing.assert_close(there.cpu(), here, rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"batch_size": 7}], ids=["fp64", "bf16", "partial"])
+def test_a_training_by_a_cuda_graph_is_the_plain_one(make_config: MakeConfig, options: dict[str, object]) -> None:
+    """The rate drops in the second epoch and conv1 freezes in the third: each is recorded anew."""
+    changes = "[{epoch = 2, rate = 0.001}, {epoch = 3, layers = {conv1 = 0.0}}]"
+    more = [f"training.changes={changes}", f"training.partial_batch={'true' if 'batch_size' in options else 'false'}"]
+    given = {"set": [*make_config("any").set, *more], "epochs": 3, **options}
+    plain, graph = make_config("plain", **given), make_config("graph", **given, cuda_graph=True)
+    train(plain)
+    train(graph)
+    assert "CUDA graph" not in (graph.out / "log.txt").read_text(encoding="utf-8"), "it was recorded"
+    assert distance(plain.out, graph.out) < (1e-9 if graph.precision == "fp64" else 2e-2)
+
+
+def test_a_compiled_training_is_recorded_too(make_config: MakeConfig) -> None:
+    config = make_config("compiled", precision="bf16", compile=True, cuda_graph=True)
+    train(config)
+    assert "CUDA graph" not in (config.out / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_recording_that_fails_leaves_the_device_and_its_memory_usable() -> None:
+    """The step asks for a number on the host, which no graph can hold. Memory that two streams use still comes back."""
+    device = torch.device("cuda", 0)
+    told: list[str] = []
+    graph = StepGraph(CudaRecorder(device), tell=told.append, undo=lambda: None)
+    before, made = torch.cuda.current_stream(device), WARM_UP + 3
+    for number in range(made):
+        values = torch.full((4,), float(number), device=device)
+        result = graph(lambda given: given * given.sum().item(), "state", values)
+        assert result.tolist() == [4.0 * number**2] * 4
+    assert len(told) == 1 and torch.cuda.current_stream(device) == before
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize(device)
+    reserved = torch.cuda.memory_reserved(device)
+    for _ in range(20):
+        torch.zeros(1 << 24, device=device).record_stream(side)
+        torch.cuda.synchronize(device)
+    assert torch.cuda.memory_reserved(device) <= reserved + (1 << 28)
+
+
+def test_nvjpegs_pixels_are_near_those_of_the_cpu(tmp_path: Path) -> None:
+    """To 2 of 255 on average, as torchvision asks of it; crops hold colour at half their size (4:2:0)."""
+    device, rng = torch.device("cuda", 0), np.random.default_rng(0)
+    if nvjpeg(device) is None:
+        pytest.skip("this torchvision has no nvJPEG")
+    writer, records = CropWriter(tmp_path / "jpeg.lmdb", {"test": "jpeg"}), []
+    for index in range(20):
+        file = io.BytesIO()
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+        coarse.resize((256, 256), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
+        records.append(Record(f"{index}.JPEG", 0, file.getvalue(), crc32c(file.getvalue())))
+    writer.commit(len(records), records, [])
+    writer.finish(ClassList(("a",)), codec="jpeg", options={}, details={})
+    store = open_crops(tmp_path / "jpeg.lmdb")
+    with CropLoader(store, batches_of(np.arange(20), 6), device=device, jpeg_on_device=True) as loader:
+        for batch in loader:
+            exact = np.stack([store.read(int(index)) for index in batch.indices]).astype(np.int64)
+            assert np.abs(batch.crops.cpu().numpy() - exact).mean() < 2
+    with CropLoader(store, batches_of(np.arange(20), 6), device=device) as loader:
+        for batch in loader:
+            exact = np.stack([store.read(int(index)) for index in batch.indices])
+            np.testing.assert_array_equal(batch.crops.cpu().numpy(), exact)
 
 
 @two

@@ -253,5 +253,16 @@ def test_one_folder_of_classes_is_enough(real: Project) -> None:
 def test_help_lists_every_target(project: Project) -> None:
     shutil.copy(MAKEFILE, project.folder / "Makefile")
     listed = project.run().stdout
-    for target in ("setup", "test", "test-all", "test-gpu", "lint", "types", "bench", "clean", "full-pipeline"):
+    for target in (
+        "setup",
+        "test",
+        "test-all",
+        "test-gpu",
+        "lint",
+        "types",
+        "bench",
+        "bench-gpu",
+        "clean",
+        "full-pipeline",
+    ):
         assert f"make {target} " in listed

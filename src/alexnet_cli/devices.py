@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import ResourceError
@@ -48,9 +50,17 @@ def prepare(device: torch.device, precision: str, *, processes: int = 1) -> None
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
     torch.backends.cudnn.benchmark = True
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if device.type == "cpu":
         keep_freed_memory()
         torch.set_num_threads(threads_of_process(processes))
+
+
+def on_device(values: NDArray[Any], device: torch.device | str) -> Tensor:
+    """A tensor of an array of a few numbers for each picture. A GPU takes them in the order of its work: a plain
+    `.to(device)` waits until all that it was given is done. The array may change afterwards: CUDA has copied it."""
+    return torch.from_numpy(values).to(device, non_blocking=True)
 
 
 def float_type(precision: str) -> torch.dtype:

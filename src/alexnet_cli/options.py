@@ -63,6 +63,13 @@ Precision = Annotated[
     ),
 ]
 Compile = Annotated[bool, Option("--compile", help="Compile the network with torch.compile.")]
+CudaGraph = Annotated[
+    bool,
+    Option(
+        "--cuda-graph",
+        help="Make each step of one CUDA device by a recorded CUDA graph. Not measured on a GPU so far.",
+    ),
+]
 Views = Annotated[
     int, Option("--views", help="10: four corners, centre, and their mirror images; 1: the centre.", metavar="1|10")
 ]

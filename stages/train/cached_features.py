@@ -31,7 +31,7 @@ from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk, duration, size
-from alexnet_cli.devices import autocast
+from alexnet_cli.devices import autocast, on_device
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.input.views import View, view, views_of
@@ -265,11 +265,14 @@ class CachedTraining(Training):
         for which in np.unique(drawn):
             places = drawn == which
             rows[places] = self.features[which][indices[places]]
-        return torch.from_numpy(rows).to(self.setting.device)
+        return on_device(rows, self.setting.device)
 
-    def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
+    def _patches(self, batch: Batch) -> Tensor:
+        return batch.crops
+
+    def _logits(self, patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
         with autocast(self.setting.device, self.setting.precision):
-            return self.network.run(batch.crops, masks, self.rest_steps)
+            return self.network.run(patches, masks, self.rest_steps)
 
     def _validate(self, store: CropStore) -> Validation | None:
         assert self.validation is not None, "whoever validates has features of the validation pictures"

@@ -21,7 +21,7 @@ def command(config: TrainConfig) -> None:
 
     Ctrl-C saves a checkpoint and ends; a second Ctrl-C ends at once. SIGTERM saves too and ends with code 75. The same
     command with --resume goes on from there, and the net becomes what it would have been. For this you may change
-    --workers, --devices, --parallel and --compile, and raise --epochs. The rest must stay the same.
+    --workers, --devices, --parallel, --compile and --cuda-graph, and raise --epochs. The rest must stay the same.
 
     With --update the command does nothing where the run is finished, and otherwise goes on. It refuses a run of another
     recipe. Only --overwrite deletes a trained net.

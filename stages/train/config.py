@@ -10,7 +10,19 @@ from typer import Argument, Option
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.loggers.find import asked_for
-from alexnet_cli.options import CommonOptions, Compile, Devices, Out, Parallel, Precision, Seed, Set, Timeout, Workers
+from alexnet_cli.options import (
+    CommonOptions,
+    Compile,
+    CudaGraph,
+    Devices,
+    Out,
+    Parallel,
+    Precision,
+    Seed,
+    Set,
+    Timeout,
+    Workers,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +63,7 @@ class TrainConfig(CommonOptions):
     timeout: Timeout = 300.0
     precision: Precision = "fp32"
     compile: Compile = False
+    cuda_graph: CudaGraph = False
     workers: Workers = 0
     resume: Annotated[
         bool, Option("--resume", help="Go on from the newest checkpoint in --out; start where there is none.")

@@ -133,8 +133,8 @@ def doubts(recipe: Recipe) -> list[str]:
 def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], before: CheckpointRecord) -> str | None:
     """In what a run that is to go on was begun otherwise, in words; None where it may go on.
 
-    The number of epochs may change, and what is no part of the result: workers, devices, --parallel, --compile, how
-    often it is saved, what is shown.
+    The number of epochs may change, and what is no part of the result: workers, devices, --parallel, --compile,
+    --cuda-graph, how often it is saved, what is shown.
     """
     was = before.recipe.with_options(training={"epochs": recipe.training.epochs}).to_dict()
     now = recipe.to_dict()

@@ -1,8 +1,7 @@
 """The training loop: epochs, their mini-batches, and the step that is made with each.
 
 All randomness is a function of the seed and of what it is for (alexnet_cli/randomness.py): which pictures come when,
-where their patches lie, which neurons are dropped. What surrounds the loop stands in session.py: validation,
-checkpoints, stopping.
+where their patches lie, which neurons are dropped. Validation, checkpoints and stopping stand in session.py.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.devices import on_device
 from alexnet_cli.loader import Batch, CropLoader, batches_of
 from alexnet_cli.net.network import Masks
 from alexnet_cli.randomness import draws_of, order_of
@@ -46,9 +46,9 @@ class Training(Session):
 
     def _loader(self, batches: list[NDArray[np.int64]]) -> AbstractContextManager[Iterable[Batch]]:
         """Of each of the epoch's mini-batches, the crops that this rank's convolutions see."""
-        setting = self.setting
         own = [batch[self.ranks.shares.seen(len(batch))] for batch in batches]
-        return CropLoader(setting.store, own, device=setting.device, threads=setting.threads, ranks=self.ranks)
+        store, device, threads = self.setting.store, self.setting.device, self.setting.threads
+        return CropLoader(store, own, device=device, threads=threads, ranks=self.ranks, jpeg_on_device=True)
 
     def _step(self, batch: Batch, whole: NDArray[np.int64]) -> Tensor:
         """One mini-batch: forward, backward, update; its loss, wrong and judged pictures, on the device.
@@ -57,17 +57,22 @@ class Training(Session):
         rank's share of the mini-batch's mean: gradients are sums over the ranks.
         """
         pictures, weights = len(whole), self.class_weights
-        everyone = self.labels[torch.from_numpy(whole).to(self.setting.device)]
-        labels = everyone[self.ranks.shares.results(pictures)]
-        logits = self._logits(batch, self.parts.masks(self.progress.step, pictures), pictures)
-        loss = self.parts.loss(logits, labels, pictures if weights is None else weights[everyone].sum(), weights)
-        self.require_finite(loss, lambda: self._logits(batch, None, pictures))
-        descend(loss, self.update)
-        with torch.no_grad():
-            wrong = (logits.argmax(1) != labels).sum()
-            return torch.stack([loss.double(), wrong.double(), torch.full_like(loss, len(labels)).double()])
+        everyone = self.labels[on_device(whole, self.setting.device)]
+        labels, masks = everyone[self.ranks.shares.results(pictures)], self.parts.masks(self.progress.step, pictures)
+        total = float(pictures) if weights is None else weights[everyone].sum()
 
-    def _logits(self, batch: Batch, masks: Masks | None, pictures: int) -> Tensor:
-        """Logits of the mini-batch's training patches. pictures: in the whole mini-batch."""
-        patches = self.parts.patches(batch.crops, self.draws.of(batch.indices), self.schedule.colour_noise)
+        def step(patches: Tensor, masks: Masks, labels: Tensor, total: float | Tensor) -> Tensor:
+            logits = self._logits(patches, masks, pictures)
+            loss = self.parts.loss(logits, labels, total, weights)
+            self.require_finite(loss, lambda: self._logits(self._patches(batch), None, pictures))
+            descend(loss, self.update)
+            wrong = (logits.argmax(1) != labels).sum()
+            return torch.stack([loss.detach().double(), wrong.double(), torch.full_like(loss, len(labels)).double()])
+
+        return self.make(step, pictures, self._patches(batch), masks, labels, total)
+
+    def _patches(self, batch: Batch) -> Tensor:
+        return self.parts.patches(batch.crops, self.draws.of(batch.indices), self.schedule.colour_noise)
+
+    def _logits(self, patches: Tensor, masks: Masks | None, pictures: int) -> Tensor:
         return self.parts.logits(self.forward, patches, masks, pictures)

@@ -116,6 +116,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
             ranks=ranks,
             precision=config.precision,
             compile=config.compile,
+            cuda_graph=config.cuda_graph,
             seed=config.seed,
             threads=config.workers or max(1, min(8, cores() // ranks.local_world)),
             checkpoint_seconds=60 * config.checkpoint_minutes,

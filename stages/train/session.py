@@ -32,6 +32,7 @@ from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.net.whole import load_whole, own_rows
 from alexnet_cli.parallel.place import gather_whole, place, replicate
 from alexnet_cli.signals import StopRequest
+from alexnet_cli.step_graph import Input, Step, StepGraph, recorder_for
 from alexnet_cli.training_step import TrainingStep
 from alexnet_stages.train.journal import Journal
 from alexnet_stages.train.losses import Losses, class_weights, loss_not_finite, require_finite_scores
@@ -103,6 +104,7 @@ class Session:
             self.folder, self.talk, self.progress.step, writes=self.ranks.first, log=self.setting.log
         )
         self.losses = Losses(self.progress, self.recipe, self.ranks, self.journal, self.batches)
+        self._graph = self._graph_of_step()
         if checkpoint is None and self.setting.origin is not None:
             self.setting.origin.tell(self.journal)
 
@@ -128,6 +130,12 @@ class Session:
         """Note when a step begins."""
         self.ranks.tick(f"step {self.progress.step + 1}")
         self._step_began = time.perf_counter()
+
+    def make(self, step: Step, pictures: int, *inputs: Input) -> Tensor:
+        """What `step(*inputs)` gives; by a CUDA graph of whole mini-batches, where there is one (step_graph.py)."""
+        if self._graph is None or pictures != self.batch_size:
+            return step(*inputs)
+        return self._graph(step, tuple(self.update.rates.values()), *inputs)
 
     def require_finite(self, loss: Tensor, forward: Callable[[], object]) -> None:
         """TrainingError where a loss is not finite, before the update. Only on one CPU: a GPU would wait for it.
@@ -286,6 +294,16 @@ class Session:
         if self.stop.signal and self.stop.signal.name == "SIGINT":
             raise InterruptedBySaveError(text)
         raise StoppedBySignalError(text)
+
+    def _graph_of_step(self) -> StepGraph | None:
+        """What makes the steps of `--cuda-graph`: one process alone, since ranks send in the middle of a step."""
+        if not self.setting.cuda_graph:
+            return None
+        recorder = recorder_for(self.setting.device)
+        if recorder is None or self.ranks.world > 1:
+            self.journal.note("--cuda-graph is for one CUDA device: training goes on without a graph")
+            return None
+        return StepGraph(recorder, tell=self.journal.warn, undo=self.update.clear)
 
     def _set_rates(self) -> None:
         """The schedule's rates; where they freeze or thaw layers, the ranks' summing of gradients is set up anew."""

@@ -51,6 +51,7 @@ class Setting(Checked):
     ranks: Ranks
     precision: str
     compile: bool
+    cuda_graph: bool
     seed: int
     threads: int
     checkpoint_seconds: float

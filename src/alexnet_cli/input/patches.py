@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from alexnet_cli.compiled import serves, triton_serves
+from alexnet_cli.devices import on_device
 from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.randomness import Draws
 from alexnet_cli.recipes.net import PATCH
@@ -74,7 +75,7 @@ def training_patches(
     deviation of α. noise_divides: divide by 1 + colour_noise while there is noise (2012 source). dtype: what the
     float32 numbers are rounded to.
     """
-    noise = torch.from_numpy(draws.noise).to(crops.device) * colour_noise @ transform.noise.T
+    noise = on_device(draws.noise, crops.device) * colour_noise @ transform.noise.T
     scale = transform.scale
     if noise_divides and colour_noise > 0:
         scale = scale / (1 + colour_noise)
@@ -89,12 +90,11 @@ def training_patches(
 def _cut_by_index(crops: Tensor, draws: Draws, transform: InputTransform, noise: Tensor, scale: Tensor) -> Tensor:
     """(N, P, P, 3). noise: (N, 3), a colour for each picture. A mirrored patch reads its columns from right to left."""
     device, side = crops.device, transform.patch
-    corners, flips = torch.from_numpy(draws.offsets).to(device), torch.from_numpy(draws.flips).to(device)
+    corners, flips = on_device(draws.offsets, device), on_device(draws.flips, device)
     along = torch.arange(side, device=device)
     rows = (corners[:, :1] + along)[:, :, None]
     columns = (corners[:, 1:] + torch.where(flips[:, None], side - 1 - along, along))[:, None, :]
     pictures = torch.arange(len(crops), device=device)[:, None, None]
     # The mean at the patch's place is mirrored with the patch; the centre is subtracted as it is.
     mean = transform.mean[rows, columns] if transform.mean_at == "patch" else transform.centre
-    patches = crops[pictures, rows, columns].float()
-    return patches.sub_(mean).add_(noise[:, None, None]).mul_(scale)
+    return crops[pictures, rows, columns].float().sub_(mean).add_(noise[:, None, None]).mul_(scale)

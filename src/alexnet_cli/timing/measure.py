@@ -24,6 +24,7 @@ from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.team import find_team
 from alexnet_cli.recipes.net import Layer, shapes
 from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.step_graph import WARM_UP as UNRECORDED
 from alexnet_cli.timing.layers import LOSS, Seen, time_layers, together, what_layers_see
 from alexnet_cli.timing.limit import FORWARD, INPUTS, WEIGHTS, Product, products
 from alexnet_cli.timing.step import INPUT, UPDATE, TimedStep
@@ -43,6 +44,7 @@ class Timed:
     parallel: str = "auto"
     precision: str = "fp32"
     compile: bool = False
+    cuda_graph: bool = False
     loader: Path | None = None
     """A crop store that mini-batches are read from; None: made-up crops, always the same."""
     threads: int = 0
@@ -83,6 +85,7 @@ class Timing:
     loss_ms: float
     """Masks, and what else lies between the layers."""
     update_ms: float
+    """0 where it is part of a CUDA graph."""
     limit_ms: float
     layers: tuple[LayerTime, ...]
     ways: dict[str, str]
@@ -129,11 +132,12 @@ def time_recipe(job: Timed) -> Timing:
 def _measure(job: Timed, ranks: Ranks) -> Timing:
     """What each rank does. All make the same number of steps; the first one's times count."""
     store = None if job.loader is None else open_crops(job.loader)
-    timed = TimedStep(job.recipe, ranks, precision=job.precision, compile=job.compile, store=store, threads=job.threads)
+    how = {"compile": job.compile, "cuda_graph": job.cuda_graph}
+    timed = TimedStep(job.recipe, ranks, precision=job.precision, store=store, threads=job.threads, **how)
     with closing(timed):
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP + (1 + UNRECORDED if job.cuda_graph else 0)):
             timed.run()
-        warm = timed.clock.seconds(timed.run)
+        warm = timed.clock.seconds(timed.make)
         peak = _peak(ranks.device)
         # All ranks make as many steps as the slowest wants.
         steps = math.ceil(ranks.sum([job.seconds / warm / ranks.world])[0])
@@ -152,7 +156,11 @@ def _round(timed: TimedStep, steps: int, limit: list[Product], *, layers: bool) 
     """Everything once, one after the other: what disturbs the machine for a while disturbs all alike."""
     found: dict[str, float] = {}
     parts: list[dict[str, float]] = []
-    found["step"] = 1e3 * timed.clock.seconds(lambda: parts.append(timed.run()), steps)
+    if timed.ranks.device.type == "cpu":
+        found["step"] = 1e3 * timed.clock.seconds(lambda: parts.append(timed.run()), steps)
+    else:  # to tell the parts apart, a device has to be waited for after each step, which training does not do
+        found["step"] = 1e3 * timed.clock.seconds(timed.make, steps)
+        parts.append(timed.run())
     for name in parts[0]:
         found[f"step {name}"] = statistics.fmean(part[name] for part in parts)
     if layers:
@@ -195,7 +203,7 @@ def _timing(
         step_ms=medians["step"],
         input_ms=medians[f"step {INPUT}"],
         loss_ms=medians.get(LOSS, 0.0),
-        update_ms=medians[f"step {UPDATE}"],
+        update_ms=medians.get(f"step {UPDATE}", 0.0),
         limit_ms=sum(layer.limit_ms for layer in layers),
         layers=tuple(layers),
         ways={f"{product.layer}, {product.part}": product.way for product in limit},

@@ -5,7 +5,7 @@ Legend: N pictures in the mini-batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import numpy as np
 import torch
@@ -14,23 +14,26 @@ from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import SIDE, CropStore, shape_of
 from alexnet_cli.devices import float_type, prepare
+from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.input.normalisation import KnownStatistics, input_transform
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.loader import Batch, CropLoader
 from alexnet_cli.machine import cores
 from alexnet_cli.net.initial import initialise
-from alexnet_cli.net.network import Network
+from alexnet_cli.net.network import Masks, Network
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.place import place, replicate
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.randomness import Draws, draws_of, numpy_generator, order_of
 from alexnet_cli.recipes.net import PATCH
 from alexnet_cli.recipes.recipe import Recipe
+from alexnet_cli.step_graph import StepGraph, recorder_for
 from alexnet_cli.timing.clock import Clock
 from alexnet_cli.training_step import TrainingStep, descend
 
-INPUT, FORWARD, BACKWARD, UPDATE = "input", "forward", "backward", "update"
-"""The parts of a step: waiting for crops and making patches of them; masks, layers and loss; gradients; update."""
+INPUT, FORWARD, BACKWARD, UPDATE, GRAPH = "input", "forward", "backward", "update", "graph"
+"""The parts of a step: waiting for crops and making patches of them; masks, layers and loss; gradients; update. In a
+CUDA graph the last three are one."""
 _BATCHES = 64
 """Mini-batches that one loader reads at least."""
 _RATE = 1e-6
@@ -48,6 +51,8 @@ class TimedStep:
     """A net that is trained, step by step, as `alexnet train` does it.
 
     store: where crops and labels come from, in random order; without one each step has the same made-up crops.
+    cuda_graph: the step is recorded and replayed; UsageError where the device is none of CUDA's, or there are several
+    ranks, ResourceError where it can't be recorded.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class TimedStep:
         *,
         precision: str,
         compile: bool = False,
+        cuda_graph: bool = False,
         store: CropStore | None = None,
         threads: int = 0,
     ) -> None:
@@ -80,6 +86,7 @@ class TimedStep:
         self.update.set_rates({name: _RATE * rate for name, rate in starting_rates(recipe, parameters).items()})
         self.forward = replicate(self.network, torch.compile(self.network) if compile else self.network, ranks)
         self.steps = 0
+        self._graph = self._graph_of_step() if cuda_graph else None
         self._threads = threads or max(1, min(8, cores() // ranks.local_world))
         self._batches = self._made_up() if store is None else self._read(store)
 
@@ -90,17 +97,41 @@ class TimedStep:
     def run(self) -> dict[str, float]:
         """Make one step; the milliseconds of its parts."""
         self.clock.begin()
+        self.make(self.clock.mark)
+        return self.clock.milliseconds()
+
+    def make(self, mark: Callable[[str], None] = lambda name: None) -> None:
+        """Make one step without waiting for the device. mark: called after each part; after a CUDA graph once."""
         patches, labels = self.next_patches()
-        self.clock.mark(INPUT)
+        mark(INPUT)
         masks = self.step.masks(self.steps, self.pictures)
-        logits = self.step.logits(self.forward, patches, masks, self.pictures)
-        loss = self.step.loss(logits, labels, self.pictures)
-        self.clock.mark(FORWARD)
-        descend(loss, self.update, lambda: self.clock.mark(BACKWARD))
-        self.clock.mark(UPDATE)
+        if self._graph is None:
+            self._descend(patches, masks, labels, mark)
+        else:
+            self._graph(self._descend, (), patches, masks, labels)
+            mark(GRAPH)
         self.steps += 1
         self.ranks.tick(f"step {self.steps}")
-        return self.clock.milliseconds()
+
+    def _descend(
+        self, patches: Tensor, masks: Masks, labels: Tensor, mark: Callable[[str], None] = lambda name: None
+    ) -> Tensor:
+        logits = self.step.logits(self.forward, patches, masks, self.pictures)
+        loss = self.step.loss(logits, labels, self.pictures)
+        mark(FORWARD)
+        descend(loss, self.update, lambda: mark(BACKWARD))
+        mark(UPDATE)
+        return loss.detach()
+
+    def _graph_of_step(self) -> StepGraph:
+        recorder = recorder_for(self.ranks.device)
+        if recorder is None or self.ranks.world > 1:
+            raise UsageError("--cuda-graph: is for one CUDA device: leave it out, or give --devices cuda")
+
+        def refuse(line: str) -> None:
+            raise ResourceError(line)
+
+        return StepGraph(recorder, tell=refuse, undo=self.update.clear)
 
     def next_patches(self) -> tuple[Tensor, Tensor]:
         """The next mini-batch: the patches that are seen here, and the labels of the logits that are made here."""
@@ -134,7 +165,10 @@ class TimedStep:
                 wholes += [order[at * self.pictures : (at + 1) * self.pictures] for at in range(count)]
                 drawn += [draws] * count
             own = [whole[self.ranks.shares.seen(self.pictures)] for whole in wholes]
-            with CropLoader(store, own, device=self.ranks.device, threads=self._threads, ranks=self.ranks) as loader:
+            ranks, threads = self.ranks, self._threads
+            with CropLoader(
+                store, own, device=ranks.device, threads=threads, ranks=ranks, jpeg_on_device=True
+            ) as loader:
                 for batch, whole, draws in zip(loader, wholes, drawn, strict=True):
                     yield batch, draws.of(batch.indices), self._labels(labels, whole)
 
@@ -144,7 +178,7 @@ class TimedStep:
 
     def _labels(self, labels: Tensor, whole: NDArray[np.int64]) -> Tensor:
         rows = self.ranks.shares.results(len(whole))
-        return labels[torch.from_numpy(whole[rows])].to(self.ranks.device)
+        return labels[torch.from_numpy(whole[rows])].to(self.ranks.device, non_blocking=True)
 
 
 def starting_rates(recipe: Recipe, names: Mapping[str, object]) -> dict[str, float]:

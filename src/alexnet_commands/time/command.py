@@ -30,7 +30,8 @@ def command(config: TimeConfig) -> None:
     if config.json:
         print_json(timing.as_json())
         return
-    precision = f"{config.precision}, compiled" if config.compile else config.precision
+    ways = [word for word, chosen in (("compiled", config.compile), ("CUDA graph", config.cuda_graph)) if chosen]
+    precision = ", ".join([config.precision, *ways])
     print_facts(
         f"{config.recipe} on {timing.device} in {precision}, mini-batches of {timing.pictures}",
         {

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
-from alexnet_cli.options import Compile, Devices, Json, Parallel, Precision, Set, Workers
+from alexnet_cli.options import Compile, CudaGraph, Devices, Json, Parallel, Precision, Set, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class TimeConfig:
     parallel: Parallel = "auto"
     precision: Precision = "fp32"
     compile: Compile = False
+    cuda_graph: CudaGraph = False
     loader: Annotated[
         Path | None,
         Option(

@@ -28,6 +28,7 @@ def run(config: TimeConfig) -> Timing:
             parallel=config.parallel,
             precision=config.precision,
             compile=config.compile,
+            cuda_graph=config.cuda_graph,
             loader=config.loader,
             threads=config.workers,
             repeats=config.repeats,

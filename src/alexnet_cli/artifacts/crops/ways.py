@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_cli.artifacts.crops.copying import Copy, copier, fits
+
+if TYPE_CHECKING:
+    import torch
 
 Decode = Callable[[memoryview, NDArray[np.uint8]], None]
 
@@ -54,21 +58,12 @@ def fast_ways(codec: str, *, crops: int, nbytes: int) -> Ways:
 def _torchvisions() -> Decode | None:
     """torchvision's decoder, also libjpeg-turbo: it writes RGB; Pillow writes four bytes a pixel and packs them.
 
-    Only its extension is loaded: importing the package takes longer than reading thousands of crops. None where it, or
-    this private name of torchvision, is missing.
+    None where it, or this private name of torchvision, is missing.
     """
     import torch
 
-    found = importlib.util.find_spec("torchvision")
-    folders = map(Path, found.submodule_search_locations or ()) if found else ()
-    for file in (file for folder in folders for file in sorted(folder.glob("image*.so"))):
-        try:
-            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
-            jpeg: Any = torch.ops.image.decode_jpeg
-            break
-        except (OSError, RuntimeError, AttributeError):
-            continue
-    else:
+    jpeg = _operation("decode_jpeg")
+    if jpeg is None:
         return None
 
     def decode_fast(value: memoryview, out: NDArray[np.uint8]) -> None:
@@ -80,6 +75,48 @@ def _torchvisions() -> Decode | None:
         np.copyto(out, pixels.permute(1, 2, 0).numpy())
 
     return decode_fast
+
+
+@cache
+def nvjpeg(device: torch.device) -> Callable[[list[torch.Tensor]], list[torch.Tensor]] | None:
+    """What decodes JPEGs, uint8 (bytes,) each, on a CUDA device: uint8 (3, rows, columns) each, RGB, or RuntimeError.
+
+    nvJPEG, by torchvision. Its pixels differ from libjpeg-turbo's by a rounding, and by more at edges between colours:
+    crops hold colour at half their size (4:2:0), and each decoder enlarges it in its own way. None where it is missing
+    or does not work, which one small JPEG tells, and under ALEXNET_KERNELS=0.
+    """
+    import torch
+
+    jpegs = None if os.environ.get("ALEXNET_KERNELS") == "0" else _operation("decode_jpegs_cuda")
+    if jpegs is None:
+        return None
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "JPEG")
+    torch.cuda.synchronize(device)  # nvJPEG does not wait until the memory that it gets is free
+    try:
+        jpegs([torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)], _RGB, device)
+    except RuntimeError:
+        return None
+    return lambda records: jpegs(records, _RGB, device)
+
+
+@cache
+def _operation(name: str) -> Any:
+    """One of torchvision's for pictures; None where it is missing.
+
+    Only its extension is loaded: importing the package takes longer than reading thousands of crops.
+    """
+    import torch
+
+    found = importlib.util.find_spec("torchvision")
+    folders = map(Path, found.submodule_search_locations or ()) if found else ()
+    for file in (file for folder in folders for file in sorted(folder.glob("image*.so"))):
+        try:
+            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
+            return getattr(torch.ops.image, name)
+        except (OSError, RuntimeError, AttributeError):
+            continue
+    return None
 
 
 _RGB = 3

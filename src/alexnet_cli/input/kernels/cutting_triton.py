@@ -11,6 +11,8 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet_cli.devices import on_device
+
 _NUMBERS = 1024
 """Of a program."""
 
@@ -60,7 +62,7 @@ def cut(
     out = torch.empty(count, side, side, 3, dtype=dtype, device=crops.device)
     if not count:
         return out
-    places = torch.from_numpy(np.column_stack([offsets, flips]).astype(np.int32)).to(crops.device, non_blocking=True)
+    places = on_device(np.column_stack([offsets, flips]).astype(np.int32), crops.device)
     edge = (width - side) // 2
     grid = (count, triton.cdiv(side * side * 3, _NUMBERS))
     tensors = crops.contiguous(), places, mean.contiguous(), scale.expand(3).contiguous(), shift.contiguous(), out

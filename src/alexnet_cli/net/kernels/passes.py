@@ -99,7 +99,7 @@ def _serves_pool(module: Pool) -> bool:
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
     """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
     first = modules[0]
-    if isinstance(first, Norm) and not isinstance(first.spec, MapNorm) and triton_serves(numbers):
+    if isinstance(first, Norm) and not (isinstance(first.spec, MapNorm) or _watched(first)) and triton_serves(numbers):
         return _on_gpu(numbers, first), 1
     if numbers.dim() != 4 or not serves(numbers):
         return numbers, 0

@@ -1,0 +1,178 @@
+"""A training step as a CUDA graph: recorded once, then started by one call in place of some hundred.
+
+graph = StepGraph(CudaRecorder(device), tell=journal.warn, undo=update.clear)
+sums = graph(step, rates, patches, masks, labels)            # what step(patches, masks, labels) gives
+
+A graph knows addresses, not tensors: what a step sees is copied into memory of the graph's own before each replay.
+Numbers that are no tensors are part of the graph. Where one changes, such as a learning rate, or a shape, the step is
+recorded anew: torch's fused SGD would take its rate as a tensor too, but rounds it to float32 then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Input = Tensor | float | Mapping[str, Tensor]
+Step = Callable[..., Tensor]
+
+WARM_UP = 3
+"""Steps made before one is recorded: they compile kernels, choose cuDNN's, and make buffers that a graph must find."""
+
+
+class Recorder(Protocol):
+    """What records work and repeats it."""
+
+    def warm(self, work: Callable[[], Tensor]) -> Tensor:
+        """Do the work as it will be recorded; its result."""
+        ...
+
+    def record(self, work: Callable[[], None]) -> Callable[[], object]:
+        """What repeats the work, in the same memory. Recording does not do it. Any exception: it can't be recorded."""
+        ...
+
+
+class CudaRecorder:
+    """Records on a stream of its own of one CUDA device, and replays on the current one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def warm(self, work: Callable[[], Tensor]) -> Tensor:
+        """On the stream of the recording: torch remembers the stream where a parameter's gradient was first wanted."""
+        here = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
+            result = work()
+        here.wait_stream(self._stream)
+        return result
+
+    def record(self, work: Callable[[], None]) -> Callable[[], object]:
+        """Errors only for calls of this thread that no graph can hold: the loader's goes on meanwhile."""
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        try:
+            # torch.cuda.graph leaves its stream the current one where it fails; the outer context does not.
+            with (
+                torch.cuda.stream(self._stream),
+                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                work()
+        except Exception:
+            _abandon(graph, pool, self.device)
+            raise
+        return graph.replay
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """What records on a device; None for a CPU."""
+    return CudaRecorder(device) if device.type == "cuda" else None
+
+
+_ABANDONED: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose recording failed: torch's allocator may ask them later, so they are never freed."""
+
+
+def _abandon(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> None:
+    """Let torch's allocator know that a failed recording is over: else no memory that two streams used comes back.
+
+    torch does not do so itself, and its function for it is private: where it is missing, nothing is done.
+    """
+    _ABANDONED.append(graph)
+    private: Any = torch._C
+    try:
+        private._cuda_endAllocateToPool(device.index, pool)
+    except (AttributeError, RuntimeError):  # RuntimeError: it was over
+        return
+    private._cuda_releasePool(device.index, pool)
+
+
+class StepGraph:
+    """Makes steps: the first few as they are, then one recorded and repeated, while nothing but tensors changes."""
+
+    def __init__(self, recorder: Recorder, *, tell: Callable[[str], None], undo: Callable[[], None]) -> None:
+        """tell: takes one line where a step can't be recorded; all steps are then made as they are. undo: forgets what
+        a step that was broken off in the middle has left."""
+        self.recorder, self._tell, self._undo = recorder, tell, undo
+        self._refused = False
+        self._of: tuple[Hashable, ...] = ()
+        """What the graph, or the steps that were counted, belong to."""
+        self._made = 0
+        self._replay: Callable[[], object] | None = None
+        self._inputs: tuple[Input, ...] = ()
+        self._result: Tensor | None = None
+
+    def __call__(self, step: Step, state: Hashable, *inputs: Input) -> Tensor:
+        """What `step(*inputs)` gives, on the device, in memory of the caller's own.
+
+        step: leaves nothing behind but what it writes into tensors that stay where they are. state: all else that the
+        step depends on, such as the learning rates: another one is recorded anew.
+        """
+        if self._refused:
+            return step(*inputs)
+        kind = state, *map(_kind, inputs)
+        if kind != self._of:
+            self._forget()
+            self._of = kind
+        if self._replay is None:
+            if self._made < WARM_UP:
+                self._made += 1
+                return self.recorder.warm(lambda: step(*inputs))
+            if not self._record(step, inputs):
+                return step(*inputs)
+        for own, given in zip(_tensors(self._inputs), _tensors(inputs), strict=True):
+            own.copy_(given)
+        assert self._replay is not None
+        self._replay()
+        assert self._result is not None
+        return self._result.clone()
+
+    def _forget(self) -> None:
+        """Free the graph and its memory before another is recorded."""
+        self._of, self._made, self._replay, self._inputs, self._result = (), 0, None, (), None
+
+    def _record(self, step: Step, inputs: tuple[Input, ...]) -> bool:
+        """Record the step; False, once and for all, where that is not possible."""
+        self._inputs = own = tuple(_copied(value) for value in inputs)
+
+        def work() -> None:
+            self._result = step(*own)
+
+        try:
+            self._replay = self.recorder.record(work)
+        except Exception as error:  # whatever it is: a fault of the step itself comes up again when it is made
+            self._forget()
+            self._undo()
+            self._refused = True
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            self._tell(f"the step can't be recorded as a CUDA graph ({reason}): training goes on without one")
+        return not self._refused
+
+
+def _tensors(inputs: tuple[Input, ...]) -> Iterator[Tensor]:
+    for value in inputs:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from value.values()
+
+
+def _kind(value: Input) -> Hashable:
+    """What must be the same for a graph to serve."""
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype, value.device
+    if isinstance(value, Mapping):
+        return tuple((name, _kind(tensor)) for name, tensor in value.items())
+    return value
+
+
+def _copied(value: Input) -> Input:
+    """The same in memory of its own, in the same order; numbers as they are."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, Mapping):
+        return {name: tensor.clone() for name, tensor in value.items()}
+    return value
