@@ -97,8 +97,11 @@ def copying(path: str) -> object:
 
 
 def storing(paths: Sequence[str], place: str) -> None:
-    """Crops to disk, in transactions as the command makes them."""
+    """Crops to disk, in transactions as the command makes them, in memory that is kept as it keeps it."""
+    from alexnet_cli.memory import keep_freed_blocks
     from alexnet_stages.preprocess.cropping import STEP
+
+    keep_freed_blocks()
 
     with lmdb.open(place, map_size=1 << 34, lock=False) as environment:
         for start in range(0, len(paths), STEP):
