@@ -111,9 +111,9 @@ $(ALEXNET) preprocess $(call quote,$(DATA)) --out $(INTO)/train.lmdb --holdout $
 endef
 PREPROCESS = $(if $(WHOLE),$(TOGETHER),$(APART))
 
-# Each command compares its output with what it is asked for (--update): the same, and it does nothing; else it makes it
-# anew. A trained net is never deleted: an unfinished one goes on, and one of another recipe is refused.
-full-pipeline: $(READY)  ## preprocess, pca, train, eval, ensemble: only what is out of date, going on where it stopped
+# With --update each command does nothing if its output was made from the same input and options; else it makes it
+# anew. A trained net is never deleted: an unfinished one is resumed, and one of another recipe is refused.
+full-pipeline: $(READY)  ## preprocess, pca, train, eval, ensemble: only what is out of date, resuming where it stopped
 	@$(ALEXNET) check $(if $(DATA),--data $(call quote,$(DATA)) --holdout $(call quote,$(HOLDOUT))) --recipe $(call quote,$(RECIPE)) --members $(call quote,$(MEMBERS)) \
 	    $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) $(WHERE) --codec $(call quote,$(CODEC))
 ifeq ($(DATA),)

@@ -1,4 +1,4 @@
-# CIFAR-10: the nets of the released source, and figure 1 of the paper. Both go on where they were stopped, and do nothing
+# CIFAR-10: the nets of the released source, and figure 1 of the paper. Both resume where they were stopped, and do nothing
 # where all is done; `alexnet ablate` ends with a table beside the published numbers, and a plot.
 
 ## variables of cifar and figure-1, such as `make cifar DATA=cifar10`:

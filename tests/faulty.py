@@ -25,7 +25,7 @@ from alexnet_stages.train.run import train
 
 
 def go_wrong(how: str) -> None:
-    """Die, freeze, raise, or wait for ever."""
+    """Die, freeze, raise, or wait forever."""
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "freeze":

@@ -155,7 +155,7 @@ def test_an_ablation_that_was_killed_at_its_beginning_goes_on_and_a_folder_of_on
         (asked.out / f".{RECORD}.alexnet-{ending}").touch()
     require_folder(asked)
     (asked.out / "table.csv").write_text("mine")
-    with pytest.raises(UsageError, match="is no folder of `alexnet ablate`"):
+    with pytest.raises(UsageError, match="is not a folder of `alexnet ablate`"):
         require_folder(asked)
 
 

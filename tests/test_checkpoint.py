@@ -163,12 +163,12 @@ def rewritten(path: Path, **values: Any) -> None:
 
 def test_an_unfinished_checkpoint_is_refused(saved: Path) -> None:
     (saved / "manifest.json").unlink()
-    with pytest.raises(ArtifactError, match="is no finished checkpoint: it was interrupted"):
+    with pytest.raises(ArtifactError, match="is not a finished checkpoint: it was interrupted"):
         read_checkpoint(saved)
 
 
 def test_a_missing_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="there is no such checkpoint"):
+    with pytest.raises(ArtifactError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "nowhere")
 
 

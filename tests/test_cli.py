@@ -52,7 +52,7 @@ def raising(expression: str) -> str:
     ("expression", "code", "line"),
     [
         ("errors.UsageError('use it so')", 2, "use it so"),
-        ("errors.PictureError('cat.jpg: is no picture')", 3, "cat.jpg: is no picture"),
+        ("errors.PictureError('cat.jpg: is not a picture')", 3, "cat.jpg: is not a picture"),
         ("errors.ArtifactError('x.lmdb: is damaged')", 4, "x.lmdb: is damaged"),
         ("errors.ResourceError('x: the disk is full')", 5, "x: the disk is full"),
         ("errors.TrainingError('not finite')", 6, "not finite"),
@@ -341,10 +341,10 @@ def test_a_strangers_stage_is_a_command_like_ours(install: Install, capsys: Capt
         ("import a_package_that_is_not_there\n", "No module named 'a_package_that_is_not_there'"),
         ("1 / 0\n", "division by zero"),
         ("x = 3\n", "command"),
-        ("command = 3\n", "no function"),
+        ("command = 3\n", "not a function"),
         ("def command(:\n", "invalid syntax"),
     ],
-    ids=["missing package", "raises", "nothing", "no function", "syntax"],
+    ids=["missing package", "raises", "nothing", "not a function", "syntax"],
 )
 def test_a_broken_stage_is_told_and_hides_no_other(install: Install, capsys: Capture, code: str, reason: str) -> None:
     install(code)

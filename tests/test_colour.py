@@ -272,7 +272,7 @@ def test_kept_pictures_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["preprocess", *words, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["truncated"], result["rejected"]) == (1, 0)
-    assert "Truncated: 1 (what is there of a JPEG is stored, with grey for the rest)" in (
+    assert "Truncated: 1 (the decoded part of a JPEG is stored, with grey for the rest)" in (
         tmp_path / "a.lmdb/report.txt"
     ).read_text(encoding="utf-8")
 

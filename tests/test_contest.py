@@ -169,14 +169,14 @@ def test_one_net_can_be_made_alone_with_what_it_needs(project: Project) -> None:
         *("preprocess fall2011", "pca fall2011", "train pretrained-1", "train finetuned-1", "eval test/finetuned-1"),
     ]
     project.make(*SMALL, "--only", "train cnn-9", code=2)
-    assert "--only train cnn-9: there is no such step: use one of preprocess train" in project.output
+    assert "--only train cnn-9: no such step: use one of preprocess train" in project.output
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--data", "nowhere"), "--data nowhere: there is no such file or folder"),
-        (("--fall2011", "nowhere"), "--fall2011 nowhere: there is no such file or folder"),
+        (("--data", "nowhere"), "--data nowhere: no such file or folder"),
+        (("--fall2011", "nowhere"), "--fall2011 nowhere: no such file or folder"),
         (("--members", "none"), "Invalid value for '--members'"),
         (("--epochs", "abc"), "Invalid value for '--epochs'"),
         (("--pretrained", "3"), "Invalid value for '--pretrained'"),
@@ -196,7 +196,7 @@ def test_a_table_of_ones_own_is_refused_before_any_work_and_ours_is_written_anew
     table.write_text("my own table\n")
     assert not project.make("--members", "2", code=2)
     assert table.read_text() == "my own table\n"
-    assert "is no table of `alexnet contest`" in project.output
+    assert "is not a table of `alexnet contest`" in project.output
     table.unlink()
     for _ in range(2):
         assert project.make("--members", "2")
@@ -334,7 +334,7 @@ def test_a_folder_without_scores_has_no_table(tmp_path: Path, capsys: pytest.Cap
     assert main(["contest", str(tmp_path)]) == 4
     assert "has no scores of nets" in capsys.readouterr().err
     assert main(["contest", str(tmp_path / "none")]) == 4
-    assert "there is no such folder" in capsys.readouterr().err
+    assert "no such folder" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
@@ -411,7 +411,7 @@ def test_a_rate_that_cannot_be_meant_and_a_missing_source_are_refused(
     assert main(["contest", str(tmp_path), "--dry-run", "--images-per-second", "0"]) == 2
     assert "--images-per-second 0.0: must be positive" in capsys.readouterr().err
     assert main(["contest", str(tmp_path), "--dry-run", "--data", str(tmp_path / "none")]) == 2
-    assert "there is no such file or folder" in capsys.readouterr().err
+    assert "no such file or folder" in capsys.readouterr().err
 
 
 def tar_with(members: dict[str, bytes]) -> bytes:

@@ -256,24 +256,24 @@ def test_a_forked_process_reads_for_itself(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.lmdb") == f"{tmp_path}/none.lmdb: there is no such crop store: check the path"
+    assert refusal(tmp_path / "none.lmdb") == f"{tmp_path}/none.lmdb: no such crop store: check the path"
 
 
 def test_an_unfinished_store_is_never_taken_for_a_finished_one(tmp_path: Path) -> None:
     writer = CropWriter(tmp_path / "a.lmdb", PLAN)
     writer.commit(1, [record(0)], [])
     writer.close()
-    assert "there is no such crop store" in refusal(tmp_path / "a.lmdb")
-    assert "is no finished crop store: run the same `alexnet preprocess` again" in refusal(
+    assert "no such crop store" in refusal(tmp_path / "a.lmdb")
+    assert "is not a finished crop store: run the same `alexnet preprocess` again" in refusal(
         tmp_path / ".a.lmdb.alexnet-work"
     )
 
 
 def test_a_strangers_database_is_refused(tmp_path: Path) -> None:
     lmdb.open(str(tmp_path / "a.lmdb")).close()
-    assert "is no finished crop store" in refusal(tmp_path / "a.lmdb")
+    assert "is not a finished crop store" in refusal(tmp_path / "a.lmdb")
     (tmp_path / "file.lmdb").write_text("hello")
-    assert "is no finished crop store" in refusal(tmp_path / "file.lmdb")
+    assert "is a file, not a finished crop store" in refusal(tmp_path / "file.lmdb")
 
 
 def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def garble_names(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lose_manifest, "is no finished crop store"),
+        (lose_manifest, "is not a finished crop store"),
         (garble_manifest, "its manifest is damaged"),
         (lose_data, "preprocess it again"),
         (garble_data, "preprocess it again"),
@@ -341,7 +341,7 @@ def test_a_damaged_store_is_refused(tmp_path: Path, damage: Callable[[Path], Non
 
 def test_a_file_in_a_stores_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").touch()
-    assert "a.h5: is no finished crop store but a file: check the order of the arguments" in refusal(tmp_path / "a.h5")
+    assert "a.h5: is a file, not a finished crop store: check the order of the arguments" in refusal(tmp_path / "a.h5")
 
 
 def test_a_shortened_store_is_refused(tmp_path: Path) -> None:

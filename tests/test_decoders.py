@@ -139,7 +139,7 @@ def test_the_doctor_says_who_reads_what(monkeypatch: pytest.MonkeyPatch) -> None
     assert text["reads JPEG"] == active().name
     monkeypatch.setattr(decoders, "reader_of", lambda kind: active() if kind == "JPEG" else None)
     text = doctor(DoctorConfig()).as_text()
-    assert (text["reads JPEG"], text["reads WEBP"][:7]) == (active().name, "nobody:")
+    assert (text["reads JPEG"], text["reads WEBP"][:7]) == (active().name, "nothing")
 
 
 def test_all_that_shapes_pixels_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +333,7 @@ def test_a_tiff_of_signed_pixels_is_rejected() -> None:
         (b"II*\0\x08\0\0\0" + bytes(40), "is TIFF, but damaged or of a kind that is not read"),
         (b"\xff\xd8\xff\xe8\0\4\0\0\xff\xf7\0\x0b\x08\0\x08\0\x08\1\1\x11\0", "is JPEG-LS, which is not read"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + bytes(40), "is PNG of Apple's own kind, which is not read"),
-        (b"some text", "is no picture of a known format"),
+        (b"some text", "is not a picture in a known format"),
     ],
 )
 def test_what_is_not_read_is_named(start: bytes, what: str) -> None:

@@ -94,7 +94,7 @@ def test_json_is_one_object_with_every_fact(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_missing_path_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--path", "/no/such/folder"]) == 2
-    assert "/no/such/folder: there is no such folder" in capsys.readouterr().err
+    assert "/no/such/folder: no such folder" in capsys.readouterr().err
 
 
 def test_a_process_computes_with_as_many_threads_as_omp_num_threads_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def labels_with(index: int, label: int) -> NDArray[np.int64]:
         (random_scores(1, labels=labels_with(5, 0)), ["another label for 'val/0005.JPEG'"]),
         (
             random_scores(1, classes=(*CLASSES[:6], "yak")),
-            ["another class list", "1 missing, first 'gnu'", "first 'yak'"],
+            ["a different class list", "1 missing, first 'gnu'", "first 'yak'"],
         ),
         (random_scores(1, classes=tuple(reversed(CLASSES))), ["the same classes in another order"]),
     ],
@@ -219,10 +219,10 @@ def test_weights_that_can_not_be_meant_are_refused(tmp_path: Path, capsys: Captu
 
 def test_a_missing_or_foreign_member_is_refused(tmp_path: Path, capsys: Capture) -> None:
     assert ensemble(tmp_path / "e", tmp_path / "nowhere", "--quiet") == 4
-    assert "nowhere: there is no such" in refusal(capsys)
+    assert "nowhere: no such" in refusal(capsys)
     (tmp_path / "text.h5").write_text("no scores")
     assert ensemble(tmp_path / "e", tmp_path / "text.h5", "--quiet") == 4
-    assert "text.h5: is no scores file" in refusal(capsys)
+    assert "text.h5: is not a scores file" in refusal(capsys)
 
 
 def test_no_member_at_all_is_refused(tmp_path: Path, capsys: Capture) -> None:
@@ -415,4 +415,4 @@ def test_scores_of_other_pictures_than_the_store_are_refused_with_the_difference
     path = saved(bench.folder, "elsewhere", random_scores(0))
     assert bench(path, "--quiet") == 4
     text = refusal(capsys)
-    assert "elsewhere.h5: are scores of other pictures than" in text and "40 pictures against 5" in text
+    assert "elsewhere.h5: are scores of different pictures than" in text and "40 pictures against 5" in text

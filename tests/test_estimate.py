@@ -175,7 +175,7 @@ def test_going_on_needs_room_for_the_rest_only(
             patch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
             assert main(["preprocess", str(pictures), "--out", str(out), "--workers", "1"]) == code
         said = capsys.readouterr().err
-        assert "going on after 256 of 300 pictures" in said
+        assert "continuing after 256 of 300 pictures" in said
         assert "44 pictures to crop, about 8." in said
 
 
@@ -191,5 +191,5 @@ def test_a_finished_part_needs_no_estimate(
             run(PreprocessConfig(source=pictures, out=tmp_path / "a.lmdb", workers=1, quiet=True))
     assert main(["preprocess", str(pictures), "--out", str(tmp_path / "a.lmdb"), "--workers", "1"]) == 0
     said = capsys.readouterr().err
-    assert "going on after 300 of 300 pictures" in said
+    assert "continuing after 300 of 300 pictures" in said
     assert "to crop" not in said

@@ -227,13 +227,13 @@ def test_a_store_of_other_classes_is_refused_with_the_difference(bench: Bench, c
     other = bench.make_store("other", [0, 1], classes=("ape", "bee"))
     assert bench(bench.checkpoint(), "--quiet", crops=other.path) == 4
     text = refusal(capsys)
-    for part in (str(other.path), "another class list", "7 classes against 2", "'bat'", "'bee'"):
+    for part in (str(other.path), "a different class list", "7 classes against 2", "'bat'", "'bee'"):
         assert part in text
 
 
 def test_what_is_neither_run_nor_checkpoint_is_refused(bench: Bench, capsys: Capture) -> None:
     assert bench(bench.folder / "nowhere", "--quiet") == 4
-    assert "nowhere: there is no such run or checkpoint" in refusal(capsys)
+    assert "nowhere: no such run or checkpoint" in refusal(capsys)
     assert bench(bench.store.path, "--quiet") == 4
     assert "is neither a run folder nor a checkpoint" in refusal(capsys)
     (bench.folder / "young" / "checkpoints").mkdir(parents=True)

@@ -143,7 +143,10 @@ def test_a_report_on_the_wrong_pictures_or_without_labels_is_refused(
 ) -> None:
     other = make_store("other", [0, 1], classes=CLASSES)
     none = make_store("none", [-1, -1], classes=())
-    for store, said in ((other, "are scores of other pictures than"), (None, "give the crop store that they are of")):
+    for store, said in (
+        (other, "are scores of different pictures than"),
+        (None, "give the crop store that they are of"),
+    ):
         words = ["report", str(scored), *([str(store.path)] if store else []), "--out", str(scored.parent / "r")]
         assert main(words) == (4 if store else 2)
         assert said in capsys.readouterr().err

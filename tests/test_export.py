@@ -376,7 +376,7 @@ def test_a_file_that_says_something_else_is_not_written(
 
     monkeypatch.setattr("alexnet_commands.export.run.onnx_model", wrong)
     code, text = refused(capsys, str(make_net("paper")), "--format", "onnx", "-o", str(tmp_path / "net.onnx"))
-    assert (code, "gives other numbers than the net" in text) == (4, True)
+    assert (code, "gives different numbers than the net" in text) == (4, True)
     assert not (tmp_path / "net.onnx").exists()
 
 

@@ -139,7 +139,7 @@ def test_a_rank_that_is_lost_ends_the_command_in_one_line(
 @needs_proc
 def test_the_others_end_within_ten_seconds_of_a_death_and_the_run_goes_on(bench: Bench) -> None:
     process = bench.start("wait", "step 5")
-    # The rank waits for ever in step 5: kill it from outside, and look at the clock.
+    # The rank waits forever in step 5: kill it from outside, and look at the clock.
     end = time.monotonic() + 90
     while not (bench.run_folder / "checkpoints" / "step-00000003" / "manifest.json").is_file():
         assert time.monotonic() < end
@@ -154,7 +154,7 @@ def test_the_others_end_within_ten_seconds_of_a_death_and_the_run_goes_on(bench:
     again = bench.start("kill", "never")
     _, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert "going on from step-00000003" in errors
+    assert "resuming from step-00000003" in errors
     assert bench.steps() == [3, 6]
 
 
@@ -167,7 +167,7 @@ def test_a_rank_that_freezes_is_given_up_after_the_timeout(bench: Bench, phase: 
     process = bench.start("freeze", phase, rank, timeout=20)
     _, errors = process.communicate(timeout=150)
     assert process.returncode == 6, errors
-    assert re.search(rf"alexnet: rank {rank} \(cpu\) (hangs|stands still) at .* 20 s", errors), errors
+    assert re.search(rf"alexnet: rank {rank} \(cpu\) (hangs|is stuck) at .* 20 s", errors), errors
     bench.require_nobody(process)
 
 
@@ -180,7 +180,7 @@ def test_sigterm_to_the_parent_saves_once_and_ends_with_75(bench: Bench) -> None
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
-    assert "saved: go on with the same command and --resume" in errors
+    assert "saved: continue with the same command and --resume" in errors
     assert len(bench.steps()) == 1
     bench.require_nobody(process)
 
@@ -229,6 +229,6 @@ def test_torchrun_starts_lost_ranks_again_from_the_newest_checkpoint(bench: Benc
     os.kill(max(_children(process.pid)), signal.SIGKILL)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
-    assert "going on from step-00000003" in errors
+    assert "resuming from step-00000003" in errors
     assert bench.steps() == [3, 6]
     bench.require_nobody(process)

@@ -101,7 +101,7 @@ def test_sparse_members_are_named_and_not_left_out(tmp_path: Path) -> None:
 
 
 def test_a_sparse_member_whose_map_has_no_end_is_refused(tmp_path: Path) -> None:
-    """tarfile itself reads on for ever."""
+    """tarfile itself reads on forever."""
     fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a/x.jpg"}
     refused(tmp_path / "x.tar", pax(fields) + b"9999999\n".ljust(512, b"1"), r"x\.tar: is (cut off|damaged)")
 
@@ -120,7 +120,7 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, share: float) -> 
 def test_an_archive_without_pictures_is_given_up_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tars, "_MOST_USELESS", 100)
     others = [(f"a/{number}.txt", b"") for number in range(101)]
-    refused(tmp_path / "x.tar", tar_of(others + GOOD), "its first 100 files are no pictures")
+    refused(tmp_path / "x.tar", tar_of(others + GOOD), "its first 100 files are not pictures")
     (tmp_path / "y.tar").write_bytes(tar_of(others[:100] + GOOD))
     assert len(sources_of(tmp_path / "y.tar").names) == 4
     (tmp_path / "z.tar").write_bytes(tar_of(GOOD + others))
@@ -130,7 +130,7 @@ def test_an_archive_without_pictures_is_given_up_early(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("content", [b"[" * 200_000, b'{"cls":' * 100_000, b'{"cls": ' + b"9" * 5000 + b"}", b"\xff"])
 def test_a_samples_json_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     shard = tar_of([("0.jpg", jpeg(0)), ("0.json", content), ("1.jpg", jpeg(1)), ("1.json", b'{"cls": 1}')])
-    refused(tmp_path / "x.tar", shard, r"0\.json is no JSON")
+    refused(tmp_path / "x.tar", shard, r"0\.json is not JSON")
 
 
 def test_a_samples_class_of_a_thousand_digits_is_refused(tmp_path: Path) -> None:
@@ -161,5 +161,5 @@ def test_a_label_table_with_a_field_that_is_too_long_is_refused(tmp_path: Path) 
     Image.new("RGB", (40, 30)).save(data, "PNG")
     (tmp_path / "in/x.png").write_bytes(data.getvalue())
     (tmp_path / "l.csv").write_text(f"x.png,{'a' * 200_000}\n")
-    with pytest.raises(PictureError, match=r"l\.csv: is no CSV table"):
+    with pytest.raises(PictureError, match=r"l\.csv: is not a CSV table"):
         sources_of(tmp_path / "in", labels=tmp_path / "l.csv")

@@ -176,7 +176,7 @@ def test_what_is_no_json_is_one_line(tmp_path: Path, text: str | bytes) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "[1]", '["a", null]', "null", '"ab"'])
 def test_what_is_no_list_of_names_is_one_line(text: str) -> None:
-    with pytest.raises(ArtifactError, match="no list of names"):
+    with pytest.raises(ArtifactError, match="not a list of names"):
         parse_texts(text, path="x", what="its list")
 
 
@@ -312,7 +312,7 @@ def test_a_stores_data_that_is_a_fifo_is_refused_at_once(
     (path / "data.mdb").unlink()
     os.mkfifo(path / "data.mdb")
     assert main(["pca", str(path), "--out", str(tmp_path / "s.h5")]) == 4
-    assert "data.mdb: is no file but a FIFO" in capsys.readouterr().err
+    assert "data.mdb: is a FIFO, not a file" in capsys.readouterr().err
 
 
 def test_a_regular_file_is_read_and_one_that_is_too_large_is_not(tmp_path: Path) -> None:

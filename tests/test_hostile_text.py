@@ -136,4 +136,4 @@ def test_rejects_of_earlier_versions_are_read(tmp_path: Path) -> None:
 )
 def test_a_name_that_is_no_utf_8_is_refused_in_one_line(words: list[str], capsys: Capture) -> None:
     assert main(words) == 2
-    assert re.fullmatch(r"alexnet: \\udcff(\.h5)?: is no UTF-8: .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"alexnet: \\udcff(\.h5)?: is not UTF-8: .*\n", capsys.readouterr().err)

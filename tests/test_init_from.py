@@ -98,7 +98,7 @@ def test_other_classes_get_a_new_last_layer_and_the_rest_is_taken(
         assert f"{layer} taken: it fits" in said
     # At a rate of 1e-9 the new layer is still where the paper's scheme put it.
     torch.testing.assert_close(second.model["fc8.weight"], first_values(second, 5)["fc8.weight"], rtol=0, atol=1e-6)
-    assert "fc8 new: other classes than the origin's: 3 classes against 2; 3 missing, first 'ape'" in said
+    assert "fc8 new: different classes than the origin's: 3 classes against 2; 3 missing, first 'ape'" in said
     assert "mean image and colour noise are of this run's own statistics" in said
     assert "fc8 new" in (shop.path / "second" / "log.txt").read_text()
 
@@ -193,7 +193,7 @@ def test_what_can_not_be_is_refused_in_one_line(
 
 def test_an_origin_that_is_not_there_is_refused(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     assert shop.train("animals", "second", "--init-from", str(shop.path / "none")) == 4
-    assert "none: there is no such run or checkpoint" in capsys.readouterr().err
+    assert "none: no such run or checkpoint" in capsys.readouterr().err
     assert shop.train("animals", "second", "--init-from", str(shop.path / "animals.lmdb")) == 4
     assert "animals.lmdb: is neither a run folder nor a checkpoint" in capsys.readouterr().err
 
@@ -223,7 +223,7 @@ def test_a_continued_run_needs_its_origin_no_more_and_refuses_another(
         return shop.train("animals", "second", "--resume", *options, epochs=2)
 
     assert resume("--init-from", third) == 4
-    assert "second: began from another checkpoint than" in capsys.readouterr().err
+    assert "second: began from a different checkpoint than" in capsys.readouterr().err
     shutil.rmtree(first)
     assert resume("--init-from", str(shop.path / "nowhere")) == 4
     assert resume() == 0

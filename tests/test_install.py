@@ -51,12 +51,12 @@ def test_the_wheel_works_away_from_the_repository_and_beside_a_users_own_stages(
     where = run(fresh, "-c", "import alexnet_stages.train.config as m; print(m.__file__)", cwd=tmp_path).strip()
     assert str(tmp_path / "venv") in where, "the wheel's, not the repository's"
     assert run(fresh, "-c", "import importlib.util as u; print(u.find_spec('stages'))", cwd=tmp_path) == "None\n"
-    for words in (["--version"], ["summary", "--list", "--json"], ["train", "--help"], ["preprocess", "--help"]):
+    for words in (["--version"], ["recipe", "list", "--json"], ["train", "--help"], ["preprocess", "--help"]):
         assert run(command, *words, cwd=own)
     (own / "alexnet_cli").rmdir()
     (own / "alexnet_stages").rmdir()
     assert "train" in run("env", f"PYTHONPATH={own}", fresh, "-m", "alexnet_cli", "--help", cwd=own)
-    assert "paper" in run(fresh, "-m", "alexnet_cli", "summary", "--list", "--json", cwd=own)
+    assert "paper" in run(fresh, "-m", "alexnet_cli", "recipe", "list", "--json", cwd=own)
 
 
 @pytest.mark.slow

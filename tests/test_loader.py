@@ -123,7 +123,7 @@ def test_on_a_cuda_device_every_crop_arrives(store: CropStore) -> None:
     batches = batches_of(np.random.default_rng(0).permutation(PICTURES), 3)
     kept = []
     with CropLoader(store, batches, device=torch.device("cuda"), threads=2) as loader:
-        for batch in loader:  # kept beyond the next: device memory is no shared buffer
+        for batch in loader:  # kept beyond the next: device memory is not a shared buffer
             kept.append((batch.indices, batch.crops))
     for indices, crops in kept:
         for index, crop in zip(indices.tolist(), crops.cpu().numpy(), strict=True):

@@ -190,7 +190,7 @@ def real(project: Project) -> Project:
         (("DEVICES=cuda:96,97",), "this machine has"),
         (("DEVICES=gpu",), "--devices gpu: not understood"),
         (("CODEC=png",), "--codec png: must be raw or jpeg"),
-        (("DATA=nowhere",), "nowhere: there is no such folder or archive"),
+        (("DATA=nowhere",), "nowhere: no such folder or archive"),
         (("DATA=out",), "out: holds train/ and no val/ or validation/: add it, or give out/train, of which"),
         (("DATA=out/runs/1", "HOLDOUT=2"), "--holdout 2: must lie between 0 and 1"),
         (("OUT=a b",), "must be a path without blanks"),

@@ -241,7 +241,7 @@ def test_a_table_of_class_numbers_may_be_replaced_by_a_submission_and_prose_may_
     (tmp_path / "s.txt").write_text("1 2 3 4 5\n9 8 7 6 5\n")
     require_output(tmp_path / "s.txt", SUBMISSION, overwrite=True)
     (tmp_path / "s.txt").write_text("1 2 3 4 5\ndear diary\n")
-    with pytest.raises(UsageError, match="is no submission"):
+    with pytest.raises(UsageError, match="is not a submission"):
         require_output(tmp_path / "s.txt", SUBMISSION, overwrite=True)
 
 

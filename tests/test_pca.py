@@ -205,7 +205,7 @@ def test_a_damaged_record_ends_the_pass_and_leaves_no_file(make_store: MakeStore
 def test_an_unfinished_store_is_refused(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store(photographs(2))
     (store / "manifest.json").unlink()
-    with pytest.raises(ArtifactError, match="is no finished crop store"):
+    with pytest.raises(ArtifactError, match="is not a finished crop store"):
         run(PcaConfig(crops=store, out=tmp_path / "s.h5"))
 
 

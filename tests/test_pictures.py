@@ -336,10 +336,10 @@ PNG = encoded(noise(300, 300), "PNG")
     [
         (b"", "is empty"),
         (bytes(5000), "holds only zero bytes"),
-        (b"<!DOCTYPE html><html><body>404 not found</body></html>", "is a web page or XML, no picture"),
-        (b"\xef\xbb\xbf\n <html>", "is a web page or XML, no picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a web page or XML, no picture"),
-        (b"hello", "is no picture of a known format"),
+        (b"<!DOCTYPE html><html><body>404 not found</body></html>", "is a web page or XML, not a picture"),
+        (b"\xef\xbb\xbf\n <html>", "is a web page or XML, not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a web page or XML, not a picture"),
+        (b"hello", "is not a picture in a known format"),
         (encoded(plain((1, 2, 3)), "EPS"), "is PostScript, which is not read: convert it"),
         (JPEG[: len(JPEG) // 2], "is truncated"),
         (JPEG[:300], "is truncated"),
@@ -407,7 +407,7 @@ def test_damage_anywhere_gives_a_crop_or_one_line(format: str) -> None:
 
 
 def test_a_file_that_is_none_or_not_there_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(BadPictureError, match="is no regular file"):
+    with pytest.raises(BadPictureError, match="is not a regular file"):
         read_picture(tmp_path)
     with pytest.raises(BadPictureError, match="can't be read: No such file or directory"):
         read_picture(tmp_path / "none.jpg")

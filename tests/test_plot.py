@@ -154,7 +154,7 @@ def test_a_figure_of_ours_is_replaced_only_with_overwrite_and_another_file_never
     photograph = tmp_path / "holiday.png"
     Image.new("RGB", (8, 8)).save(photograph)
     before = photograph.read_bytes()
-    with pytest.raises(UsageError, match="is no figure made by `alexnet plot`"):
+    with pytest.raises(UsageError, match="is not a figure made by `alexnet plot`"):
         plot.filters(FiltersConfig(net=net, out=photograph, overwrite=True))
     assert photograph.read_bytes() == before
     with pytest.raises(UsageError, match="lies inside NET"):
@@ -230,7 +230,7 @@ def test_without_names_eight_pictures_of_as_many_classes_as_there_are_are_chosen
     assert found == chosen(store, [], 8, seed=0) != chosen(store, [], 8, seed=1)
     assert chosen(store, ["0003.JPEG", "7"], 8, seed=0) == [3, 7]
     for wrong in ("12", "-1", "cat.jpg"):
-        with pytest.raises(UsageError, match="is no picture of"):
+        with pytest.raises(UsageError, match="is not a picture of"):
             chosen(store, [wrong], 8, seed=0)
 
 
@@ -400,7 +400,7 @@ def test_validation_loss_is_drawn_where_the_metrics_have_it() -> None:
 
 
 def test_what_is_no_run_and_a_run_before_its_first_epoch_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="is no run folder"):
+    with pytest.raises(ArtifactError, match="is not a run folder"):
         plot.curves(CurvesConfig(runs=[tmp_path], out=tmp_path.parent / "c.png"))
     with pytest.raises(ArtifactError, match="has not ended an epoch"):
         plot.curves(CurvesConfig(runs=[run_of(tmp_path / "r", 1, [])], out=tmp_path / "c.png"))

@@ -241,7 +241,7 @@ def test_an_ensemble_of_scores_files_knows_its_nets_too_and_moves_with_them(benc
         (lambda bench: bench.runs[1].rename(bench.tmp / "moved"), "the net of member '2' of"),
         (
             lambda bench: shutil.copytree(bench.nets[0], bench.nets[1], dirs_exist_ok=True),
-            "is another net than member '2'",
+            "is a different net than member '2'",
         ),
         (lambda bench: forget(bench.tmp / "ens/manifest.json"), "was made before ensembles said where"),
         (lambda bench: spoil(bench.tmp / "ens/members.json"), "members.json: is damaged"),

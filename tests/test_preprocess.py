@@ -227,7 +227,7 @@ def test_allowed_bad_pictures_are_left_out_and_listed(
     assert (result.pictures, result.rejected) == (4, 3)
     assert (tmp_path / "a.lmdb/rejects.tsv").read_text() == (
         "ape/b.png\tis empty\n"
-        "cat/0.JPEG\tis a web page or XML, no picture\n"
+        "cat/0.JPEG\tis a web page or XML, not a picture\n"
         "cat/gone.jpg\tcan't be read: No such file or directory\n"
     )
     store = open_crops(tmp_path / "a.lmdb")
@@ -289,7 +289,7 @@ def test_overwriting_never_destroys_what_is_no_crop_store(
     code, line = fails(capsys, tree, "--out", tmp_path / "precious", "--overwrite")
     assert (code, line) == (
         2,
-        f"{tmp_path}/precious: is no crop store, so it is not replaced: choose another --out",
+        f"{tmp_path}/precious: is not a crop store, so it is not replaced: choose another --out",
     )
     assert precious.exists()
 

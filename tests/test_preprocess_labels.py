@@ -38,9 +38,9 @@ def test_a_folder_takes_its_labels_from_a_file(tmp_path: Path, mark: str) -> Non
         ("c.jpg x\na.jpg hat\nd.jpg cap\nb.jpg x", "labels.txt, line 1: {root} has no picture c.jpg (and 1 more such)"),
         ("a.jpg hat\n", "{root}/b.jpg: has no label in {labels}: add or remove it"),
         ("a.jpg hat\nb.jpg cap\na.jpg hat\n", "labels.txt, line 3: a.jpg has a label in line 1 already"),
-        ("a.jpg hat\nb.jpg\n", "labels.txt, line 2: is no 'name label': 'b.jpg'"),
-        ("a.jpg,hat\nb.jpg,\n", "labels.txt, line 2: is no 'name label': 'b.jpg,'"),
-        ("a.jpg h\xe4t\n", "labels.txt, line 1: is no UTF-8 text: save the file as UTF-8"),
+        ("a.jpg hat\nb.jpg\n", "labels.txt, line 2: is not 'name label': 'b.jpg'"),
+        ("a.jpg,hat\nb.jpg,\n", "labels.txt, line 2: is not 'name label': 'b.jpg,'"),
+        ("a.jpg h\xe4t\n", "labels.txt, line 1: is not UTF-8 text: save the file as UTF-8"),
     ],
 )
 def test_labels_that_do_not_fit_are_named_with_their_line(
@@ -59,7 +59,7 @@ def test_a_label_file_that_is_not_there_is_named(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--labels", tmp_path / "none.txt")
-    assert (code, line) == (3, f"{tmp_path}/none.txt: there is no such file: check the path")
+    assert (code, line) == (3, f"{tmp_path}/none.txt: no such file: check the path")
 
 
 def test_a_folder_may_have_no_labels(tree: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_class_list_of_an_unfinished_store_is_refused(
     CropWriter(tmp_path / "train.lmdb", {}).close()
     code, line = fails(capsys, tree, "--out", tmp_path / "a.lmdb", "--classes", tmp_path / ".train.lmdb.alexnet-work")
     assert code == 4
-    assert "is no finished crop store" in line
+    assert "is not a finished crop store" in line
 
 
 # Wrong folders
@@ -178,11 +178,11 @@ def latin_name(root: Path) -> None:
         ),
         (nothing, "pictures: holds no pictures: check the path (it is empty)"),
         (only_texts, "pictures: holds no pictures: check the path (other files: 1 .txt)"),
-        (missing, "pictures: there is no such folder: check the path"),
-        (a_file, "pictures: is a file, not a folder of pictures"),
+        (missing, "pictures: no such folder: check the path"),
+        (a_file, "pictures: is a file, neither a folder of pictures nor a tar"),
         (splits, "pictures: holds train, not class folders: give one, such as"),
         (loop, "pictures/ape/again: is a link to a folder above it: remove it"),
-        (latin_name, "\\udce4.jpg': its name is no UTF-8: rename it"),
+        (latin_name, "\\udce4.jpg': its name is not UTF-8: rename it"),
     ],
 )
 def test_a_wrong_folder_is_named_with_what_to_do(

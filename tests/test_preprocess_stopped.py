@@ -1,4 +1,4 @@
-"""`alexnet preprocess` stopped, killed and interrupted: it goes on, and ends with the same store."""
+"""`alexnet preprocess` stopped, killed and interrupted: it continues, and ends with the same store."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_killed_in_the_middle_the_same_command_continues_and_ends_the_same(slow_
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [
-        (signal.SIGINT, 130, "alexnet: interrupted: the same command goes on where it stopped"),
-        (signal.SIGTERM, 75, "alexnet: stopped by SIGTERM: the same command goes on where it stopped"),
+        (signal.SIGINT, 130, "alexnet: interrupted: the same command resumes where it stopped"),
+        (signal.SIGTERM, 75, "alexnet: stopped by SIGTERM: the same command resumes where it stopped"),
     ],
 )
 def test_stopped_it_leaves_one_line_the_partial_and_nobody(
@@ -169,6 +169,6 @@ def test_interrupted_while_finishing_it_finishes_without_doing_any_picture_again
         with pytest.raises(KeyboardInterrupt):
             preprocess(tree, out)
     assert preprocess(tree, out, quiet=False).continued == 6
-    assert "going on after 6 of 6 pictures" in capsys.readouterr().err
+    assert "continuing after 6 of 6 pictures" in capsys.readouterr().err
     preprocess(tree, tmp_path / "b.lmdb")
     assert content(out) == content(tmp_path / "b.lmdb")

@@ -420,10 +420,10 @@ def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_and_an_unfinished_one_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="there is no such crop store: check the path"):
+    with pytest.raises(ArtifactError, match="no such crop store: check the path"):
         read(tmp_path / "nowhere")
     (tmp_path / "half").mkdir()
-    with pytest.raises(ArtifactError, match="is no finished crop store: run it again"):
+    with pytest.raises(ArtifactError, match="is not a finished crop store: run it again"):
         read(tmp_path / "half")
 
 

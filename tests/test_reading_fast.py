@@ -97,7 +97,7 @@ def test_the_fast_way_refuses_a_record_of_another_length_and_one_that_is_not_the
     writer.finish(ClassList(("one", "other")), codec="raw", options={}, details={})
     store, out = open_crops(tmp_path / "short.lmdb"), np.empty((1, 256, 256, 3), np.uint8)
     for ways in (SLOW, Ways(copy=copy)):
-        with pytest.raises(ArtifactError, match=r"record 1 \(1\) is no crop"):
+        with pytest.raises(ArtifactError, match=r"record 1 \(1\) is not a crop"):
             store.read_many(np.array([1]), out, ways)
     for index in (2, -1):
         with pytest.raises(ArtifactError, match=f"record {index} is missing"):
@@ -143,7 +143,7 @@ def test_both_decoders_give_the_same_pixels_and_refuse_the_same(jpegs: CropStore
     for ways in (SLOW, fast):
         with pytest.raises(ArtifactError, match=r"record 2 .*200×200 pixels"):
             jpegs.read_into(2, fast_out, ways)
-        with pytest.raises(ArtifactError, match=r"record 3 .*is no crop"):
+        with pytest.raises(ArtifactError, match=r"record 3 .*is not a crop"):
             jpegs.read_into(3, fast_out, ways)
 
 

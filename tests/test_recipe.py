@@ -188,7 +188,7 @@ def test_every_value_knows_the_file_and_line_that_gave_it(tmp_path: Path) -> Non
         ('[net.conv1]\nkind = "convolve"', "own.toml:3: [net.conv1] kind 'convolve' is unknown: did you mean 'c"),
         ("[net.pol1]\nsize = 2", "own.toml:2: [net] has no layer 'pol1', and a new one needs its kind: did you"),
         ("\n[net.pool1]\nsize = 99", "own.toml:4: [net.pool1] size 99 is larger than its maps of 55×55"),
-        ('[net]\nremove = ["norm9"]', "own.toml:3: [net] remove names 'norm9', and there is no such layer: did you"),
+        ('[net]\nremove = ["norm9"]', "own.toml:3: [net] remove names 'norm9', which is not a layer: did you"),
         ('[net]\norder = ["conv1"]', "own.toml:3: [net] order leaves out 'conv2'"),
         ('[net.new]\nkind = "relu"\nafter = "conv7"', "own.toml:4: [net.new] after 'conv7': no such layer: did you"),
         ('[net.new]\nkind = "pool"\nafter = "conv1"', "own.toml:2: [net.new] needs size: a pool layer has no default"),
@@ -218,7 +218,7 @@ def test_a_third_partys_recipe_does_not_replace_a_built_in_one(package: Path) ->
         ('extends = "odd"', "recipe 'odd' extends itself through odd"),
         ("[training]\nspeed = 1", r"odd.toml:2: \[training\] has no field 'speed'"),
         ("[magic]\nwand = 1", "a recipe has no field 'magic'"),
-        ("[training\n", "odd.toml is no TOML"),
+        ("[training\n", "odd.toml is not TOML"),
         ('[training]\nschedule = "daily"', "schedule 'daily' is unknown: use one of plateau, steps"),
         ('[training]\nrate = "fast"', r"\[training\] rate is a number, not 'fast'"),
         ("[training]\nepochs = 1.5", r"\[training\] epochs is a whole number, not 1.5"),
@@ -305,12 +305,12 @@ def test_what_looks_like_false_is_never_taken_for_true(value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("deep.toml", "about = " + "[" * 20_000, "is no TOML: nested too deep"),
-        ("keys.toml", "[net]\nx.{}y = 1".format("a." * 20_000), "is no TOML: nested too deep"),
-        ("long.toml", "[training]\nepochs = " + "9" * 5_000, "is no TOML: "),
+        ("deep.toml", "about = " + "[" * 20_000, "is not TOML: nested too deep"),
+        ("keys.toml", "[net]\nx.{}y = 1".format("a." * 20_000), "is not TOML: nested too deep"),
+        ("long.toml", "[training]\nepochs = " + "9" * 5_000, "is not TOML: "),
         ("large.toml", "#" * (1 << 20) + "\n", "has 1,048,577 bytes"),
-        ("nothing.toml", 'extends = "a\\u0000.toml"', "is no TOML: embedded null"),
-        ("folder.toml", None, "is no file but a folder"),
+        ("nothing.toml", 'extends = "a\\u0000.toml"', "is not TOML: embedded null"),
+        ("folder.toml", None, "is a folder, not a file"),
     ],
 )
 def test_a_strangers_recipe_is_refused_in_one_line(
@@ -329,7 +329,7 @@ def test_a_recipe_that_is_a_fifo_or_a_device_is_refused_at_once(tmp_path: Path) 
     (tmp_path / "zero.toml").symlink_to("/dev/zero")
     for name, kind in (("fifo", "a FIFO"), ("zero", "a device")):
         (tmp_path / "own.toml").write_text(f'extends = "{name}.toml"')
-        with pytest.raises(UsageError, match=f"{name}.toml: is no file but {kind}"):
+        with pytest.raises(UsageError, match=f"{name}.toml: is {kind}, not a file"):
             load_recipe(str(tmp_path / "own.toml"))
 
 

@@ -53,8 +53,8 @@ def test_summary_prints_the_totals_as_json(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
-def test_summary_lists_the_recipes_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["summary", "--list"]) == 0
+def test_the_recipes_are_listed_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "list"]) == 0
     text = capsys.readouterr().out
     for name in ("paper", "source-2012", "quickstart", "small", "no-norm", "tanh", "conv6"):
         assert name in text
@@ -179,7 +179,7 @@ def test_the_orders_are_the_papers_and_the_sources() -> None:
         ({"pool5": {"size": 14}}, "[net.pool5] size 14 is larger than its maps of 13×13"),
         ({"conv1": {"kernels": 0}}, "[net.conv1] kernels is 0: it must be positive"),
         ({"norm1": {"window": 4}}, "[net.norm1] window is odd, not 4"),
-        ({"conv2": {"sees": "picture"}}, 'sees "picture", and other layers stand below it'),
+        ({"conv2": {"sees": "picture"}}, 'sees "picture", and other layers are below it'),
         ({"fc8": {"neurons": 3}}, "gives 6×1×1 outputs"),
     ],
 )

@@ -223,7 +223,7 @@ def test_known_defective_files_are_found_and_their_handling_told(tree: Path, tmp
     report, text = report_of(tmp_path / "a.lmdb")
     handled = {
         "bat/n01739381_1309.JPEG": ("CMYK", "converted to RGB"),
-        "bat/n02077923_14822.JPEG": ("CMYK", "is not CMYK here: somebody repaired it before"),
+        "bat/n02077923_14822.JPEG": ("CMYK", "is not CMYK here: it was repaired earlier"),
         "bat/n02105855_2933.JPEG": ("PNG named .JPEG", "read as the PNG that it is, transparency over white"),
     }
     found = {entry["name"]: (entry["defect"], entry["handled"]) for entry in report["known_defective"]}
@@ -401,7 +401,7 @@ def test_a_comparison_with_what_is_no_store_is_refused_before_the_work(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for other, message in (
-        ("none.lmdb", "there is no such crop store: check the path"),
+        ("none.lmdb", "no such crop store: check the path"),
         ("pictures", "is made of pictures: make a crop store of it first"),
     ):
         arguments = [str(tree), "--out", str(tmp_path / "a.lmdb"), "--compare", str(tmp_path / other), "--quiet"]
@@ -433,7 +433,7 @@ def test_absurd_pictures_are_rejected_or_handled_each_as_stated(tree: Path, tmp_
     result = preprocess(tree, tmp_path / "a.lmdb", allow_bad=4)
     assert read_rejects(tmp_path / "a.lmdb") == [
         ("cat/nothing.jpg", "is empty"),
-        ("cat/page.jpg", "is a web page or XML, no picture"),
+        ("cat/page.jpg", "is a web page or XML, not a picture"),
         ("cat/truncated.jpg", "is truncated"),
         ("cat/zeros.jpg", "holds only zero bytes"),
     ]

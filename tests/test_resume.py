@@ -126,7 +126,7 @@ def test_a_run_stopped_by_sigterm_ends_with_75_and_goes_on_bit_for_bit(
     assert runs("stopped", "--quiet") == 75
     text = capsys.readouterr().err
     stopped = runs.newest("stopped").step
-    assert text == f"alexnet: stopped after step {stopped}; saved: go on with the same command and --resume\n"
+    assert text == f"alexnet: stopped after step {stopped}; saved: continue with the same command and --resume\n"
     assert 0 < stopped < 3 * STEPS
     assert "stopped by SIGTERM" in (runs.folder / "stopped" / "log.txt").read_text()
     assert runs("stopped", "--resume", "--quiet") == 0
@@ -146,7 +146,7 @@ def test_a_finished_run_goes_on_to_more_epochs_bit_for_bit(runs: Runs, capsys: C
     assert runs("whole", "--quiet") == 0
     assert runs("short", "--quiet", epochs=1) == 0
     assert runs("short", "--resume") == 0
-    assert "going on from step-00000006" in capsys.readouterr().err
+    assert "resuming from step-00000006" in capsys.readouterr().err
     assert runs.same("whole", "short")
     assert json.loads((runs.folder / "short" / "config.json").read_text())["recipe"]["training"]["epochs"] == 3
     assert json.loads((runs.folder / "short" / "manifest.json").read_text())["details"]["steps"] == 3 * STEPS

@@ -126,9 +126,9 @@ def test_a_checkpoint_stands_for_itself(run: RunFolder) -> None:
 
 def test_what_is_no_run_is_refused(run: RunFolder, tmp_path: Path) -> None:
     for path, message in (
-        (tmp_path / "nowhere", "there is no such run or checkpoint"),
+        (tmp_path / "nowhere", "no such run or checkpoint"),
         (tmp_path, "is neither a run folder nor a checkpoint"),
-        (run.path, "the run has no finished checkpoint yet: go on with"),
+        (run.path, "the run has no finished checkpoint yet: continue with"),
     ):
         with pytest.raises(ArtifactError, match=message):
             find_checkpoint(path)
@@ -233,7 +233,7 @@ def test_a_command_reads_a_run_that_trains_on_at_any_moment(
     words = [places.get(word, word) for word in COMMANDS[command]] + ["--out", str(out), "-q"]
     used, left = set(), 0
 
-    def goes_on(path: Path) -> str:
+    def resumes(path: Path) -> str:
         nonlocal left
         left -= 1
         if left == 0:
@@ -250,7 +250,7 @@ def test_a_command_reads_a_run_that_trains_on_at_any_moment(
         run.write_metrics([dict.fromkeys(COLUMNS, 1)])
         left = moment
         with monkeypatch.context() as patched:
-            patched.setattr("alexnet_cli.artifacts.checkpoint.digest_of_file", goes_on)
+            patched.setattr("alexnet_cli.artifacts.checkpoint.digest_of_file", resumes)
             assert main(words) == 0, (moment, capsys.readouterr().err)
         used.add(left > 0)
         if left > 0:

@@ -92,7 +92,7 @@ def test_the_page_shows_curves_rates_filters_recipe_and_machine(run: Path, capsy
     assert len(images) == 2, "the first epoch's, and the best's"
     for image, expected in zip(images, weights, strict=True):
         with Image.open(io.BytesIO(base64.b64decode(image))) as opened:
-            np.testing.assert_array_equal(np.asarray(opened), filter_pixels(expected))
+            np.testing.assert_array_equal(np.asarray(opened), filter_pixels(expected, 2))
 
 
 def test_filters_that_are_the_same_are_shown_once(run: Path) -> None:
@@ -114,14 +114,14 @@ def test_a_legend_stands_above_its_chart() -> None:
     assert all(top < words[name] - 9 < words[name] < min(curves) - 12 for name in ("a", "b"))
 
 
-def test_filters_are_grey_at_zero_and_stand_sixteen_in_a_row() -> None:
+def test_filters_are_grey_at_zero_and_stand_in_rows_as_alexnet_plot_has_them() -> None:
     weights = np.zeros((20, 3, 2, 2), np.float32)
     weights[17, 0, 1, 0] = -0.5
     weights[3, 2, 0, 1] = 0.25
-    pixels = filter_pixels(weights)
-    assert pixels.shape == (2 * 3 - 1, 16 * 3 - 1, 3)
+    pixels = filter_pixels(weights, 1)
+    assert pixels.shape == (2 * 3 - 1, 10 * 3 - 1, 3)
     assert pixels[0, 0].tolist() == [128, 128, 128], "127.5 to the nearest even"
-    assert pixels[3 + 1, 3].tolist() == [0, 128, 128]
+    assert pixels[3 + 1, 7 * 3].tolist() == [0, 128, 128]
     assert pixels[0, 3 * 3 + 1].tolist() == [128, 128, 191]
     assert (pixels[2] == 255).all() and (pixels[:, 2] == 255).all()
 

@@ -150,7 +150,7 @@ def test_overwriting_never_replaces_a_folder_of_something_else(tmp_path: Path) -
     precious = tmp_path / "home" / "thesis.txt"
     precious.parent.mkdir()
     precious.write_text("two years of work")
-    with pytest.raises(UsageError, match="is no sample"):
+    with pytest.raises(UsageError, match="is not a sample"):
         run(SampleConfig(out=precious.parent, overwrite=True, quiet=True))
     assert precious.read_text() == "two years of work"
 

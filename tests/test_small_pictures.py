@@ -1,4 +1,4 @@
-"""Pictures of another size than the paper's: `preprocess --side`, and all that follows from the side and the patch."""
+"""Pictures of another size than the paper's: `preprocess --side`, and all that follows from side and patch."""
 
 from __future__ import annotations
 

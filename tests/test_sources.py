@@ -153,7 +153,7 @@ def test_what_was_recognised_and_checked_is_said(made: Miniature) -> None:
         "(banana), 3 of each; classes from the archive",
         "ILSVRC2012_devkit_t12.tar.gz: 8 classes, IDs mapped through meta.mat to sorted WNIDs; "
         "16 validation labels, 2 of each class",
-        "ILSVRC2012_devkit_t12.tar.gz: as many training pictures of each class as it says",
+        "ILSVRC2012_devkit_t12.tar.gz: each class has the number of training pictures that it gives",
     )
     assert sources_of(root / VAL_TAR).notes[0].endswith("2 of each; labels from ILSVRC2012_devkit_t12.tar.gz")
     assert sources_of(root / TEST_TAR).notes[0].endswith("5 pictures; the test split: without labels")

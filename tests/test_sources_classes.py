@@ -170,7 +170,8 @@ def test_minus_one_is_no_label(tmp_path: Path) -> None:
     flat = tree(tmp_path / "flat", names)
     some = write(tmp_path / "some.txt", "0.jpg 0\n1.jpg -1\n2.jpg 1\n")
     assert refused(flat, labels=some) == (
-        f"{flat}: 1 of 3 pictures have the label -1, which is none, such as 1.jpg: leave them out, or give --unlabelled"
+        f"{flat}: 1 of 3 pictures have the label -1, which is not a class, such as 1.jpg: leave them out, "
+        "or give --unlabelled"
     )
     every = write(tmp_path / "all.txt", "".join(f"{name} -1\n" for name in names))
     sources = sources_of(flat, labels=every)
@@ -356,14 +357,14 @@ def test_folders_in_class_folders_are_said_to_be_no_classes(tmp_path: Path) -> N
     names = ["animal/cat/1.jpg", "animal/dog/1.jpg", "plant/oak/1.jpg", "plant/elm/1.jpg"]
     sources = sources_of(tree(tmp_path, names))
     assert sources.classes.names == ("animal", "plant")
-    assert any("such as animal/cat, animal/dog, plant/elm, …, are NO CLASSES" in note for note in sources.notes)
+    assert any("such as animal/cat, animal/dog, plant/elm, …, ARE NOT CLASSES" in note for note in sources.notes)
 
 
 def test_classes_that_look_like_none_are_named(tmp_path: Path) -> None:
     names = ["BACKGROUND_Google", "unlabeled", "__unknown__", "backgammon", "cat"]
     sources = sources_of(in_form("folders", tmp_path, [f"{name}/a.jpg" for name in names]))
     assert len(sources.classes) == 5
-    note = next(note for note in sources.notes if note.startswith("LOOK LIKE NO CLASS"))
+    note = next(note for note in sources.notes if note.startswith("DO NOT LOOK LIKE CLASSES"))
     assert "BACKGROUND_Google (1), __unknown__ (1), unlabeled (1)" in note
     assert "backgammon" not in note
 
@@ -433,7 +434,7 @@ def test_archives_called_after_a_part_are_no_classes(names: tuple[str, str], tmp
 def test_archives_that_hold_a_folder_of_another_class_are_refused(tmp_path: Path) -> None:
     for name, folder in (("xa", "cat"), ("xb", "dog")):
         write(tmp_path / f"{name}.tar", tar_of([(f"{folder}/1.jpg", jpeg(1)), (f"{folder}/2.jpg", jpeg(2))]))
-    assert "xa.tar: is called after another class than the folder in it, cat" in refused(tmp_path)
+    assert "xa.tar: is named after a different class than the folder in it, cat" in refused(tmp_path)
     for name in ("xa", "xb"):
         write(tmp_path / f"{name}.tar", tar_of([("images/1.jpg", jpeg(1)), ("images/2.jpg", jpeg(2))]))
     assert sources_of(tmp_path).classes.names == ("xa", "xb")

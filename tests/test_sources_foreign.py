@@ -1,4 +1,4 @@
-"""What people give that is no source of pictures, or no crop store, is named, with advice that can be followed."""
+"""What is not a source of pictures, or not a crop store, is named, with advice that can be followed."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_what_leaves_a_choice_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "c.parquet", {"image": image, "label": [0, 1, 2, 3, 0, 1, 2, 0]}, FEATURES)
     assert "row 3: expected a label from 0 to 2, found '3'" in refused(path)
     path = save(tmp_path / "d.parquet", {"image": image, "label": [-1, *LABELS[1:]]}, FEATURES)
-    assert "have the label -1, which is none" in refused(path)
+    assert "have the label -1, which is not a class" in refused(path)
     path = save(tmp_path / "e.parquet", {"image": [{"bytes": None, "path": "x.jpg"}] * 8, "label": LABELS}, FEATURES)
     assert "row 0 holds no picture, only a path" in refused(path)
     path.write_bytes(path.read_bytes()[:-40])

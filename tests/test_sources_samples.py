@@ -43,7 +43,7 @@ def test_samples_of_several_files_and_dotted_keys(files: list[str], tmp_path: Pa
 
 def test_what_leaves_a_choice_is_refused(tmp_path: Path) -> None:
     two = [("1.left.jpg", A), ("1.right.jpg", B), ("1.cls", b"ape")]
-    assert "found 1.left.jpg and 1.right.jpg: call one 1.image.jpg" in refused(write(tmp_path / "a.tar", tar_of(two)))
+    assert "found 1.left.jpg and 1.right.jpg: name one 1.image.jpg" in refused(write(tmp_path / "a.tar", tar_of(two)))
     lost = [("v.1.jpg", A), ("v.1.cls", b"ape"), ("v.2.jpg", B)]
     assert "v.2 has no .cls and no .json" in refused(write(tmp_path / "a.tar", tar_of(lost)))
     numbered = [("v.1.jpg", A), ("v.2.jpg", B)]

@@ -141,7 +141,7 @@ def test_labels_that_are_numbers_are_not_taken_for_names_of_pictures(text: str, 
     wanted = dict(pairs)
     assert sources.classes.names == ("0", "1", "2", "3", "4")
     assert [str(label) for label in sources.labels] == [wanted[Path(name).stem] for name in sources.names]
-    assert any("'split' (train, val) is NOT LOOKED AT" in note for note in sources.notes) == ("split" in text)
+    assert any("'split' (train, val) is IGNORED" in note for note in sources.notes) == ("split" in text)
 
 
 def test_which_column_holds_the_labels_can_be_said(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_wrong_source_ends_the_command_with_code_3_and_one_line(
         (b"<!DOCTYPE html><title>Login</title>" + b" " * 600, "is a web page, not a tar: the download failed"),
         (b"\n<html>", "is a web page, not a tar"),
         (bytes(10_240), "is empty, or holds nothing but zeros"),
-        (b"hello " * 200, "is no tar: give a folder of pictures, or a tar"),
+        (b"hello " * 200, "is not a tar: give a folder of pictures, or a tar"),
     ],
     ids=["nothing", "page", "other page", "zeros", "text"],
 )
@@ -254,11 +254,11 @@ def test_a_picture_twice_in_an_archive_is_refused(made: Miniature) -> None:
 def test_a_ground_truth_of_another_length_is_refused(made: Miniature) -> None:
     made.write(DEVKIT, tar_of(devkit_files(made.rows(), made.truth[:-3]), "w:gz"))
     path = made.val_tar()
-    assert refused(path) == f"{path}: expected 13 pictures, as many as {made.root / DEVKIT} has labels, found 16"
+    assert refused(path) == f"{path}: expected 13 pictures, one for each label of {made.root / DEVKIT}, found 16"
     made.devkit()
     truth = made.write("truth.txt", "".join(f"{number}\n" for number in made.truth[:-1]).encode())
     flat = made.flat()
-    assert refused(flat, labels=truth) == f"{flat}: expected 15 pictures, as many as {truth} has labels, found 16"
+    assert refused(flat, labels=truth) == f"{flat}: expected 15 pictures, one for each label of {truth}, found 16"
 
 
 def test_devkit_ids_without_the_devkit_are_never_guessed(made: Miniature) -> None:
@@ -283,7 +283,7 @@ def test_a_table_that_names_unknown_pictures_is_refused(made: Miniature) -> None
     table = made.write("labels.csv", f"filename,label\n{rows}".encode())
     assert refused(flat, labels=table) == f"{table}, line 18: {flat} has no picture ghost.JPEG"
     table = made.write("labels.csv", b"filename,label\nx.jpg\n")
-    assert refused(flat, labels=table) == f"{table}, line 2: is no 'name,label': 'x.jpg'"
+    assert refused(flat, labels=table) == f"{table}, line 2: is not 'name,label': 'x.jpg'"
     first = next(iter(made.val))
     table = made.write("labels.csv", f"{first},a\n{first},b\n".encode())
     assert refused(flat, labels=table) == f"{table}, line 2: {first} has a label in line 1 already"

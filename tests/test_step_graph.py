@@ -152,7 +152,7 @@ def test_a_step_that_cant_be_recorded_is_made_as_it_is_and_one_line_says_so(
     assert recorder.recorded == 1, "it is tried once"
     said = [line for line in capsys.readouterr().err.splitlines() if "CUDA graph" in line]
     assert len(said) == 1
-    assert "(operation not permitted when stream is capturing): training goes on without one" in said[0]
+    assert "(operation not permitted when stream is capturing): training continues without one" in said[0]
 
 
 def test_a_cached_training_records_too(bench: Bench, stand_in: Callable[[StandIn], StandIn]) -> None:
@@ -172,7 +172,7 @@ def test_on_a_cpu_the_training_goes_on_without_a_graph_and_says_so(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bench("--cuda-graph") == 0
-    assert "--cuda-graph is for one CUDA device: training goes on without a graph" in capsys.readouterr().err
+    assert "--cuda-graph is for one CUDA device: training continues without a graph" in capsys.readouterr().err
 
 
 def test_time_refuses_a_graph_on_a_cpu(narrow: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,7 +230,7 @@ def test_a_closed_terminal_stops_preprocess_like_sigterm(tmp_path: Path) -> None
     error = process.communicate(timeout=60)[1]
     assert (process.returncode, error) == (
         75,
-        "alexnet: stopped by SIGHUP: the same command goes on where it stopped\n",
+        "alexnet: stopped by SIGHUP: the same command resumes where it stopped\n",
     )
     assert not out.exists()
 

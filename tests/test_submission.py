@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from miniature import IDS, WNIDS, Miniature
 
-from alexnet_cli.artifacts.scores import Scores, top_k_error, write_scores
+from alexnet_cli.artifacts.scores import Scores, best_classes, top_k_error, write_scores
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
-from alexnet_stages.ensemble.submission import best_classes, devkit_ids, file_order, submission_text
+from alexnet_stages.ensemble.submission import devkit_ids, file_order, submission_text
 
 SIX = IDS[:6]
 
@@ -132,7 +132,7 @@ def test_classes_that_the_devkit_does_not_know_are_refused(
     )
     assert "2 of its 6 classes are not in" in message
     assert "first 'x1'" in message
-    assert "there is no such devkit" in refused(
+    assert "no such devkit" in refused(
         tmp_path / "more", scores_of(FIRST, NAMES), 3, capsys, "--devkit", str(tmp_path / "none.tar.gz")
     )
 

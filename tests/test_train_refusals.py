@@ -12,7 +12,7 @@ from alexnet_cli.artifacts.common.working import only_writer
 
 def test_statistics_of_another_store_are_refused_unless_allowed(bench: Bench, capsys: Capture) -> None:
     other = bench.make_statistics(bench.make_store("other", [0, 1, 2], seed=9))
-    refused(capsys, 4, str(other), "another crop store", "alexnet pca", "--allow-other-stats")(
+    refused(capsys, 4, str(other), "a different crop store", "alexnet pca", "--allow-other-stats")(
         bench("--quiet", stats=other)
     )
     assert not bench.out.exists()
@@ -21,7 +21,7 @@ def test_statistics_of_another_store_are_refused_unless_allowed(bench: Bench, ca
 
 def test_a_validation_store_of_other_classes_is_refused_with_the_difference(bench: Bench, capsys: Capture) -> None:
     other = bench.make_store("other", [0, 1, 2], classes=("ape", "bat", "dog"))
-    refused(capsys, 4, str(other.path), "another class list", "'cat'", "'dog'")(bench("--quiet", val=other.path))
+    refused(capsys, 4, str(other.path), "a different class list", "'cat'", "'dog'")(bench("--quiet", val=other.path))
 
 
 def test_a_plateau_without_validation_pictures_is_refused(bench: Bench, capsys: Capture) -> None:
@@ -32,14 +32,12 @@ def test_a_plateau_without_validation_pictures_is_refused(bench: Bench, capsys: 
 
 def test_missing_statistics_are_refused_with_the_command_that_makes_them(bench: Bench, capsys: Capture) -> None:
     refused(capsys, 2, "--stats is missing", f"alexnet pca {bench.train.path}")(bench("--quiet", stats=None))
-    refused(capsys, 4, "nowhere.h5", "there is no such statistics file")(
-        bench("--quiet", stats=bench.folder / "nowhere.h5")
-    )
+    refused(capsys, 4, "nowhere.h5", "no such statistics file")(bench("--quiet", stats=bench.folder / "nowhere.h5"))
 
 
 def test_a_missing_store_is_refused(bench: Bench, capsys: Capture) -> None:
-    refused(capsys, 4, "gone.lmdb", "there is no such crop store")(bench("--quiet", train=bench.folder / "gone.lmdb"))
-    refused(capsys, 4, "gone.lmdb", "there is no such crop store")(bench("--quiet", val=bench.folder / "gone.lmdb"))
+    refused(capsys, 4, "gone.lmdb", "no such crop store")(bench("--quiet", train=bench.folder / "gone.lmdb"))
+    refused(capsys, 4, "gone.lmdb", "no such crop store")(bench("--quiet", val=bench.folder / "gone.lmdb"))
 
 
 def test_pictures_without_labels_can_not_be_trained_on(bench: Bench, capsys: Capture) -> None:
@@ -62,7 +60,7 @@ def test_an_output_that_exists_is_refused_and_kept_unless_overwriting(bench: Ben
 def test_a_folder_that_is_no_run_is_never_replaced(bench: Bench, capsys: Capture) -> None:
     bench.out.mkdir()
     (bench.out / "thesis.tex").write_text("years of work")
-    refused(capsys, 2, "is no run folder", "another --out")(bench("--quiet", "--overwrite"))
+    refused(capsys, 2, "is not a run folder", "another --out")(bench("--quiet", "--overwrite"))
     assert (bench.out / "thesis.tex").read_text() == "years of work"
 
 

@@ -237,7 +237,7 @@ def test_more_epochs_go_on_and_fewer_are_up_to_date(update: Update, made: Artifa
     update.works(out, *made.training("run", "--quiet"))
     first = RunFolder(out).newest()
     assert update.works(out, *made.training("run", epochs=2))["steps"] == 6
-    assert "going on from" in update.said
+    assert "resuming from" in update.said
     assert first is not None and first.path.exists(), "the checkpoint is still there"
     update.does_nothing(out, *made.training("run", epochs=2))
     update.does_nothing(out, *made.training("run", epochs=1))
@@ -248,7 +248,7 @@ def test_an_unfinished_run_goes_on(update: Update, made: Artifacts) -> None:
     update.works(out, *made.training("run", "--quiet"))
     (out / "manifest.json").unlink()
     update.works(out, *made.training("run"))
-    assert "going on from step-00000003" in update.said
+    assert "resuming from step-00000003" in update.said
 
 
 @pytest.mark.parametrize(

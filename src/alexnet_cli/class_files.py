@@ -108,7 +108,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         content = read_regular(path, PictureError)
     except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file: check the path") from None
+        raise PictureError(f"{path}: no such file: check the path") from None
     return lines_in(path, content)
 
 
@@ -118,4 +118,4 @@ def lines_in(path: Path, content: bytes) -> Iterator[tuple[int, str]]:
         try:
             yield number, line.decode()
         except UnicodeDecodeError:
-            raise PictureError(f"{path}, line {number}: is no UTF-8 text: save the file as UTF-8") from None
+            raise PictureError(f"{path}, line {number}: is not UTF-8 text: save the file as UTF-8") from None

@@ -62,9 +62,9 @@ class ClassList:
 
     names: tuple[str, ...]
     words: tuple[str, ...] = field(default=(), compare=False)
-    """`tench, Tinca tinca` for n01440764; empty where nobody knows."""
+    """`tench, Tinca tinca` for n01440764; empty where unknown."""
     ids: tuple[int, ...] = field(default=(), compare=False)
-    """ILSVRC's own number of each class, which is another order; empty where nobody knows."""
+    """ILSVRC's own number of each class, which is another order; empty where unknown."""
     counted_from: int | None = field(default=None, compare=False)
     """The first class's number, 0 or 1, in a file that numbers its classes."""
 
@@ -136,4 +136,4 @@ class ClassList:
         """Raise ArtifactError naming the difference unless both lists are equal."""
         difference = self.difference(other)
         if difference:
-            raise ArtifactError(f"{others} has another class list than {mine}: {difference}")
+            raise ArtifactError(f"{others} has a different class list than {mine}: {difference}")

@@ -84,7 +84,7 @@ def _add(app: typer.Typer, name: str, command: Callable[..., Any] | typer.Typer,
     elif callable(command):
         app.command(name, cls=CommandWithHelp, rich_help_panel=panel)(command)
     else:
-        raise TypeError(f"{command!r} is no function")
+        raise TypeError(f"{command!r} is not a function")
 
 
 def _asked(words: Sequence[str]) -> str | None:

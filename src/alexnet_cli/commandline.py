@@ -25,7 +25,7 @@ from alexnet_cli.options import CommonOptions
 
 Config = TypeVar("Config")
 _METAVARS = {bool: "", int: "N", float: "X", str: "TEXT", Path: "PATH"}
-"""What stands behind an option in the help, by the type of its value; a flag takes none."""
+"""What follows an option in the help, by the type of its value; a flag takes none."""
 
 
 def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None]], Callable[..., None]]:
@@ -82,14 +82,14 @@ def _require_folder() -> None:
 
 
 def _require_utf8(options: Mapping[str, Any]) -> None:
-    """UsageError where an option is no UTF-8: LMDB, TensorBoard and JSON can't have such a name.
+    """UsageError where an option is not UTF-8: LMDB, TensorBoard and JSON can't have such a name.
 
     Pictures alone may have one, where they are only read.
     """
     for name, value in options.items():
         for text in map(str, value if isinstance(value, (list, tuple)) else (value,)):
             if name != "pictures" and not text.isascii() and re.search("[\ud800-\udfff]", text):
-                raise UsageError(f"{text}: is no UTF-8: rename it, or give another name")
+                raise UsageError(f"{text}: is not UTF-8: rename it, or give another name")
 
 
 def _with_metavar(hint: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Compiled loops for the CPU: numba where it is there, run on as many threads as torch uses.
+"""Compiled loops for the CPU: numba where it is installed, run on as many threads as torch uses.
 
     @kernel
     def double(values, out, first, last):      # works on items first … last − 1
@@ -82,7 +82,7 @@ class Kernel:
     def ready(self, *arguments: Any) -> Callable[..., None]:
         """The machine code for such arguments, from the cache or compiled now.
 
-        A cache that can't be written or read is no error: then this process compiles for itself.
+        A cache that can't be written or read is not an error: then this process compiles for itself.
         """
         kinds = tuple(map(_kind, arguments))
         if kinds not in self._known:
@@ -127,7 +127,7 @@ def _kind(argument: Any) -> Any:
 @contextmanager
 def _only_process(folder: Path | None) -> Iterator[None]:
     """Hold the cache for this process: numba numbers a kernel's files without looking who else does so just now, and
-    one could get the machine code for other arguments than it asked for."""
+    one could get the machine code for different arguments than it asked for."""
     if folder is None:
         yield
         return

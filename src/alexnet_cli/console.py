@@ -59,7 +59,7 @@ class Talk:
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str = "pictures", done: int = 0) -> Iterator[Advance]:
-        """A bar with count, rate and time left; where stderr is no terminal, or a dumb one, a line every tenth part."""
+        """A bar with count, rate and time left; ten lines in all where stderr is not a terminal, or a dumb one."""
         if self.quiet:
             yield _silent
         elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
@@ -94,7 +94,7 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
-    # On a narrow terminal a share stands for the count and the bar is short: else rich would break what it says.
+    # On a narrow terminal a share replaces the count and the bar is short: else rich would break what it says.
     narrow = terminal_width() < _NARROW
     whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
     bar = BarColumn(5 if narrow else 30, **whole)

@@ -172,7 +172,7 @@ def heif_version() -> str | None:
 
 
 def readers() -> dict[str, str | None]:
-    """Format -> who reads it, with version; None where nobody does."""
+    """Format -> who reads it, with version; None where nothing does."""
     found: dict[str, str | None] = {}
     for kind in NEEDS:
         reader = reader_of(kind)

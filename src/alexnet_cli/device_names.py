@@ -14,7 +14,7 @@ _MOST_PROCESSES = 256
 
 @dataclass(frozen=True)
 class DeviceNames:
-    """Devices as they were asked for, one for each process."""
+    """Devices as they were requested, one for each process."""
 
     kind: str
     """auto, cpu or cuda."""
@@ -23,8 +23,8 @@ class DeviceNames:
 
 
 def parse_devices(text: str) -> DeviceNames:
-    """auto; cpu, or cpu:2 for so many processes on the CPU; cuda: the first device; cuda:4: the first four; cuda:0,1 or
-    cuda:3, (a list): those. UsageError where it can't be meant."""
+    """auto; cpu, or cpu:2 for two processes on the CPU; cuda: the first device; cuda:4: the first four; cuda:0,1 or
+    cuda:3, (a list): those. UsageError where it is invalid."""
     if text == "auto":
         return DeviceNames("auto")
     kind, colon, numbers = text.partition(":")

@@ -20,7 +20,7 @@ def choose_devices(text: str) -> list[torch.device]:
     """The devices that `--devices` names, one for each process.
 
     auto: all CUDA devices where there are two or one, the first two where there are more, else the CPU; the rest as
-    `parse_devices` says. UsageError where it can't be meant; ResourceError where it isn't there.
+    `parse_devices` says. UsageError where it is invalid; ResourceError where it isn't there.
     """
     asked = parse_devices(text)
     if asked.kind == "auto":
@@ -74,5 +74,5 @@ def patch_type(precision: str) -> torch.dtype:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Where bfloat16 is asked for: maps and products in it, weights and sums in float32."""
+    """Where bfloat16 is requested: maps and products in it, weights and sums in float32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

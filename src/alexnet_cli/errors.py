@@ -18,7 +18,7 @@ class AlexNetError(Exception):
 
 
 class UsageError(AlexNetError):
-    """An option or argument that can't be meant, or an output that exists already."""
+    """An invalid option or argument, or an output that exists already."""
 
     exit_code = 2
 
@@ -48,7 +48,7 @@ class TrainingError(AlexNetError):
 
 
 class StoppedBySignalError(AlexNetError):
-    """SIGTERM or SIGHUP came and the work was saved; the same command with `--resume` goes on."""
+    """SIGTERM or SIGHUP came and the work was saved; the same command with `--resume` continues."""
 
     exit_code = 75
 

@@ -52,7 +52,7 @@ class Net:
         network = Network(checkpoint.recipe.net).to(device, float_type(precision))
         try:
             load_whole(network, checkpoint.model)
-        except UsageError as error:  # its own recipe says another net than its weights are
+        except UsageError as error:  # its own recipe says a different net than its weights are
             raise ArtifactError(f"{checkpoint.path}: is damaged ({error}): use another") from None
         transform, mirrored = checkpoint.transform.to(device), checkpoint.recipe.input.flip
         return cls(network, transform, checkpoint.classes, device, precision, mirrored)
@@ -105,11 +105,11 @@ def evaluate(
     """The scores of every picture of a store, in its order.
 
     views: 10, or 1 for the centre alone; of the ten, the five mirror images are left out where the net was trained
-    without any, and where it sees whole crops, what is the same view again. batch_size: pictures read and asked for at
+    without any, and where it sees whole crops, what is the same view again. batch_size: pictures read and requested at
     once. ranks: who shares the work; each picture is counted once, in the same mini-batches as by one process, and
     every rank gets all scores. Probabilities are averaged in float32 in the order of the views. advance: called on
     every rank equally often.
-    ArtifactError where a labelled store has another class list than the net, or crops of another side.
+    ArtifactError where a labelled store has a different class list than the net, or crops of another side.
     """
     require_same_classes(net.classes, store)
     require_same_side(net.transform, store)
@@ -173,7 +173,7 @@ def require_same_classes(classes: ClassList, store: CropStore) -> None:
 
 
 def require_same_side(transform: InputTransform, store: CropStore) -> None:
-    """ArtifactError where a net was trained on crops of another side than a store's."""
+    """ArtifactError where a net was trained on crops of a different side than a store's."""
     if transform.side != store.side:
         sides = f"{store.side}×{store.side}, and the net was trained on {transform.side}×{transform.side}"
         raise ArtifactError(

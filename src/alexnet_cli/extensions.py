@@ -18,4 +18,4 @@ EXTENSIONS = {
 """Format -> what the names of its files end in."""
 
 PICTURE_EXTENSIONS = frozenset(extension for names in EXTENSIONS.values() for extension in names)
-"""A file of another name is no picture, whatever it holds."""
+"""A file of another name is not a picture, whatever it holds."""

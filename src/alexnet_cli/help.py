@@ -1,4 +1,4 @@
-"""How commands and their options are shown and asked for: the help, and hints for names that people try."""
+"""How commands and their options are shown and found: the help, and hints for names that people try."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class CommandWithHelp(_WithHelp, TyperCommand):
     """A command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Answer a word too many with the option that it may be for, and what is missing with where it stands."""
+        """Answer a word too many with the option that it may be for, and what is missing with its place."""
         words = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -125,7 +125,7 @@ class CommandWithHelp(_WithHelp, TyperCommand):
             raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The names that turn an option off stand in its help: in a column of their own they'd leave no room for it."""
+        """The names that turn an option off are in its help: in a column of their own they'd leave no room for it."""
         for param in self.params:
             param.secondary_opts = []
         super().format_help(ctx, formatter)

@@ -128,7 +128,7 @@ def find_devkit(folder: Path) -> Path | None:
     """The devkit (archive or folder) that lies in a folder, archives first; None where there is none."""
     try:
         found = [entry for entry in folder.iterdir() if DEVKIT_NAME.fullmatch(entry.name)]
-    except OSError:  # what nobody asked for need not be readable
+    except OSError:  # what was not requested need not be readable
         return None
     fit = [entry for entry in found if entry.is_file() or _meta_in(entry)]
     return min(fit, key=lambda entry: (entry.is_dir(), entry.name), default=None)
@@ -295,7 +295,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with tarfile.open(path) as archive:
             yield archive
     except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such devkit: check the path") from None
+        raise PictureError(f"{path}: no such devkit: check the path") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, RecursionError):
         kind = "is empty" if path.stat().st_size == 0 else "is damaged, or no devkit"
         raise PictureError(f"{path}: {kind}: download ILSVRC2012_devkit_t12.tar.gz again") from None

@@ -2,7 +2,7 @@
 
 with CropLoader(store, batches) as loader:
     for batch in loader:
-        batch.crops        # uint8 (N, side, side, 3), valid until the next batch is asked for
+        batch.crops        # uint8 (N, side, side, 3), valid until the next batch is requested
 
 Ranks that see the same mini-batches (the columns of one net) each load a share of every one and exchange the bytes.
 """
@@ -52,7 +52,7 @@ class Batch:
     indices: NDArray[np.int64]
     """(N,): their indices in the store."""
     crops: Tensor
-    """uint8 (N, side, side, 3), RGB, on the loader's device. On a CPU overwritten after the next batch is asked for."""
+    """uint8 (N, side, side, 3), RGB, on the loader's device. On a CPU overwritten after the next batch is requested."""
 
 
 class CropLoader:

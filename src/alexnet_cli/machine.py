@@ -62,9 +62,9 @@ def cores() -> int:
 
 
 def threads_of_process(processes: int = 1) -> int:
-    """Threads that one of so many processes computes with: OMP_NUM_THREADS where that is set, else its share of cores.
+    """Threads that one of some processes computes with: OMP_NUM_THREADS where that is set, else its share of cores.
 
-    torchrun sets it to 1 where nobody has; of several processes under a launcher 1 therefore counts as not set.
+    torchrun sets it to 1 where it is not set; of several processes under a launcher 1 therefore counts as not set.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     by_launcher = processes > 1 and asked == "1" and "TORCHELASTIC_RUN_ID" in os.environ

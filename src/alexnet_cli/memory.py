@@ -65,7 +65,7 @@ def require_address_space() -> None:
 def start_threads_where_there_is_room() -> None:
     """Under `ulimit -v`, have a thread that finds no room refused with a MemoryError, whichever library starts it.
 
-    Python waits for ever for a thread that got its stack and then no memory for its first line
+    Python waits forever for a thread that got its stack and then no memory for its first line
     (github.com/python/cpython/issues/140746). Nor does each thread set aside 64 MB for its own small blocks then. Linux
     only.
     """

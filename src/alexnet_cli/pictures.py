@@ -58,7 +58,7 @@ _UPRIGHT = {
 }
 _ORIENTATION_TAG = 0x0112
 
-_UNKNOWN = "is no picture of a known format"
+_UNKNOWN = "is not a picture in a known format"
 _JPEGS_END = b"\xff\xd9"
 _NEARLY_GREY = 16
 """Of a JPEG without any pixels, libjpeg makes a grey with a few specks."""
@@ -75,13 +75,13 @@ class Facts(enum.IntFlag):
     ROTATED = 8
     """EXIF rotation was applied."""
     SMALL = 16
-    """The shorter side is under the crop's (256, unless it was asked for another): enlarged."""
+    """The shorter side is under the crop's (256, unless another side was requested): enlarged."""
     WRONG_EXTENSION = 32
-    """The name says another format than the content."""
+    """The name says a different format than the content."""
     ANIMATED = 64
     """More than one frame or page, of which the first was taken."""
     TRUNCATED = 128
-    """A JPEG that is cut off, of which what is there was taken."""
+    """A JPEG that is cut off, of which the part that can be decoded was taken."""
 
 
 Cropped = tuple[Image.Image, Facts]
@@ -93,14 +93,14 @@ class BadPictureError(PictureError):
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """A picture file's bytes; BadPictureError where it is no regular file, too large or unreadable.
+    """A picture file's bytes; BadPictureError where it is not a regular file, too large or unreadable.
 
     ResourceError where the disk fails: that is not the picture's fault, and the next try may succeed.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names costs more than reading some of them)
         if not stat.S_ISREG(status.st_mode):
-            raise BadPictureError("is no regular file")
+            raise BadPictureError("is not a regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise BadPictureError(f"has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
         with open(path, "rb") as file:  # noqa: PTH123
@@ -135,7 +135,7 @@ def crop_image(
     taken.
 
     colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes of a
-    JPEG that is cut off what is there, with grey for the rest; "refuse" rejects it.
+    JPEG that is cut off the part that can be decoded, with grey for the rest; "refuse" rejects it.
 
     BadPictureError gives the reason in one line.
     """
@@ -169,7 +169,7 @@ def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation:
 
 
 def _opened(data: bytes) -> Any:
-    """The picture, opened by whoever reads its format."""
+    """The picture, opened by the decoder that reads its format."""
     kind = kind_of(data)
     if kind == HEIF:
         return _heif(data)
@@ -220,7 +220,7 @@ def _crop(
     extent = _draft(image, kind, side, filter)
     image.load()
     if kind == "TIFF" and image.mode == "P":
-        tiff.mend_colour_map(image)
+        tiff.repair_colour_map(image)
     if kind == "PNG":
         _mend_transparent_colour(image, data[24])
     # Pillow turns TIFFs upright while it loads them, other formats never.
@@ -393,7 +393,7 @@ def _reason(data: bytes, error: Exception) -> str:
         if re.match(
             rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE
         ):
-            return "is a web page or XML, no picture"
+            return "is a web page or XML, not a picture"
         if not any(data):
             return "holds only zero bytes"
         return unread(data) or (

@@ -54,7 +54,7 @@ def require_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError) 
 def require_kind(path: Path | str, mode: int, kind: type[AlexNetError]) -> None:
     """`kind` of error unless a file's mode says that it is regular."""
     if not stat.S_ISREG(mode):
-        raise kind(f"{path}: is no file but {_KINDS.get(stat.S_IFMT(mode), 'something else')}: check the path")
+        raise kind(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file: check the path")
 
 
 def read_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError, *, most: int | None = None) -> bytes:
@@ -70,7 +70,7 @@ def read_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError, *, 
 
 
 def parse_json(text: str | bytes, *, path: Path | str, what: str = "its content") -> Any:
-    """What JSON says. ArtifactError where it is none, no UTF-8, nested too deep, or has a number too long."""
+    """What JSON says. ArtifactError where it is not JSON, not UTF-8, nested too deep, or has a number too long."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -88,7 +88,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """As `read_json`, of a file that holds an object."""
     values = read_json(path)
     if not isinstance(values, dict):
-        raise ArtifactError(f"{path}: its content is damaged (no object): make it again")
+        raise ArtifactError(f"{path}: its content is damaged (not an object): make it again")
     return values
 
 
@@ -96,5 +96,5 @@ def parse_texts(text: str | bytes, *, path: Path | str, what: str) -> list[str]:
     """A JSON list of strings that are UTF-8; ArtifactError for anything else."""
     values = parse_json(text, path=path, what=what)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ArtifactError(f"{path}: {what} is damaged (no list of names): make it again")
+        raise ArtifactError(f"{path}: {what} is damaged (not a list of names): make it again")
     return values

@@ -50,7 +50,7 @@ class StopRequest:
 
 @contextmanager
 def ending_on_signals(error: Callable[[signal.Signals], BaseException] = EndedBySignalError) -> Iterator[None]:
-    """SIGTERM and SIGHUP raise while the block lasts: `error` of the signal, so that all work files go on the way.
+    """SIGTERM and SIGHUP raise while the block lasts: `error` of the signal, so that work files are removed.
 
     The first one counts: those that follow do not disturb the cleaning up.
     """

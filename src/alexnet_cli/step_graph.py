@@ -52,7 +52,7 @@ class CudaRecorder:
         return result
 
     def record(self, work: Callable[[], None]) -> Callable[[], object]:
-        """Errors only for calls of this thread that no graph can hold: the loader's goes on meanwhile."""
+        """Errors only for calls of this thread that no graph can hold: the loader's may call anything meanwhile."""
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
             # torch.cuda.graph leaves its stream the current one where it fails; the outer context does not.
@@ -148,7 +148,7 @@ class StepGraph:
             self._undo()
             self._refused = True
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-            self._tell(f"the step can't be recorded as a CUDA graph ({reason}): training goes on without one")
+            self._tell(f"the step can't be recorded as a CUDA graph ({reason}): training continues without one")
         return not self._refused
 
 

@@ -5,7 +5,7 @@
     with quiet_libraries():  # what C libraries write to stderr goes nowhere; what we say arrives
 
 A reader of stdout that is gone (`| head -1`) wants no more: the rest is dropped quietly. A message that stderr won't
-take is dropped, and the work goes on. A result that stdout won't take is an error.
+take is dropped, and the work continues. A result that stdout won't take is an error.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def prepare_streams() -> None:
 
 
 def finish_streams() -> None:
-    """Write out what is left. OSError, which names the stream, where stdout won't have it."""
+    """Write out what is left. OSError, which names the stream, where stdout fails."""
     sys.stdout.flush()
     sys.stderr.flush()
 

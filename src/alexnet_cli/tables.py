@@ -35,7 +35,7 @@ def lines_of(
     """The lines of a table: heads, a rule, rows, without blanks at their ends.
 
     The first `left` columns are text, left-aligned, and may be wrapped; the others are numbers, right-aligned. Where
-    all columns don't fit, several tables follow one another, each with the first column in front. together: so many
+    all columns don't fit, several tables follow one another, each with the first column in front. together: that many
     columns at a time belong together, such as one of several nets: a table is of whole groups, each with its own names.
     """
     grid = [[printable(cell) for cell in row] for row in (heads, *rows)]
@@ -76,7 +76,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _blocks(natural: Sequence[int], least: Sequence[int], width: int, together: int) -> list[list[int]]:
-    """Which columns stand together; the first of a group stands in front of each block of it."""
+    """Which columns belong together; the first of a group begins each block of it."""
     smallest = [*least, *natural[len(least) :]]
     blocks: list[list[int]] = []
     for start in range(0, len(natural), together):

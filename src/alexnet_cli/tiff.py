@@ -45,8 +45,8 @@ def misread(image: Any) -> str | None:
     return None
 
 
-def mend_colour_map(image: Any) -> None:
-    """Some programs write a TIFF's colour map with 8 bits where 16 are due: Pillow makes black of it."""
+def repair_colour_map(image: Any) -> None:
+    """Some programs write a TIFF's colour map with 8 bits instead of 16: Pillow reads it as black."""
     colours = np.array(image.tag_v2.get(_COLOUR_MAP_TAG, (0,)))
     if colours.max() < 256 and len(colours) % 3 == 0:
         image.putpalette(colours.reshape(3, -1).T.astype(np.uint8).tobytes())

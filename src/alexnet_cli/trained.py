@@ -105,9 +105,9 @@ def read_one(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
 
 
 def open_nets(trained: Trained, devices: Sequence[torch.device], precision: str) -> tuple[Trained, list[Nets]]:
-    """Load the nets on each device; what they are, which is newer than `trained` where a run's training went on.
+    """Load the nets on each device; what they are, which is newer than `trained` where a run was trained further.
 
-    ArtifactError where one is damaged, or knows other classes than the first.
+    ArtifactError where one is damaged, or knows different classes than the first.
     """
     trained, checkpoints = read_newest(
         trained,
@@ -163,9 +163,9 @@ def _member(path: Path, entry: dict[str, Any]) -> Member:
     checkpoint = Path(os.path.normpath(Path(os.path.realpath(path)) / place))
     if not checkpoint.exists():
         raise ArtifactError(
-            f"{checkpoint}: the net of member '{name}' of {path} is not there, its run was moved, removed or went on: "
-            f"move it back, or {_ANEW}"
+            f"{checkpoint}: the net of member '{name}' of {path} is missing (its run was moved, removed or trained "
+            f"further): move it back, or {_ANEW}"
         )
     if read_checkpoint_manifest(checkpoint).digest != digest:
-        raise ArtifactError(f"{checkpoint}: is another net than member '{name}' of {path} was: {_ANEW}")
+        raise ArtifactError(f"{checkpoint}: is a different net than member '{name}' of {path} was: {_ANEW}")
     return Member(name, checkpoint, float(weight))

@@ -178,7 +178,7 @@ def _rows(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _jp2(data: bytes) -> str | None:
-    """Channels in another order than red, green, blue (box `cdef`, ISO 15444-1 I.5.3.6), which Pillow ignores."""
+    """Channels in a different order than red, green, blue (box `cdef`, ISO 15444-1 I.5.3.6), which Pillow ignores."""
     header = next((content for kind, content in boxes(data) if kind == b"jp2h"), b"")
     for kind, content in boxes(header):
         if kind == b"cdef":

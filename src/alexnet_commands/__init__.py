@@ -1,1 +1,1 @@
-"""Commands that are no pipeline stage: sample, summary, doctor."""
+"""Commands that are not pipeline stages: sample, summary, doctor."""

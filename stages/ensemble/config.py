@@ -67,7 +67,7 @@ class EnsembleConfig(NetOptions):
             raise UsageError(f"--devkit {self.devkit}: is read for --submission FILE only: give that too")
 
     def normalised_weights(self) -> list[float]:
-        """One weight for each member, summing to 1; UsageError where they can't be meant."""
+        """One weight for each member, summing to 1; UsageError where they are invalid."""
         if self.weights is None:
             return [1 / len(self.members)] * len(self.members)
         try:

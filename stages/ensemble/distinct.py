@@ -1,4 +1,4 @@
-"""No picture may be both fitted to and reported on: what two crop stores share, whatever it is called there."""
+"""No picture may be both fitted to and reported on: what two crop stores share, whatever its name there."""
 
 from __future__ import annotations
 

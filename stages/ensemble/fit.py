@@ -24,7 +24,7 @@ EXHAUSTIVE = 3
 LEVELS = 24
 """More members: each weight is one of 0 … LEVELS; equal weights are LEVELS / 2 each."""
 SWEEPS = 20
-"""Passes over the members, at most; a pass without a better weight ends the search."""
+"""At most this many passes over the members; a pass without a better weight ends the search."""
 SMALL = 1000
 """Held-out pictures below which a fit is called small: there, one standard error is more than a point at 18%."""
 _PICTURES_AT_ONCE = 2048

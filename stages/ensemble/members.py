@@ -51,7 +51,9 @@ def require_same_pictures(first: Member, scores: Scores, path: Path) -> None:
         )
     for mine, other in zip(first.scores.names, scores.names, strict=True):
         if mine != other:
-            raise ArtifactError(f"{path}: scores of other pictures than {first.name}: '{other}' in place of '{mine}'")
+            raise ArtifactError(
+                f"{path}: scores of different pictures than {first.name}: '{other}' in place of '{mine}'"
+            )
     different = np.flatnonzero(first.scores.labels != scores.labels)
     if len(different):
         name = scores.names[int(different[0])]

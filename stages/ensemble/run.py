@@ -319,7 +319,7 @@ def _gather(
             name = path.name
         if store is not None and manifest.parents.get("crops") != store.digest:
             raise ArtifactError(
-                f"{path}: are scores of other pictures than {store.path}: {store_difference(scores, store)}; "
+                f"{path}: are scores of different pictures than {store.path}: {store_difference(scores, store)}; "
                 "give the run in place of its scores, or evaluate it again"
             )
         if members:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alexnet_cli.artifacts.scores import Scores
+from alexnet_cli.artifacts.scores import Scores, best_classes
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.errors import ArtifactError, UsageError
 
 BEST = 5
-_ROWS_AT_ONCE = 4096
 
 
 def submission_text(scores: Scores, ids: Sequence[int]) -> str:
@@ -25,15 +23,6 @@ def submission_text(scores: Scores, ids: Sequence[int]) -> str:
     best = best_classes(scores.probabilities, BEST)
     known = np.array(ids)
     return "".join(" ".join(map(str, known[best[index]])) + "\n" for index in file_order(scores.names))
-
-
-def best_classes(probabilities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """(N, k) class indices, most probable first, ties by the smaller index as in `top_k_error`."""
-    parts = [
-        np.argsort(-probabilities[start : start + _ROWS_AT_ONCE], axis=1, kind="stable")[:, :k]
-        for start in range(0, len(probabilities), _ROWS_AT_ONCE)
-    ]
-    return np.concatenate(parts)
 
 
 def file_order(names: Sequence[str]) -> list[int]:

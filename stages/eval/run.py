@@ -41,7 +41,7 @@ class Result:
     titles: dict[str, str]
     """What to call each class in a report, by its name: `n01440764 (tench)`."""
     report: Path | None = None
-    """The report that was asked for."""
+    """The requested report."""
     up_to_date: bool = False
     """Nothing was done: the scores there are of this checkpoint on this store (--update)."""
 
@@ -102,7 +102,7 @@ def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk
 
 
 def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
-    """Score and write; which checkpoint it was, in words: a run in training may have a better one by then."""
+    """Score and write; which checkpoint it was, in words: a run in training may have a better one meanwhile."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.evaluation import Scoring, score_to_file
     from alexnet_cli.parallel.launch import run_ranks

@@ -28,6 +28,7 @@ from alexnet_cli.artifacts.crops.store import SIDE, Crop, CropStore, raw_bytes, 
 from alexnet_cli.artifacts.statistics import KIND, SCHEMA, Statistics, read_statistics, write_statistics
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
+from alexnet_cli.machine import cores
 from alexnet_cli.tables import print_table
 from alexnet_stages.pca.config import PcaConfig
 
@@ -149,7 +150,7 @@ def run(config: PcaConfig) -> Result:
 
 
 def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
-    """What is there already, where it was made from this store; else None."""
+    """The existing output, where it was made from this store; else None."""
     asked = Request(kind=KIND, schema=SCHEMA, parents={"crops": store.digest})
     manifest = is_current(config.out, asked, Talk(quiet=config.quiet), verify=read_statistics)
     if manifest is None:
@@ -168,7 +169,7 @@ def _summarise(config: PcaConfig, ranks: Ranks | None, store: CropStore | None) 
     if store is None:
         store = open_crops(config.crops)
     rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
-    workers = config.workers or max(1, (os.cpu_count() or 1) // (ranks.local_world if ranks else 1))
+    workers = config.workers or max(1, cores() // (ranks.local_world if ranks else 1))
     sums = sum_store(store, workers, Talk(quiet=config.quiet or rank > 0), slice(rank, None, world))
     if ranks:
         sums.add_up(ranks)
@@ -223,7 +224,7 @@ def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(N
                 for finished in as_completed([pool.submit(work) for _ in range(workers)]):
                     total.merge(finished.result())
             finally:
-                stop.set()  # after an error or Ctrl-C the other threads must not go on to the end of the store
+                stop.set()  # after an error or Ctrl-C the other threads must not continue to the end of the store
     return total
 
 

@@ -35,9 +35,9 @@ def command(config: PreprocessConfig) -> None:
     of an animation, scales 16 bits to 8, makes CMYK RGB without a profile, and
     ignores colour profiles (--colour-profile). It rejects 32-bit pixels, damaged
     files, and JPEGs that are cut off (--truncated). Damage inside JPEG data can't
-    be told: JPEG has no checksums.
+    be detected: JPEG has no checksums.
 
-    If the command is stopped or killed, run it again: it goes on where it was.
+    If the command is stopped or killed, run it again: it resumes where it stopped.
     The store's bytes depend neither on that nor on the number of workers.
 
     If a picture can't be read, the command finishes the others and ends with code
@@ -71,7 +71,7 @@ def command(config: PreprocessConfig) -> None:
     try:
         result = run(config)
     except KeyboardInterrupt:
-        raise InterruptedBySaveError("interrupted: the same command goes on where it stopped") from None
+        raise InterruptedBySaveError("interrupted: the same command resumes where it stopped") from None
     if config.json:
         print_json(result.as_json())
     else:

@@ -70,7 +70,7 @@ class PreprocessConfig(CommonOptions):
         str | None,
         Option(
             "--expect",
-            help="Stop unless pictures and classes are as many as published.",
+            help="Stop unless the numbers of pictures and classes are the published ones.",
             metavar="|".join(EXPECTATIONS),
         ),
     ] = None
@@ -112,7 +112,7 @@ class PreprocessConfig(CommonOptions):
         str,
         Option(
             "--truncated",
-            help="refuse: reject JPEGs that are cut off; keep: store what is there, the rest grey, and count them.",
+            help="refuse: reject JPEGs that are cut off; keep: store what was decoded, the rest grey, and count them.",
             metavar="|".join(TRUNCATED),
         ),
     ] = "refuse"
@@ -149,7 +149,7 @@ class PreprocessConfig(CommonOptions):
     ] = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what can't be meant."""
+        """Raise UsageError for an invalid value."""
         super().__post_init__()
         if not LEAST_SIDE <= self.side <= MOST_SIDE:
             raise UsageError(f"--side {self.side}: must lie from {LEAST_SIDE} to {MOST_SIDE:,}")

@@ -16,15 +16,16 @@ import numpy as np
 from alexnet_cli.artifacts.crops.store import DIGEST_BYTES
 from alexnet_cli.console import duration, size
 from alexnet_cli.errors import ResourceError
+from alexnet_cli.machine import cores
 from alexnet_stages.preprocess.pool import Job, crop_chunk
 from alexnet_stages.preprocess.sources import Located, Sources
 
 TRIAL_PICTURES = 48
 """How many pictures are tried, evenly spread over all that remain."""
 TRIAL_LEAST = 8
-"""Of fewer than 4,800 pictures one in a hundred is tried, but at least so many: the trial's crops are thrown away."""
+"""Of fewer than 4,800 pictures one in a hundred is tried, but at least this many: the trial's crops are thrown away."""
 TRIAL_SECONDS = 3.0
-"""The trial ends after so many seconds, with the pictures that it has then; one at least."""
+"""The trial ends after this many seconds, with the pictures that it has then; one at least."""
 MARGIN = 1.1
 """Of JPEG stores: beyond the trial's upper bound, what it may lie wrong."""
 
@@ -88,7 +89,7 @@ def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Pat
         expected = remaining * float(stored.mean()) + rest
         spread = 2 * float(stored.std()) / math.sqrt(len(stored))
         most = expected if len(sizes) == remaining else MARGIN * (expected + remaining * spread)
-    at_once = max(1, min(workers, remaining, len(os.sched_getaffinity(0))))
+    at_once = max(1, min(workers, remaining, cores()))
     return Estimate(
         pictures=remaining,
         bytes=expected,

@@ -87,10 +87,10 @@ def known_defective(names: Sequence[str], facts: Crop | None, rejects: Rejects) 
 
 def _handled(defect: str, facts: Facts) -> str:
     if defect == "CMYK":
-        return "converted to RGB" if Facts.CMYK in facts else "is not CMYK here: somebody repaired it before"
+        return "converted to RGB" if Facts.CMYK in facts else "is not CMYK here: it was repaired earlier"
     if Facts.WRONG_EXTENSION in facts:
         return "read as the PNG that it is, transparency over white"
-    return "is no PNG here: somebody repaired it before"
+    return "is not a PNG here: it was repaired earlier"
 
 
 def _stem(name: str) -> str:

@@ -37,7 +37,7 @@ from alexnet_cli.sources.located import Located, read_located
 CHUNK = 8
 """Pictures in one message."""
 _HELD = 32
-"""Chunks whose bytes somebody may hold while others are made: as many as a step of the store has."""
+"""Chunks whose bytes may be in use while others are made: all those of one step of the store."""
 _SLOTS = 3
 """Chunks of shared memory for each worker: one being filled, one waiting, one whose turn has not come."""
 _FORKED = sys.platform == "linux"
@@ -82,7 +82,7 @@ class Chunk(list[Stored]):
     """Outcomes and stored bytes of a few pictures."""
 
     until: Future[None] | None = None
-    """Their bytes stay as they are until this is done; without it, until the next chunk is asked for."""
+    """Their bytes stay as they are until this is done; without it, until the next chunk is requested."""
 
 
 def crops_in_order(pictures: Sequence[Located], job: Job, workers: int) -> Generator[Chunk, None, None]:
@@ -157,7 +157,7 @@ class _Ring:
         self._held: deque[tuple[Future[None], int]] = deque()
 
     def take(self, *, wait: bool) -> int | None:
-        """A slot that is free, or once it is; else None. Raises what went wrong with bytes that somebody held."""
+        """A slot that is free, or once it is; else None. Raises what went wrong with bytes in use."""
         while self._held and (self._held[0][0].done() or (wait and not self._free)):
             self._held[0][0].result()
             self._free.append(self._held.popleft()[1])
@@ -306,7 +306,7 @@ def _died(worker: _Worker) -> ResourceError:
     how = signal.Signals(-code).name if code is not None and code < 0 else f"code {code}"
     where = f" between {worker.chunks[0][2][0].name} and {worker.chunks[0][2][-1].name}" if worker.chunks else ""
     return ResourceError(
-        f"a worker process died ({how}){where}: run the same command again to go on, "
+        f"a worker process died ({how}){where}: run the same command again to continue, "
         "with fewer --workers if memory is short"
     )
 

@@ -43,7 +43,7 @@ HANDLED = {
     Facts.SMALL: ("enlarged", "the shorter side is under the crop's"),
     Facts.WRONG_EXTENSION: ("wrong extension", "read as what they are, not as what they are named"),
     Facts.ANIMATED: ("animated", "the first of several frames or pages is stored"),
-    Facts.TRUNCATED: ("truncated", "what is there of a JPEG is stored, with grey for the rest"),
+    Facts.TRUNCATED: ("truncated", "the decoded part of a JPEG is stored, with grey for the rest"),
 }
 """Fact -> what people call it, and what was done."""
 

@@ -8,7 +8,6 @@ result = run(PreprocessConfig(source=Path("pictures/train"), out=Path("train.lmd
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +43,7 @@ from alexnet_cli.errors import (
     describe_os_error,
 )
 from alexnet_cli.imagenet import is_devkit
+from alexnet_cli.machine import cores
 from alexnet_cli.signals import ending_on_signals
 from alexnet_cli.streams import quiet_libraries
 from alexnet_stages.preprocess.config import SIDE, PreprocessConfig
@@ -60,7 +60,7 @@ from alexnet_stages.preprocess.sources import Sources, find_sources
 from alexnet_stages.preprocess.sources.archives import remove_unpacked, unpacked
 
 _FORMAT = 2
-"""Of an unfinished store: another one is begun again."""
+"""Of an unfinished store: one of another version is started again."""
 
 
 def run(config: PreprocessConfig) -> Result:
@@ -107,7 +107,7 @@ def _store(config: PreprocessConfig, find: Callable[[], Sources], talk: Talk) ->
             if writer.sources_done < len(sources.names):
                 sources = unpacked(sources, writer.work, talk)
             continued = _announce(writer, sources, config, talk)
-            write_crops(writer, sources, _job(config), _workers(config), talk)
+            write_crops(writer, sources, _job(config), config.workers or cores(), talk)
             remove_unpacked(writer.work)
             rejects = _require_good(writer, sources, config)
 
@@ -139,7 +139,7 @@ class _Found:
 def _found(config: PreprocessConfig, find: Callable[[], Sources]) -> _Found:
     """Index the source. The request: the options, the pictures' listing, the classes, the stores compared with.
 
-    The listing holds names, sizes and times of change: no picture is read. --allow-bad is no part of it: where more
+    The listing holds names, sizes and times of change: no picture is read. --allow-bad is not part of it: where more
     pictures were left out than it allows, the store is made anew all the same.
     """
     sources, elsewhere = find(), _stores_to_compare(config)
@@ -158,7 +158,7 @@ def _found(config: PreprocessConfig, find: Callable[[], Sources]) -> _Found:
 
 
 def _up_to_date(config: PreprocessConfig, out: Path, found: _Found, talk: Talk) -> Result | None:
-    """What is there already, where it was made from these pictures with these options; else None."""
+    """The existing output, where it was made from these pictures with these options; else None."""
     manifest = is_current(out, found.request, talk, verify=open_piece)
     if manifest is None:
         return None
@@ -215,10 +215,6 @@ def _job(config: PreprocessConfig) -> Job:
     return Job(**{field.name: getattr(config, field.name) for field in fields(Job)})
 
 
-def _workers(config: PreprocessConfig) -> int:
-    return config.workers or len(os.sched_getaffinity(0))
-
-
 def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> None:
     """UsageError where the output exists, or is something that --overwrite was not meant to destroy."""
     divided = divisions(config.out)
@@ -236,7 +232,7 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
     require_output(out, CROPS, overwrite=config.replaces, inputs=inputs)
     for entry in target_of(config.out).iterdir() if shard and config.out.exists() else ():
         if not SHARDED.fullmatch(entry.name):
-            raise UsageError(f"{entry}: is no shard, so no shard is put beside it: choose another --out")
+            raise UsageError(f"{entry}: is not a shard, so no shard is put beside it: choose another --out")
 
 
 def _stores_to_compare(config: PreprocessConfig) -> list[CropStore]:
@@ -271,9 +267,9 @@ def _announce(writer: CropWriter, sources: Sources, config: PreprocessConfig, ta
     if writer.started_again:
         talk.say(f"{writer.path}: the unfinished store there had other pictures or options: starting again")
     if done:
-        talk.say(f"{writer.path}: going on after {done:,} of {len(sources.names):,} pictures")
+        talk.say(f"{writer.path}: continuing after {done:,} of {len(sources.names):,} pictures")
     if done < len(sources.names):
-        expected = estimate(sources, done, _job(config), workers=_workers(config), folder=writer.work)
+        expected = estimate(sources, done, _job(config), workers=config.workers or cores(), folder=writer.work)
         talk.say(f"{writer.path}: {expected}")
         expected.require_room(writer.path, codec=config.codec)
     return done
@@ -388,4 +384,4 @@ def _errors_in_one_line(out: Path) -> Iterator[None]:
 
 def _stopped(number: signal.Signals) -> StoppedBySignalError:
     """What SIGTERM and SIGHUP end the work with: what is committed stays."""
-    return StoppedBySignalError(f"stopped by {number.name}: the same command goes on where it stopped")
+    return StoppedBySignalError(f"stopped by {number.name}: the same command resumes where it stopped")

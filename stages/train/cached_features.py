@@ -3,7 +3,7 @@
 The frozen part is every layer below the first one that is ever trained; its outputs are the *features*. They are
 computed for some of the ten test views (views.py), and each epoch draws one of a picture's cached views. What that
 leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen part.
-The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as ever.
+The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as usual.
 
 RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed
 when the training is finished. key.txt says what they were computed from, and each file's SHA-256: a training that goes
@@ -109,7 +109,7 @@ class CachedTraining(Training):
         self.frozen, self.rest = split(self.recipe)
         steps = self.network.steps
         cut = steps.index(self.rest[0].name)
-        while isinstance(self.network.get_submodule(steps[cut - 1]), Dropout):  # drawn in every step as ever
+        while isinstance(self.network.get_submodule(steps[cut - 1]), Dropout):  # drawn in every step as usual
             cut -= 1
         self.frozen_steps, self.rest_steps = steps[:cut], steps[cut:]
         self.views = cached_views(self.recipe, self.transform)

@@ -20,11 +20,11 @@ def command(config: TrainConfig) -> None:
     values, and the run folder records all of them.
 
     Ctrl-C saves a checkpoint and ends; a second Ctrl-C ends at once. SIGTERM saves too and ends with code 75. The same
-    command with --resume goes on from there, and the net becomes what it would have been. For this you may change
+    command with --resume continues from it, and the net becomes what it would have been. For this you may change
     --workers, --devices, --parallel, --compile and --cuda-graph, and raise --epochs. The rest must stay the same.
 
-    With --update the command does nothing where the run is finished, and otherwise goes on. It refuses a run of another
-    recipe. Only --overwrite deletes a trained net.
+    With --update the command does nothing if the run is finished, and otherwise resumes it. It refuses a run of
+    another recipe. Only --overwrite deletes a trained net.
 
     Example: alexnet train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe paper --out out/runs/1
     """

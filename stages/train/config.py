@@ -66,7 +66,7 @@ class TrainConfig(CommonOptions):
     cuda_graph: CudaGraph = False
     workers: Workers = 0
     resume: Annotated[
-        bool, Option("--resume", help="Go on from the newest checkpoint in --out; start where there is none.")
+        bool, Option("--resume", help="Resume from the newest checkpoint in --out; start if there is none.")
     ] = False
     checkpoint_minutes: Annotated[
         float, Option("--checkpoint-minutes", help="Minutes between checkpoints within an epoch.", min=0.0)
@@ -90,7 +90,7 @@ class TrainConfig(CommonOptions):
         if self.rate is not None and self.rate <= 0:
             raise UsageError(f"--rate {self.rate}: must be positive")
         if self.update and self.resume:
-            raise UsageError("--update goes on where a run is unfinished: leave --resume out")
+            raise UsageError("--update resumes an unfinished run: leave --resume out")
         if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite exclude each other: go on, or start again")
+            raise UsageError("--resume and --overwrite exclude each other: resume, or start again")
         asked_for(self.log)

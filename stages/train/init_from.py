@@ -56,7 +56,7 @@ class Origin:
     checkpoint: Checkpoint | None = None
     fates: tuple[Fate, ...] = ()
     differences: tuple[str, ...] = ()
-    """In what the taken layers compute other things here than in the origin, in words."""
+    """In what the taken layers compute different things here than in the origin, in words."""
 
     @property
     def parents(self) -> dict[str, str]:
@@ -139,17 +139,17 @@ def _origin_of_run(config: TrainConfig, folder: RunFolder, newest: Saved) -> Ori
 def _require_same_origin(config: TrainConfig, path: Path, folder: RunFolder, digest: str | None) -> None:
     if digest is None:
         raise ArtifactError(
-            f"{config.out}: did not begin from another net: leave --init-from out to go on, or give --overwrite in "
+            f"{config.out}: did not begin from another net: leave --init-from out to continue, or give --overwrite in "
             "place of --resume"
         )
     recorded = _recorded(folder)
     if not path.exists() and recorded and recorded["path"] == str(path):
-        return  # the origin may be gone by now: the run has all of it
+        return  # the origin may no longer exist: the run has all of it
     given = read_found(path, read_checkpoint_manifest)[0]
     if given.digest != digest:
         raise ArtifactError(
-            f"{config.out}: began from another checkpoint than {path}: leave --init-from out to go on, or give "
-            "--overwrite in place of --resume"
+            f"{config.out}: began from a different checkpoint than {path}: leave --init-from out to continue, or give "
+            "--overwrite instead of --resume"
         )
 
 
@@ -195,7 +195,7 @@ def _misfit(mine: Layer, theirs: Layer | None, classes: ClassList, their_classes
     if isinstance(mine.spec, Linear) and mine.spec.neurons == "classes":
         difference = their_classes.difference(classes)
         if difference:
-            return f"other classes than the origin's: {difference}"
+            return f"different classes than the origin's: {difference}"
     if mine.weight_shape != theirs.weight_shape:
         shapes = ("×".join(str(number) for number in layer.weight_shape) for layer in (theirs, mine))
         return "its weights are {} in the origin and {} here".format(*shapes)

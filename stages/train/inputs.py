@@ -54,7 +54,7 @@ def open_inputs(config: TrainConfig, origin: Recipe | None) -> Inputs:
 def resolve_recipe(config: TrainConfig, classes: int, origin: Recipe | None = None) -> Recipe:
     """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
 
-    origin: the recipe of the net that `--init-from` names, or of the run that goes on. Where the recipe keeps the
+    origin: the recipe of the net that `--init-from` names, or of the run that is resumed. Where the recipe keeps the
     origin's net (`keep_net`), net and input are the origin's, and options override those.
     """
     recipe = load_recipe(config.recipe, config.set)
@@ -106,7 +106,7 @@ def _open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics,
     manifest, statistics = read_statistics(config.stats)
     if manifest.parents.get("crops") != store.digest and not config.allow_other_stats:
         raise ArtifactError(
-            f"{config.stats}: are the statistics of another crop store than {config.crops}: make them with "
+            f"{config.stats}: are the statistics of a different crop store than {config.crops}: make them with "
             f"`alexnet pca {config.crops}`, or give --allow-other-stats"
         )
     if statistics.side != store.side:
@@ -131,9 +131,9 @@ def doubts(recipe: Recipe) -> list[str]:
 
 
 def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], before: CheckpointRecord) -> str | None:
-    """In what a run that is to go on was begun otherwise, in words; None where it may go on.
+    """How a run that is to be resumed was begun differently, in words; None where it may be resumed.
 
-    The number of epochs may change, and what is no part of the result: workers, devices, --parallel, --compile,
+    The number of epochs may change, and what is not part of the result: workers, devices, --parallel, --compile,
     --cuda-graph, how often it is saved, what is shown.
     """
     was = before.recipe.with_options(training={"epochs": recipe.training.epochs}).to_dict()
@@ -162,5 +162,5 @@ def recorded(folder: RunFolder) -> dict[str, Any]:
 
 
 def has_more_to_do(recipe: Recipe, before: CheckpointRecord) -> bool:
-    """Whether more epochs are asked for than a finished run had, and its schedule did not end it."""
+    """Whether more epochs are requested than a finished run had, and its schedule did not end it."""
     return before.manifest.details["epoch"] < recipe.training.epochs and not before.state["schedule"]["finished"]

@@ -16,7 +16,7 @@ from alexnet_cli.recipes.net import Net
 
 
 class Journal:
-    """Open it after the checkpoint to go on from is known: rows and events after that step are dropped."""
+    """Open it after the checkpoint to resume from is known: rows and events after that step are dropped."""
 
     def __init__(
         self, folder: RunFolder, talk: Talk, step: int, *, writes: bool = True, log: Sequence[str] = (DEFAULT,)

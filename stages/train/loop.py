@@ -1,7 +1,7 @@
 """The training loop: epochs, their mini-batches, and the step that is made with each.
 
 All randomness is a function of the seed and of what it is for (alexnet_cli/randomness.py): which pictures come when,
-where their patches lie, which neurons are dropped. Validation, checkpoints and stopping stand in session.py.
+where their patches lie, which neurons are dropped. Validation, checkpoints and stopping are in session.py.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Training(Session):
             self.end_epoch()
 
     def _run_epoch(self) -> None:
-        """A step with each mini-batch of the epoch; a run that goes on begins where it was stopped."""
+        """A step with each mini-batch of the epoch; a resumed run begins where it was stopped."""
         seed, epoch, input_ = self.setting.seed, self.progress.epoch, self.recipe.input
         order = order_of(seed, epoch, len(self.setting.store))
         positions = self.transform.positions

@@ -21,7 +21,7 @@ class Result:
     """Of the training steps alone."""
     seconds: float
     up_to_date: bool = False
-    """Nothing was done: the run there is finished, and is what is asked for."""
+    """Nothing was done: the existing run is finished, and is what was requested."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""

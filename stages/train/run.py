@@ -48,7 +48,7 @@ def run(config: TrainConfig) -> Result:
     if config.update:
         if earlier := up_to_date(config):
             return earlier
-        # An unfinished run goes on, and a finished one where more epochs are asked for.
+        # An unfinished run is resumed, and so is a finished one where more epochs are requested.
         config = dataclasses.replace(config, update=False, resume=True)
     _refuse_output(config)
     inputs = check(config)
@@ -66,19 +66,19 @@ def run(config: TrainConfig) -> Result:
         )
     if team.world == 1:
         return train(config, Ranks.alone(torch.device(team.devices[0])), inputs)
-    # A launcher's rank goes on with what it has opened; processes of our own have to open it for themselves.
+    # A launcher's rank continues with what it has opened; processes of our own have to open it for themselves.
     work = partial(train, inputs=inputs) if rank_of_environment() else train
     result: Result = run_ranks(work, config, team)
     return result
 
 
 def _refuse_output(config: TrainConfig) -> None:
-    """UsageError where the run may not be written. Ranks that a launcher starts again go on with what is there."""
+    """UsageError where the run may not be written. Ranks that a launcher restarts continue with the existing run."""
     reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats}
-    if not config.resume:  # a run that goes on has taken its first values already
+    if not config.resume:  # a resumed run has taken its first values already
         reads["--init-from"] = config.init_from
-    goes_on = config.resume or restarted()
-    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, goes_on=goes_on)
+    resumes = config.resume or restarted()
+    require_output(config.out, RUN, overwrite=config.overwrite, inputs=reads, resumes=resumes)
 
 
 def check(config: TrainConfig) -> Checked:
@@ -145,7 +145,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
 def _place_together(
     config: TrainConfig, folder: RunFolder, inputs: Checked, ranks: Ranks, talk: Talk
 ) -> Checkpoint | None:
-    """The first rank makes the run folder or finds the checkpoint to go on from; all read that one."""
+    """The first rank makes the run folder or finds the checkpoint to resume from; all read that one."""
     ranks.tick("opening the run folder")
     checkpoint = _place(config, folder, inputs, talk) if ranks.first else None
     own = int(checkpoint.manifest.details["step"]) if checkpoint else -1
@@ -160,7 +160,7 @@ def _place_together(
 
 
 def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) -> Checkpoint | None:
-    """Make the run folder, or find the checkpoint to go on from."""
+    """Make the run folder, or find the checkpoint to resume from."""
     recipe, parents, origin = inputs.recipe, inputs.parents, inputs.origin
     about = {
         "recipe": recipe.to_dict(),
@@ -184,7 +184,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
         if checkpoint is not None:
             if what := difference(config, recipe, parents, checkpoint):
                 raise ArtifactError(
-                    f"{config.out}: {what}: give the same to go on, or --overwrite in place of --resume to start again"
+                    f"{config.out}: {what}: give the same to continue, or --overwrite without --resume to start again"
                 )
             if folder.finished and has_more_to_do(recipe, checkpoint):
                 folder.reopen()
@@ -193,7 +193,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
                 assert checkpoint is not None
             if not folder.finished:
                 require_room(config.out, recipe, checkpoints=1)
-                talk.say(f"going on from {checkpoint.path.name}")
+                talk.say(f"resuming from {checkpoint.path.name}")
             return checkpoint
         talk.say(f"{config.out} has no checkpoint: starting at the beginning")
     require_room(config.out, recipe, checkpoints=2)
@@ -202,7 +202,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
 
 
 def _newest_whole(folder: RunFolder, talk: Talk) -> Checkpoint | None:
-    """The checkpoint to go on from: the newest, or where that is damaged, the one before, and so on; None without any.
+    """The checkpoint to resume from: the newest, or where that is damaged, the one before, and so on; None without any.
 
     The damaged ones are renamed: nothing of a run is deleted. ArtifactError where all are damaged.
     """

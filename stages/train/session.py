@@ -114,7 +114,7 @@ class Session:
         return self.schedule.finished or self.progress.epoch > self.training.epochs
 
     def begin_epoch(self) -> None:
-        """Set the epoch's rates; not again where a run goes on in the middle of one."""
+        """Set the epoch's rates; not again where a run resumes in the middle of one."""
         self._began = self._began or (time.monotonic(), self.progress.step)
         if self.progress.batch == 0:
             for reason in self.schedule.begin_epoch(self.training, self.progress.epoch):
@@ -172,7 +172,7 @@ class Session:
         return loss_not_finite(step, epoch, rate, parameters=self.parameters, folder=self.folder, forward=forward)
 
     def _time_left(self) -> str:
-        """How long the run goes on at the latest, validation and checkpoints included, at the pace so far."""
+        """How much longer the run takes at most, validation and checkpoints included, at the pace so far."""
         began_at, began_step = self._began or (time.monotonic(), self.progress.step)
         done = self.progress.step - began_step
         left = max(0, self.training.epochs * self.batches - self.progress.step)
@@ -253,7 +253,7 @@ class Session:
         momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
             if self.progress.epoch == 2 and self.progress.batch == 0:
-                # Before the checkpoint: a training that goes on from that does not end the first epoch again.
+                # Before the checkpoint: a training that resumes from that does not end the first epoch again.
                 keep_filters(self.folder.path, self.recipe.net, model)
             write_checkpoint(
                 self.folder.checkpoint_path(self.progress.step),
@@ -290,7 +290,7 @@ class Session:
         self.journal.note(
             f"stopped by {self.stop.signal.name if self.stop.signal else 'request'} after step {step}; saved"
         )
-        text = f"stopped after step {step}; saved: go on with the same command and --resume"
+        text = f"stopped after step {step}; saved: continue with the same command and --resume"
         if self.stop.signal and self.stop.signal.name == "SIGINT":
             raise InterruptedBySaveError(text)
         raise StoppedBySignalError(text)
@@ -301,7 +301,7 @@ class Session:
             return None
         recorder = recorder_for(self.setting.device)
         if recorder is None or self.ranks.world > 1:
-            self.journal.note("--cuda-graph is for one CUDA device: training goes on without a graph")
+            self.journal.note("--cuda-graph is for one CUDA device: training continues without a graph")
             return None
         return StepGraph(recorder, tell=self.journal.warn, undo=self.update.clear)
 

@@ -1,4 +1,4 @@
-"""What a training works with, and where it stands."""
+"""What a training works with, and how far it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alexnet_stages.train.inputs import Inputs
 
 @dataclass
 class Progress:
-    """Where a training stands."""
+    """How far a training is."""
 
     epoch: int = 1
     """The current epoch, counted from 1."""
@@ -27,7 +27,7 @@ class Progress:
     wrong: int = 0
     """Training patches of this epoch whose class the net did not tell, as it was when it saw them."""
     judged: int = 0
-    """Of so many patches; fewer than were trained on in the epoch that an older version had begun."""
+    """Of this many patches; fewer than were trained on in the epoch that an older version had begun."""
     stuck_sum: float = 0.0
     """Sum of the losses in the window that ends at `stuck_after`."""
     epoch_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""`alexnet train --update`: whether the run that is asked for is there. No torch here."""
+"""`alexnet train --update`: whether the requested run exists. No torch here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from alexnet_stages.train.result import Result
 
 
 def up_to_date(config: TrainConfig) -> Result | None:
-    """The result of a finished run that is what is asked for; None where there is something to train.
+    """The result of a finished run that is what is requested; None where there is something to train.
 
-    A run with more epochs than are asked for is up to date. UsageError where the run was begun otherwise: a trained net
+    A run with more epochs than requested is up to date. UsageError where the run was begun differently: a trained net
     is deleted by nothing but --overwrite. ArtifactError where the inputs do not belong together.
     """
     folder = RunFolder(config.out)
@@ -46,7 +46,7 @@ def up_to_date(config: TrainConfig) -> Result | None:
 
 
 def _origin(config: TrainConfig, before: CheckpointRecord) -> dict[str, str]:
-    """The origin among the parents. One that is gone by now is not needed: the run has all of it."""
+    """The origin among the parents. One that no longer exists is not needed: the run has all of it."""
     if config.init_from is None:
         return {}
     if not Path(config.init_from).exists():

@@ -110,7 +110,7 @@ READERS: dict[str, Callable[[Path], tuple[Manifest, str]]] = {
 
 
 def look(kind: str, path: Path) -> Found:
-    """What is there: nothing, a refusal with its code (1: an error that is no refusal), or digest and content."""
+    """What is there: nothing, a refusal with its code (1: an error that is not a refusal), or digest and content."""
     if not os.path.lexists(path):
         return {"code": 0, "error": "nothing there"}
     try:

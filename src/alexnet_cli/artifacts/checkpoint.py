@@ -197,7 +197,7 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError, UsageError) as error:
-        raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
+        raise ArtifactError(f"{path}: is not a checkpoint of this program ({error}): use another") from None
     _require_numbers(checkpoint)
     return checkpoint
 
@@ -205,7 +205,7 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
 def parse_net(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Recipe, ClassList, InputTransform]:
     """What CONFIG's object and INPUT's tensors say, neither of them verified.
 
-    KeyError, TypeError, ValueError, AttributeError, RecursionError or UsageError where they are none of ours.
+    KeyError, TypeError, ValueError, AttributeError, RecursionError or UsageError where they are not ours.
     """
     from alexnet_cli.input.patches import InputTransform
 
@@ -248,11 +248,11 @@ def _require_numbers(checkpoint: Checkpoint) -> None:
 
 
 def require_transform(path: Path, recipe: Recipe, transform: InputTransform) -> None:
-    """ArtifactError where a recipe's input transform has other shapes than it must, or a number is not finite."""
+    """ArtifactError where a recipe's input transform has different shapes than it must, or a number is not finite."""
     tensors = transform.tensors()
     mean, scale, noise = (tuple(tensors[name].shape) for name in ("mean", "scale", "noise"))
     if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
-        raise ArtifactError(f"{path}: its input transform has other shapes than ours, it is damaged: use another")
+        raise ArtifactError(f"{path}: its input transform has different shapes than ours, it is damaged: use another")
     patch = recipe.input.patch
     if mean[0] != mean[1] or mean[0] < patch:
         raise ArtifactError(
@@ -285,4 +285,4 @@ def read_checkpoint_record(path: Path) -> CheckpointRecord:
     except OSError as error:
         raise ArtifactError(f"{path}: is damaged ({error.strerror}): use another checkpoint of the run") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
-        raise ArtifactError(f"{path}: is no checkpoint of this program ({error}): use another") from None
+        raise ArtifactError(f"{path}: is not a checkpoint of this program ({error}): use another") from None

@@ -33,7 +33,7 @@ def first_convolution(net: Net) -> str | None:
 
 
 def keep_filters(run: Path, net: Net, model: Mapping[str, Tensor]) -> None:
-    """Write the first convolution's kernels of a whole model into a run folder. ResourceError where the disk won't."""
+    """Write the first convolution's kernels of a whole model into a run folder. ResourceError where the disk fails."""
     from safetensors.numpy import save
 
     name = first_convolution(net)

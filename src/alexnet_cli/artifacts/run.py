@@ -112,7 +112,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end."""
+        """Whether the training is finished."""
         return (self.path / MANIFEST_FILE).is_file()
 
     def manifest(self) -> Manifest:
@@ -137,7 +137,7 @@ class RunFolder:
         return self.path == self.out
 
     def publish(self) -> None:
-        """Give the run its name, in the place of an older one. ResourceError where the disk will not."""
+        """Give the run its name, in the place of an older one. ResourceError where the disk fails."""
         if not self.published:
             try:
                 publish_folder(self.path, self.out, RUN, unfinished=True)
@@ -151,7 +151,7 @@ class RunFolder:
         self.sweep()
 
     def reopen(self) -> None:
-        """Let a finished run go on."""
+        """Let a finished run be resumed."""
         mark(self.path, KIND, self.out)
         (self.path / MANIFEST_FILE).unlink()
 
@@ -197,7 +197,7 @@ class RunFolder:
         return sorted(found, key=lambda saved: saved.step), damaged
 
     def set_aside(self, checkpoint: Path) -> Path:
-        """Rename a damaged checkpoint, so that it is none of the run's any more; where it lies then."""
+        """Rename a damaged checkpoint, so that the run no longer counts it; its new path."""
         aside = checkpoint.with_name(f"{checkpoint.name}{DAMAGED}")
         number = 2
         while aside.exists():
@@ -231,7 +231,7 @@ class RunFolder:
                 remove_tree(left)
 
     def metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv, none where it is missing; ArtifactError where it is damaged or none of ours.
+        """The rows of metrics.csv, none where it is missing; ArtifactError where it is damaged or not ours.
 
         The newest checkpoint vouches for the rows that were there when it was saved.
         """
@@ -247,13 +247,15 @@ class RunFolder:
             odd = set(row) ^ set(COLUMNS)
             whole = odd <= _SINCE_THEN - set(row) and None not in row.values()
             if not whole or not (row["step"].isdecimal() and row["epoch"].isdecimal()):
-                raise ArtifactError(f"{path}, line {line}: is no row of ours: remove it, or put the old file back")
+                raise ArtifactError(
+                    f"{path}, line {line}: is not a row of metrics: remove it, or put the old file back"
+                )
         rows = [dict.fromkeys(COLUMNS, "") | row for row in rows]
         vouched = newest.manifest.details.get(METRICS_DETAIL) if newest else None
         if isinstance(vouched, dict) and vouched != vouch_for(rows[: vouched.get("rows")]):
             raise ArtifactError(
-                f"{path}: is not as the training wrote it, it is damaged: put the old file back, or remove it to go on "
-                "without"
+                f"{path}: is not as the training wrote it, it is damaged: put the old file back, or remove it to "
+                "continue without"
             )
         return rows
 
@@ -285,7 +287,7 @@ def find_checkpoint(path: Path) -> tuple[Path, str]:
 def read_found(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
     """What `read` makes of the checkpoint that `path` stands for, and in words which one that is.
 
-    A run that is still in training removes checkpoints: where `find_checkpoint` has another by now, that one is read.
+    A run in training removes checkpoints: where `find_checkpoint` finds another meanwhile, that one is read.
     """
     (_, which), made = read_newest(find_checkpoint(path), lambda: find_checkpoint(path), lambda found: read(found[0]))
     return made, which
@@ -293,7 +295,7 @@ def read_found(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
 
 def _find_checkpoint(path: Path) -> tuple[Path, str]:
     if not path.exists():
-        raise ArtifactError(f"{path}: there is no such run or checkpoint: check the path")
+        raise ArtifactError(f"{path}: no such run or checkpoint: check the path")
     if not (path / CHECKPOINTS).is_dir():
         if (path / MODEL).is_file():
             return path, f"checkpoint {path.name}"
@@ -323,4 +325,4 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
         return entry.path, f"the {what} checkpoint{others}, {entry.path.name}"
     if lost:
         raise lost[0][1]
-    raise ArtifactError(f"{path}: the run has no finished checkpoint yet: go on with `alexnet train … --resume`")
+    raise ArtifactError(f"{path}: the run has no finished checkpoint yet: continue with `alexnet train … --resume`")

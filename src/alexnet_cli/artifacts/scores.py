@@ -23,6 +23,7 @@ CHECKPOINT_PATH = "checkpoint_path"
 """In the details: where the net that was scored lies, as a path from the folder of the scores."""
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
 EXPLAINING = ("words", "ids")
+_ROWS_AT_ONCE = 4096
 _SUM_TOLERANCE = 1e-3
 """How far from 1 a picture's probabilities may sum up to: they are float32, and averages of float32."""
 
@@ -92,11 +93,20 @@ def top_k_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k
 
 
 def ranks_of_labels(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At which place the label stands, 1 for the most probable; of equals the smaller class index comes first."""
+    """The label's rank, 1 for the most probable; of equals the smaller class index comes first."""
     own = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
     above = (probabilities > own) | ((probabilities == own) & earlier)
     return np.asarray(above.sum(axis=1) + 1, np.int64)
+
+
+def best_classes(probabilities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """(N, k) class indices of (N, classes), the most probable first; of equals the smaller index comes first."""
+    parts = [
+        np.argsort(-probabilities[start : start + _ROWS_AT_ONCE], axis=1, kind="stable")[:, :k]
+        for start in range(0, len(probabilities), _ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts)
 
 
 def mean_loss(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -207,7 +217,7 @@ def _require_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _require_sense(path: Path, scores: Scores) -> None:
-    """ArtifactError where labels, classes or probabilities are none, naming the class or the picture."""
+    """ArtifactError where labels, classes or probabilities are invalid, naming the class or the picture."""
     advice = "make it again"
     if len(set(scores.classes.names)) < len(scores.classes):
         seen: set[str] = set()

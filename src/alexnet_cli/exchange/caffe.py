@@ -218,7 +218,7 @@ def write_mean(mean: Array) -> bytes:
 
 
 def read_caffemodel(path: Path) -> list[CaffeLayer]:
-    """The layers of a .caffemodel, in order; ArtifactError in one line for whatever is none."""
+    """The layers of a .caffemodel, in order; ArtifactError in one line for anything else."""
     return layers_of(_content(path), path)
 
 
@@ -231,22 +231,22 @@ def layers_of(content: bytes, path: Path) -> list[CaffeLayer]:
         if len(layers) > MOST_LAYERS:
             raise WireError(f"has {len(layers):,} layers")
     except WireError as error:
-        raise ArtifactError(f"{path}: is no .caffemodel, or is damaged ({error}): get it again") from None
+        raise ArtifactError(f"{path}: is not a .caffemodel, or is damaged ({error}): get it again") from None
     if not layers:
-        raise ArtifactError(f"{path}: is no .caffemodel (it has no layers): check the path, and --from")
+        raise ArtifactError(f"{path}: is not a .caffemodel (it has no layers): check the path, and --from")
     return layers
 
 
 def read_mean(path: Path) -> Array:
-    """A mean image (3, H, W) of a .binaryproto, B, G, R; ArtifactError in one line for whatever is none."""
+    """A mean image (3, H, W) of a .binaryproto, B, G, R; ArtifactError in one line for anything else."""
     try:
         mean = _blob(parse(_content(path)))
     except WireError as error:
-        raise ArtifactError(f"{path}: is no .binaryproto, or is damaged ({error}): get it again") from None
+        raise ArtifactError(f"{path}: is not a .binaryproto, or is damaged ({error}): get it again") from None
     if mean.ndim == 4 and len(mean) == 1:
         mean = mean[0]
     if mean.ndim != 3 or len(mean) != 3 or not np.isfinite(mean).all():
-        raise ArtifactError(f"{path}: holds {'×'.join(map(str, mean.shape))} numbers, no mean image of 3 channels")
+        raise ArtifactError(f"{path}: holds {'×'.join(map(str, mean.shape))} numbers, not a mean image of 3 channels")
     return mean
 
 
@@ -254,7 +254,7 @@ def _content(path: Path) -> bytes:
     try:
         return read_regular(path, most=MOST_BYTES)
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: there is no such file: check the path") from None
+        raise ArtifactError(f"{path}: no such file: check the path") from None
 
 
 def _layer(fields: Message) -> CaffeLayer:
@@ -305,7 +305,7 @@ def _value(how: str, values: Sequence[Any]) -> Any:
         return float(floats(values[-1:])[0])
     number = values[-1]
     if not isinstance(number, int):
-        raise WireError("has text where a number is due")
+        raise WireError("has text where a number is expected")
     if how == "flag":
         return bool(number)
     if how.startswith("word"):

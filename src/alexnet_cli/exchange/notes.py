@@ -21,7 +21,7 @@ Noted = tuple[Recipe, ClassList, InputTransform]
 
 
 def notes(recipe: Recipe, classes: ClassList, transform: InputTransform) -> dict[str, str]:
-    """The files of a checkpoint that are no weights, as text: `input.safetensors` in base64."""
+    """The files of a checkpoint that are not weights, as text: `input.safetensors` in base64."""
     files = dict(net_files(recipe=recipe, classes=classes, model={}, transform=transform))
     return {CONFIG: files[CONFIG].decode(), INPUT: base64.b64encode(files[INPUT]).decode()}
 

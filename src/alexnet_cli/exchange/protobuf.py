@@ -1,7 +1,7 @@
 """Protobuf's wire format, as far as Caffe's files need it: written, and read from files that may come from anybody.
 
 A message is a row of fields, each a key (number · 8 + wire type) and a value: 0 a varint, 1 eight bytes, 2 a length and
-so many bytes (text, messages, packed arrays), 5 four bytes.
+that many bytes (text, messages, packed arrays), 5 four bytes.
 
     fields = parse(message((1, "fc8"), (5, packed(weights))))      # {1: [b"fc8"], 5: [b"…"]}
 
@@ -28,7 +28,7 @@ Message = Mapping[int, Sequence[Value]]
 
 
 class WireError(ArtifactError):
-    """Bytes that are no protobuf message. Its text says why, and names no file."""
+    """Bytes that are not a protobuf message. Its text says why, and names no file."""
 
 
 def parse(data: bytes | memoryview) -> dict[int, list[Value]]:
@@ -85,7 +85,7 @@ def whole(values: Sequence[Value]) -> list[int]:
             number, at = _varint(value, at)
             found.append(number)
             if len(found) > MOST_FIELDS:
-                raise WireError(f"has more than {MOST_FIELDS:,} numbers where a few are due")
+                raise WireError(f"has more than {MOST_FIELDS:,} numbers where a few are expected")
     return found
 
 
@@ -94,23 +94,23 @@ def floats(values: Sequence[Value], kind: str = "<f4") -> NDArray[np.float32]:
     parts = []
     for value in values:
         if isinstance(value, int) or len(value) % np.dtype(kind).itemsize:
-            raise WireError("has an array of floats that is no whole number of them")
+            raise WireError("has an array of floats that is not a whole number of them")
         parts.append(np.frombuffer(value, kind))
     return np.concatenate(parts).astype(np.float32, copy=False) if parts else np.zeros(0, np.float32)
 
 
 def text(value: Value) -> str:
-    """A string; WireError where it is none."""
+    """A string; WireError where it is not one."""
     try:
         return bytes(value).decode() if not isinstance(value, int) else str(value)
     except UnicodeDecodeError:
-        raise WireError("has a name that is no UTF-8") from None
+        raise WireError("has a name that is not UTF-8") from None
 
 
 def submessage(value: Value) -> dict[int, list[Value]]:
     """A nested message."""
     if isinstance(value, int):
-        raise WireError("has a number where a message is due")
+        raise WireError("has a number where a message is expected")
     return parse(value)
 
 

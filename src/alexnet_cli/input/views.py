@@ -29,7 +29,7 @@ def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View
 def view(crops: Tensor, which: View, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
     """One view of every crop, (N, 3, P, P): a training patch without noise, always from the same place.
 
-    dtype: as in `training_patches`. ArtifactError for crops of another side than the transform's.
+    dtype: as in `training_patches`. ArtifactError for crops of a different side than the transform's.
     """
     if crops.shape[1] != transform.side:
         found, own = (f"{side}×{side}" for side in (crops.shape[1], transform.side))

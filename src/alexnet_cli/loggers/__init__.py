@@ -1,1 +1,1 @@
-"""Whom a training tells of its progress, beside metrics.csv: `alexnet train --log NAME`."""
+"""Where a training reports its progress, beside metrics.csv: `alexnet train --log NAME`."""

@@ -25,7 +25,7 @@ def asked_for(names: Sequence[str]) -> tuple[str, ...]:
     known = _points()
     for name in names:
         if name not in known:
-            raise UsageError(f"--log {name}: there is no such logger: use one of {', '.join(sorted(known))} or {NONE}")
+            raise UsageError(f"--log {name}: no such logger: use one of {', '.join(sorted(known))} or {NONE}")
     return tuple(dict.fromkeys(names))
 
 
@@ -35,7 +35,7 @@ def make(name: str) -> Logger:
         logger: Logger = _points()[name].load()()
     except UsageError:
         raise
-    except Exception as error:  # somebody else's package may raise anything
+    except Exception as error:  # another project's package may raise anything
         raise UsageError(f"--log {name}: can't be loaded ({type(error).__name__}: {error}): leave it out") from None
     return logger
 

@@ -23,7 +23,7 @@ _ZOOM = 4
 
 
 class Logbook:
-    """The loggers that were asked for."""
+    """The requested loggers."""
 
     def __init__(self, names: Sequence[str], warn: Callable[[str], None]) -> None:
         """warn: is told when a logger fails. UsageError where one can't be used here."""
@@ -33,11 +33,11 @@ class Logbook:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nobody to tell."""
+        """Whether there are no loggers."""
         return not self._loggers
 
     def begin(self, folder: RunFolder, step: int) -> None:
-        """A run begins, or goes on after so many steps. ResourceError where a logger can't begin."""
+        """A run begins, or resumes after this many steps. ResourceError where a logger can't begin."""
         config = read_json_object(folder.path / CONFIG) if not self.empty and (folder.path / CONFIG).is_file() else {}
         for name, logger in self._loggers.items():
             own = folder.path / (TENSORBOARD if name == TENSORBOARD else f"{LOGS}/{name}")
@@ -46,14 +46,14 @@ class Logbook:
             except AlexNetError:
                 raise
             except Exception as error:
-                text = f"--log {name}: can't begin ({type(error).__name__}: {error}): mend that, or leave it out"
+                text = f"--log {name}: can't begin ({type(error).__name__}: {error}): fix that, or leave it out"
                 raise ResourceError(text) from error
         if step == 0 and config:
             self._each(lambda logger: logger.text("recipe", json.dumps(config.get("recipe"), indent=2)))
             self._each(lambda logger: logger.hparams(dict(chosen(config))))
 
     def scalars(self, step: int, values: Mapping[str, object]) -> None:
-        """Figures after a step; what is no finite number is left out."""
+        """Figures after a step; what is not a finite number is left out."""
         finite = {name: value for name, value in values.items() if isinstance(value, float) and math.isfinite(value)}
         if finite:
             self._each(lambda logger: logger.scalars(step, finite))
@@ -77,7 +77,7 @@ class Logbook:
                 tell(logger)
             except Exception as error:
                 del self._loggers[name]
-                self._warn(f"--log {name}: failed ({type(error).__name__}: {error}); the training goes on without it")
+                self._warn(f"--log {name}: failed ({type(error).__name__}: {error}); training continues without it")
 
 
 def chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:

@@ -26,7 +26,7 @@ class MLflow:
         self._id = ""
 
     def begin(self, run: Beginning) -> None:
-        """Begin a run, or go on with the one whose ID the folder holds."""
+        """Begin a run, or resume the one whose ID the folder holds."""
         from mlflow import MlflowClient
 
         run.folder.mkdir(parents=True, exist_ok=True)

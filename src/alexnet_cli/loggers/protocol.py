@@ -23,14 +23,14 @@ Value = str | float | bool
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What a logger is told when a run begins or goes on."""
+    """What a logger is told when a run begins or resumes."""
 
     name: str
     """The run folder's name."""
     folder: Path
     """The logger's own folder in the run folder; not there yet at first. `--overwrite` removes it with the run."""
     step: int
-    """Steps done. Above 0 the run goes on: what was logged after this step, by a run that was killed, should go."""
+    """Steps done. Above 0 the run is resumed: what was logged after this step, by a run that was killed, should go."""
     config: Mapping[str, Any]
     """The run's config.json: recipe, seed, precision, what it was trained on."""
 
@@ -43,7 +43,7 @@ class Logger(Protocol):
     """
 
     def begin(self, run: Beginning) -> None:
-        """The run begins or goes on. Called again after `finish` where the run folder was renamed meanwhile."""
+        """The run begins or resumes. Called again after `finish` where the run folder was renamed meanwhile."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Figures after a step: `train/loss`, `epoch/validation_top1_error` … All are finite."""

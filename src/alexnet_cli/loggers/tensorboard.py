@@ -33,7 +33,7 @@ class TensorBoard:
         """Open a file of events; what earlier files have after `run.step` is not shown any more.
 
         Events are written by whoever tells them. TensorBoard's own writer has a thread for it, which prints a traceback
-        when the disk is full, and for which `flush` may wait for ever then.
+        when the disk is full, and for which `flush` may wait forever then.
         """
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter

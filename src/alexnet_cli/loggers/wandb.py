@@ -24,7 +24,7 @@ class Wandb:
         self._run: Any = None
 
     def begin(self, run: Beginning) -> None:
-        """Begin a run, or go on with the one whose ID the folder holds."""
+        """Begin a run, or resume the one whose ID the folder holds."""
         import wandb
 
         run.folder.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@
 | `lecun`       | N(0, 1/inputs) (LeCun et al. 1998)            | 0                                          |
 | `gaussian`    | N(0, 0.01²)                                   | 0                                          |
 
-conv6 is no layer of the paper's plain net: `paper` gives it the source's bias of 1.
-A recipe's `training.initial_deviations` gives layers other standard deviations than their scheme.
+conv6 is not a layer of the paper's plain net: `paper` gives it the source's bias of 1.
+A recipe's `training.initial_deviations` gives layers different standard deviations than their scheme.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class _Guard:
         self.exits: dict[int, tuple[int, float]] = {}
         """Rank → exit code and when it was seen."""
         self._others = set(multiprocessing.active_children())
-        """Children that are none of ours, where a notebook or another program calls."""
+        """Children that are not ours, where a notebook or another program calls."""
         self.ended: set[int] = set()
         """Ranks that were killed because they did not leave."""
         self._processes: list[Any] = []
@@ -301,7 +301,7 @@ def _own_error(folder: Path) -> AlexNetError | None:
 
 
 def _lost(rank: int, team: Team, cause: str) -> TrainingError:
-    return TrainingError(f"rank {rank} ({team.devices[rank]}) {cause}: go on with the same command and --resume")
+    return TrainingError(f"rank {rank} ({team.devices[rank]}) {cause}: continue with the same command and --resume")
 
 
 def _phase(folder: Path, rank: int) -> str:

@@ -56,7 +56,7 @@ def replicate(network: Network, forward: Callable[..., Tensor], ranks: Ranks) ->
     module = forward if isinstance(forward, nn.Module) else network
     apart = {layer.name for layer in network.layers if layer.kind == "linear" and ranks.layout.mode == "hybrid"}
     own = [name for name, _ in module.named_parameters() if name.split(".")[-2] in apart]
-    # What it ignores is no replica: each rank has neurons of its own.
+    # What it ignores is not a replica: each rank has neurons of its own.
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, own)  # type: ignore[no-untyped-call]
     shared = [weights for name, weights in module.named_parameters() if name not in own]
     if not any(weights.requires_grad for weights in shared):

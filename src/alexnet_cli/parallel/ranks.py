@@ -29,7 +29,7 @@ class Ranks:
         self.shares = Shares(layout, rank)
         self.traffic = Traffic()
         self.tick: Callable[[str], None] = lambda phase: None
-        """To be called as the work moves on, with what is being done: a rank that stops ticking counts as hung."""
+        """Call it as the work progresses, with what is being done: a rank that stops ticking counts as hung."""
         self._side = side
         self.all = Group(dist.group.WORLD, self.traffic) if mesh is not None else None
         self.data = Group(mesh.get_group("data"), self.traffic) if mesh is not None else None

@@ -19,7 +19,7 @@ class BrokenCopiesError(ResourceError):
 _BYTES = 1 << 22
 
 Transfer = Callable[[Tensor, int, bool], None]
-"""(buffer, peer, whether to send it to the peer or to fill it from there)."""
+"""(buffer, peer, whether to send it to the peer or to receive it from there)."""
 
 
 def transfer(buffer: Tensor, peer: int, sends: bool) -> None:

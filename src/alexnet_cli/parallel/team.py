@@ -33,7 +33,7 @@ class Team:
 
 
 def find_team(devices: str, parallel: str = "data", *, net: Net | None = None, timeout: float = 300.0) -> Team:
-    """The team that the options ask for, or of which a launcher such as torchrun made this process a rank.
+    """The team that the options ask for, or the one in which a launcher such as torchrun made this process a rank.
 
     net: what the layout divides, for other modes than data. UsageError where the options or the net don't allow it;
     ResourceError where a device isn't there.
@@ -44,7 +44,7 @@ def find_team(devices: str, parallel: str = "data", *, net: Net | None = None, t
 
 
 def _of_ranks(devices: list[torch.device]) -> tuple[list[torch.device], int]:
-    """Of the devices asked for, those of the ranks on this machine; and the number of ranks everywhere."""
+    """Of the requested devices, those of the ranks on this machine; and the number of ranks everywhere."""
     environment = rank_of_environment()
     if environment is None:
         return devices, len(devices)

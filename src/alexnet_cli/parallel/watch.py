@@ -69,7 +69,7 @@ class Watch:
         self._thread.start()
 
     def tick(self, phase: str) -> None:
-        """The work moved on; `phase` says what is being done."""
+        """The work progressed; `phase` says what is being done."""
         self.phase = phase
         self.ticks += 1
         if self._status is not None:  # a process that is killed can't say any more what it did
@@ -146,7 +146,7 @@ class Watch:
         stuck = min(peers, key=lambda rank: (int(peers[rank].ticks or 0), rank))
         behind = int(peers[stuck].ticks or 0)
         if behind < self.ticks or (behind == self.ticks and self.rank < stuck):
-            self._accuse(stuck, f"stands still at {peers[stuck].text}, for {self.timeout:g} s")
+            self._accuse(stuck, f"is stuck at {peers[stuck].text}: no progress for {self.timeout:g} s")
 
     def _who(self, rank: int) -> tuple[str, int, str] | None:
         if not self._store.check([f"who/{rank}"]):

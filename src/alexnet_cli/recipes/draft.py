@@ -2,8 +2,8 @@
 
 In [net] a file may also
 - `remove = ["norm1"]`: take layers out;
-- give a new layer `after = "pool5"`: put it behind that one (else it stands last);
-- `order = [...]`: name all layers in the order in which they stand.
+- give a new layer `after = "pool5"`: put it behind that one (else it comes last);
+- `order = [...]`: name all layers, in their order.
 A layer that is given another `kind` begins anew: it keeps none of its fields.
 """
 
@@ -73,9 +73,7 @@ def _lay_net(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], 
     net["order"] = order
     for name in _names(change, "remove"):
         if name not in order:
-            raise FieldError(
-                "remove", f"remove names '{name}', and there is no such layer: {nearest(name, order)}", "net"
-            )
+            raise FieldError("remove", f"remove names '{name}', which is not a layer: {nearest(name, order)}", "net")
         order.remove(name)
         del net[name]
         _forget(draft, f"net.{name}")
@@ -100,7 +98,7 @@ def _lay_net(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], 
         net[name] = table
         for path in (f"net.{name}", *(f"net.{name}.{key}" for key in value)):
             draft.places[path] = place_of(path)
-        _stand(order, name, after)
+        _place(order, name, after)
     if "order" in change:
         named = _names(change, "order")
         for name in sorted(set(named) ^ set(order)):
@@ -119,8 +117,8 @@ def _names(change: Mapping[str, Any], key: str) -> list[str]:
     return names
 
 
-def _stand(order: list[str], name: str, after: Any) -> None:
-    """Put a layer behind another; a new one without `after` stands last."""
+def _place(order: list[str], name: str, after: Any) -> None:
+    """Put a layer behind another; a new one without `after` comes last."""
     if after is not None:
         if after not in order or after == name:
             text = f"after '{after}': no such layer: {nearest(str(after), order)}"

@@ -20,7 +20,7 @@ _LARGEST = {int: 2**53, float: 3.4e38}
 class FieldError(UsageError):
     """A field of a recipe with a wrong name or value.
 
-    path: the field, such as "net.conv1.kernels". table: the table it stands in, "net.conv1". problem: what is wrong.
+    path: the field, such as "net.conv1.kernels". table: the table that holds it, "net.conv1". problem: what is wrong.
     """
 
     def __init__(self, path: str, problem: str, table: str = "") -> None:

@@ -21,7 +21,7 @@ PATCH = 224
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """The layers in order, and in how many columns they stand."""
+    """The layers in order, and the number of columns."""
 
     columns: int = 2
     """2: half the kernels in each column, the columns on one GPU each; 1: the one-GPU net."""
@@ -182,7 +182,7 @@ def shapes(net: Net) -> tuple[Layer, ...]:
             _check_sight(spec, first=not any(layer.weighted for layer in found))
             above = net.layers[number + 1 :]
             if isinstance(spec, Dropout) and any(isinstance(one, (Convolution, Pool, Norm)) for one in above):  # (4.2)
-                raise FieldError("", "is dropout below a convolution, pool or norm: it stands above them all")
+                raise FieldError("", "is dropout below a convolution, pool or norm: it must come after them all")
         except FieldError as error:
             raise error.under(f"net.{spec.name}") from None
         after: list[str] = []
@@ -212,9 +212,9 @@ def _check_sight(spec: Spec, *, first: bool) -> None:
     """The first layer with weights sees the picture, and no other does."""
     if isinstance(spec, (Convolution, Linear)):
         if first and spec.sees == "column":
-            raise FieldError("sees", 'sees "column", and nothing stands below it: a first layer sees "picture"')
+            raise FieldError("sees", 'sees "column", and no layer is below it: a first layer sees "picture"')
         if not first and spec.sees == "picture":
-            raise FieldError("sees", 'sees "picture", and other layers stand below it: use "column" or "all"')
+            raise FieldError("sees", 'sees "picture", and other layers are below it: use "column" or "all"')
 
 
 def layers(net: Net) -> tuple[Layer, ...]:

@@ -1,6 +1,6 @@
 """TOML files that extend one another, and `--set`: a recipe, and the file and line that each of its values comes from.
 
-A file may `extends` another recipe and names only what it changes; draft.py says how, and what else stands in [net].
+A file may `extends` another recipe and names only what it changes; draft.py says how, and what else [net] may hold.
 `--set` values count as a last such file.
 
 Recipes by name are found through the entry points of the group "alexnet.recipes": packages whose *.toml files they are.
@@ -38,13 +38,13 @@ class Loaded:
 
     recipe: Recipe
     places: Mapping[str, Place]
-    """By the value's path, such as "net.conv1.kernels"; what stands nowhere is a default."""
+    """By the value's path, such as "net.conv1.kernels"; what is given nowhere is a default."""
 
 
 def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> Loaded:
     """A recipe by name, or from a path that ends in .toml, with what it extends and with `--set`'s values.
 
-    kept: a recipe whose net and input stand in the place of this one's, below `sets`. UsageError in one line, with file
+    kept: a recipe whose net and input replace this one's, below `sets`. UsageError in one line, with file
     and line, where there is no such recipe, or a name or value in it is wrong.
     """
     draft = _read(name, ())
@@ -83,7 +83,7 @@ def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft
     try:
         values = _toml(text)
     except ValueError as error:
-        raise UsageError(f"{label} is no TOML: {error}") from None
+        raise UsageError(f"{label} is not TOML: {error}") from None
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
     draft = Draft() if base is None else _read(str(base), (*seen, name), folder)
@@ -102,11 +102,11 @@ def _text_of(file: Any, name: str, label: str) -> str:
         what = getattr(error, "strerror", None) or error
         raise UsageError(f"--recipe {name}: {what}: give a recipe's name or a TOML file") from None
     except ValueError as error:  # no UTF-8, or no name that a file can have
-        raise UsageError(f"{label} is no TOML: {error}") from None
+        raise UsageError(f"{label} is not TOML: {error}") from None
 
 
 def _toml(text: str) -> dict[str, Any]:
-    """What TOML says; ValueError where it is none, nested too deep, or has a number too long."""
+    """What TOML says; ValueError where it is not TOML, nested too deep, or has a number too long."""
     if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
         raise ValueError("nested too deep")
     try:
@@ -136,7 +136,7 @@ def _open(name: str, beside: Path | None) -> tuple[Any, str]:
 
 
 def _set_values(text: str) -> dict[str, Any]:
-    """`net.pool1.size=2` as nested tables; a value that is no TOML is text."""
+    """`net.pool1.size=2` as nested tables; a value that is not TOML is text."""
     name, equals, value = text.partition("=")
     path = name.strip().split(".")
     if not equals or len(path) < 2:

@@ -35,7 +35,7 @@ class Input:
     flip: bool = True
     """Mirror patches with probability ½ (4.1)."""
     patch_run: int = 1
-    """One patch and flip for so many pictures in a row: 1 (paper), 32 (source)."""
+    """One patch and flip for that many pictures in a row: 1 (paper), 32 (source)."""
     colour_noise: float = 0.1
     """Standard deviation of α (4.1); 0: none."""
     noise_scale: str = "standard-deviation"
@@ -106,7 +106,7 @@ class Training:
     """plateau: epochs without a new lowest validation error before a drop."""
     drop_factor: float = 10.0
     drops: int = 3
-    """plateau: after so many drops, the next plateau ends the training."""
+    """plateau: after this many drops, the next plateau ends the training."""
     changes: tuple[Change, ...] = ()
     trained: tuple[str, ...] = ()
     """The layers that are trained; all others stay frozen to the end, whatever the rates say. Empty: all."""
@@ -122,7 +122,7 @@ class Training:
     """Views per picture: 1 the centre, 2 with its mirror image, 5 with the corners, 10 all test views. One is drawn in
     each epoch. Where the input's `flip` is off, those without mirror images."""
     stuck_after: int = 1000
-    """After so many steps, a mean loss that is still about ln(classes) leads to a warning: the net does not learn."""
+    """After this many steps, a mean loss that is still about ln(classes) leads to a warning: the net does not learn."""
 
     def __post_init__(self) -> None:
         one_of("initial_values", self.initial_values, SCHEMES)

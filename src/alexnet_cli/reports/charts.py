@@ -1,4 +1,4 @@
-"""Charts as SVG that stands inside a page: lines over epochs, the reliability diagram, the confusion matrix."""
+"""Charts as SVG inside a page: lines over epochs, the reliability diagram, the confusion matrix."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def require_reportable(scores: Scores, manifest: Manifest, store: CropStore, pat
     if not scores.labelled:
         raise ArtifactError(f"{store.path}: has no labels, and a report is about errors: give a labelled store")
     if manifest.parents.get("crops") != store.digest:
-        raise ArtifactError(f"{path}: are scores of other pictures than {store.path}: give the store they are of")
+        raise ArtifactError(f"{path}: are scores of different pictures than {store.path}: give the store they are of")
 
 
 def publish_report(
@@ -130,7 +130,7 @@ def publish_report(
 ) -> None:
     """Write the report folder, whole or not at all. `title` says which net this is about.
 
-    UsageError where something lies there that may not be replaced, ResourceError where the disk will not have it.
+    UsageError where the output may not be replaced, ResourceError where the disk fails.
     """
     judged = Judged.of(scores)
     names, often = scores.classes.names, judged.confusion

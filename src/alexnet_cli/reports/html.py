@@ -30,7 +30,7 @@ img, svg { max-width: 100%; height: auto } .pixels { image-rendering: pixelated 
 
 
 def text(value: object) -> str:
-    """Text that stands for itself in HTML and in SVG, control characters escaped."""
+    """Text escaped for HTML and SVG, control characters escaped."""
     return html.escape(printable(value))
 
 

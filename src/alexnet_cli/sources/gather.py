@@ -3,8 +3,8 @@
     for picture in gather([Path("cat.jpg"), Path("holiday/"), Path("val.tar")]):
         picture.read()          # its bytes; BadPictureError says why there are none
 
-What lies in folders and archives is told from other files by its extension, and hidden files are none; a file that is
-named itself is always taken for a picture, or an archive. Nothing is extracted, and labels play no part.
+In folders and archives pictures are known by their extensions, and hidden files are ignored; a file that is named
+itself is always taken for a picture, or an archive. Nothing is extracted, and labels play no part.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TAR = re.compile(r"\.tar$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was asked for, or what stands in the place of one."""
+    """A requested picture, or an entry that says why there is none."""
 
     path: str
     """What it is called, for people and programs: a file's path, `x.tar/a/b.jpg`, `-`."""
@@ -56,7 +56,7 @@ def gather(paths: Sequence[Path]) -> list[Picture]:
     """The pictures that some paths name, in their order; those of a folder or archive sorted by their names' parts.
 
     Those of a compressed tar come as they lie there: it is read from front to back, and has to be read in this order.
-    A path that is not there, a damaged archive and an empty folder are pictures with an error: the others go on.
+    A path that is not there, a damaged archive and an empty folder are pictures with an error: the others continue.
     """
     return [picture for path in paths for picture in _of(path)]
 
@@ -75,7 +75,7 @@ def _of(path: Path) -> Iterator[Picture]:
         elif packing is not None:
             found = list(_in_compressed_tar(path))
         elif path.is_file() and (_TAR.search(name) or _is_tar(path)):
-            found = _sorted(_in_tar(Archive(path)))
+            found = _sorted(in_tar(Archive(path)))
         elif re.match("[a-z0-9]+:/", name) and not path.exists():
             yield Picture(name, error="is an address: fetch it first, as in `curl -s ADDRESS | alexnet predict NET -`")
             return
@@ -117,7 +117,7 @@ def _below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Ite
             yield Picture(str(entry), Located(prefix + entry.name, str(entry)))
 
 
-def _in_tar(archive: Archive) -> Iterator[Picture]:
+def in_tar(archive: Archive) -> Iterator[Picture]:
     """The pictures in a tar, and in the tars in it."""
     for member in members(archive):
         if is_hidden_path(member.name):
@@ -126,7 +126,7 @@ def _in_tar(archive: Archive) -> Iterator[Picture]:
         if is_picture(member.name):
             yield Picture(f"{archive.path}/{name}", Located(name, str(archive.path), member.offset, member.size))
         elif extension_of(member.name) == ".tar" and not archive.name:
-            yield from _in_tar(Archive(archive.path, member.offset, member.size, member.name))
+            yield from in_tar(Archive(archive.path, member.offset, member.size, member.name))
 
 
 def _in_zip(path: Path) -> Iterator[Picture]:

@@ -1,4 +1,4 @@
-"""What lies among people's pictures and is none of them: hidden files, and folders that systems keep for themselves.
+"""What lies among people's pictures without being one: hidden files, and folders that systems keep for themselves.
 
 One rule for folders, tars and shards alike.
 """
@@ -56,7 +56,7 @@ _FOUND = re.compile(r"found\.\d{3}")
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file's or folder's own name says that it is none of the user's pictures."""
+    """Whether a file's or folder's own name says that it is not one of the user's pictures."""
     plain = name.lower()
     return (
         (name.startswith(".") and name not in (".", ".."))

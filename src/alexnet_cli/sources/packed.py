@@ -1,4 +1,4 @@
-"""Archives that are no plain tar: compressed tars, which are gone through from front to back, and zips.
+"""Archives that are not plain tars: compressed tars, which are gone through from front to back, and zips.
 
     packed_members(path)            # the files in it, or None where it is neither
     Forwards(path, members)         # reads files of a compressed tar, in their order

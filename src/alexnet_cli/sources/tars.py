@@ -6,6 +6,7 @@ A member's name is only ever a name: no path is made of it.
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": 
 _MOST_HEADER_BYTES = 1 << 20
 _MOST_EMPTY_READS = 16
 _USEFUL = PICTURE_EXTENSIONS | {".tar"}
-_OTHER_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".rar", ".7z")
+TAR_ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+"""Of a tar's name, compressed or not."""
 _MOST_USELESS = 100_000
 """Files in front of the first picture or tar: a million without any took a minute and a half to go through."""
 _SHOWN = 80
@@ -70,7 +72,7 @@ class _Window:
         self._descriptor, self._start, self._size, self._at = descriptor, start, size, 0
         self._empty = 0
         self.cut_off = False
-        """Whether more was asked for than there is."""
+        """Whether more was requested than there is."""
 
     def read(self, count: int) -> bytes:
         if count > _MOST_HEADER_BYTES:
@@ -80,7 +82,7 @@ class _Window:
         self._at += len(data)
         self.cut_off = self.cut_off or len(data) < count
         self._empty = 0 if data else self._empty + 1
-        if self._empty > _MOST_EMPTY_READS:  # a sparse member's map has no end: tarfile would look for it for ever
+        if self._empty > _MOST_EMPTY_READS:  # a sparse member's map has no end: tarfile would look for it forever
             raise tarfile.HeaderError("a header without an end")
         return data
 
@@ -93,11 +95,11 @@ class _Window:
 
 
 def members(archive: Archive) -> Iterator[Member]:
-    """The files in an archive. PictureError where it is no tar, compressed, damaged, cut off, or holds no pictures."""
+    """The files in an archive. PictureError where it is not a tar, is compressed or damaged, or holds no pictures."""
     try:
         descriptor = open_regular(archive.path, PictureError)
     except FileNotFoundError:
-        raise PictureError(f"{archive.path}: there is no such archive: check the path") from None
+        raise PictureError(f"{archive.path}: no such archive: check the path") from None
     try:
         size = os.fstat(descriptor).st_size if archive.size < 0 else archive.size
         _require_tar(archive, os.pread(descriptor, min(_BLOCK, size), archive.offset))
@@ -107,7 +109,7 @@ def members(archive: Archive) -> Iterator[Member]:
                 useless = -1 if extension_of(member.name) in _USEFUL else useless + 1
             if useless > _MOST_USELESS:
                 raise PictureError(
-                    f"{archive}: its first {_MOST_USELESS:,} files are no pictures: give an archive of pictures"
+                    f"{archive}: its first {_MOST_USELESS:,} files are not pictures: give an archive of pictures"
                 )
             yield member
     except OSError as error:
@@ -123,7 +125,7 @@ def read_members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
             before = -1
             while (entry := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else every header is kept
-                told = entry.pax_headers.get("size", "0")  # tarfile takes one that is no number for 0
+                told = entry.pax_headers.get("size", "0")  # tarfile takes one that is not a number for 0
                 is_count = told.isascii() and told.isdecimal() and len(told) < 20
                 if entry.size < 0 or tar.offset <= before or not is_count:
                     raise tarfile.HeaderError(f"a size of {told if 'size' in entry.pax_headers else entry.size} bytes")
@@ -168,7 +170,9 @@ def _require_tar(archive: Archive, start: bytes) -> None:
     if not start:
         raise PictureError(f"{archive}: is empty (0 bytes): download it again")
     if start.lstrip()[:1] == b"<":
-        raise PictureError(f"{archive}: is a web page, not a tar: the download failed, perhaps for want of a login")
+        raise PictureError(
+            f"{archive}: is a web page, not a tar: the download failed, perhaps because it needs a login"
+        )
     if kind := COMPRESSED.get(start[:2]):
         raise PictureError(f"{archive}: is compressed by {kind}, so it can't be read in place: decompress it first")
     if not any(start):
@@ -177,7 +181,7 @@ def _require_tar(archive: Archive, start: bytes) -> None:
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError, OverflowError):
         advice = "download it again" if archive.name else "give a folder of pictures, or a tar"
-        raise NotATarError(f"{archive}: is no tar: {advice}") from None
+        raise NotATarError(f"{archive}: is not a tar: {advice}") from None
 
 
 def is_picture(name: str) -> bool:
@@ -188,6 +192,16 @@ def is_picture(name: str) -> bool:
 def extension_of(name: str) -> str:
     """`.jpeg` of `a/b.JPEG`."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def is_tar_name(name: str) -> bool:
+    """Whether a file is named as tars are, compressed or not."""
+    return TAR_ENDING.search(name) is not None
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is named as archives of any kind are."""
+    return is_tar_name(name) or extension_of(name) in (".zip", ".rar", ".7z")
 
 
 def first_members(path: Path, count: int = 16) -> list[Member]:
@@ -214,6 +228,6 @@ def inner_archives(path: Path) -> list[Archive]:
             continue
         if extension == ".tar":
             found.append(Archive(path, member.offset, member.size, member.name))
-        elif extension in PICTURE_EXTENSIONS or extension in _OTHER_ARCHIVES:
+        elif extension in PICTURE_EXTENSIONS or is_archive_name(member.name):
             raise PictureError(f"{path}: holds tars, and {member.name} beside them: unpack it, and give the folder")
     return found

@@ -28,7 +28,7 @@ class Clock:
         self.mark("")
 
     def mark(self, name: str) -> None:
-        """What ends here; asked for in the order in which the device works."""
+        """What ends here; to be read in the order in which the device works."""
         if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self.device))

@@ -20,7 +20,7 @@ class Seen:
 
     shape: tuple[int, ...]
     needs_gradient: bool
-    """Whether a layer below it is trained: the first one has nobody to hand a gradient to."""
+    """Whether a layer below it is trained: the first one hands its gradient to no other."""
 
 
 def time_layers(timed: TimedStep) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The limit of a training step: its convolutions and matrix products alone, each by the fastest call that torch has.
 
-Of each layer with weights: forward, the weights' gradient, and the inputs' gradient where somebody below is trained.
+Of each layer with weights: forward, the weights' gradient, and the inputs' gradient where a layer below is trained.
 Each call is tried in every layout and by every library that is there, and the fastest is kept.
 
 Legend: N pictures, C channels seen, K kernels; of a product N rows, I numbers in, O out.
@@ -27,7 +27,7 @@ from alexnet_cli.timing.layers import Seen
 
 FORWARD, INPUTS, WEIGHTS = "forward", "inputs' gradient", "weights' gradient"
 _HOPELESS = 2.0
-"""A call that took so many times as long as the best, the first time, is not tried again."""
+"""A call that took that many times as long as the best, the first time, is not tried again."""
 _TRIES = 3
 _LEAST_SECONDS = 0.01
 """Of one measurement: shorter calls are repeated in it."""
@@ -74,7 +74,7 @@ def ways_of(weights: Weights, seen: Seen, memory: Memory) -> Iterator[tuple[str,
 
 
 def _fastest(ways: Ways, clock: Clock) -> tuple[str, Callable[[], object], float]:
-    """The fastest of some calls: name, call, seconds. One that torch refuses here is none."""
+    """The fastest of some calls: name, call, seconds. Calls that torch refuses here are left out."""
     seconds: dict[str, float] = {}
     for name, call in ways.items():
         try:

@@ -123,7 +123,7 @@ class Timing:
 
 
 def time_recipe(job: Timed) -> Timing:
-    """Measure a recipe's training on the devices that are asked for; UsageError, ResourceError, ArtifactError."""
+    """Measure a recipe's training on the requested devices; UsageError, ResourceError, ArtifactError."""
     team = find_team(job.devices, job.parallel, net=job.recipe.net, timeout=_PATIENCE)
     result: Timing = run_ranks(_measure, job, team)
     return result

@@ -14,7 +14,7 @@ def command(config: AblateConfig) -> None:
 
     Nets of one seed see the same pictures in the same order, for the same number of epochs, in mini-batches of the
     same size; so differences are taken seed by seed. Each net is trained by `alexnet train` and evaluated by `alexnet
-    eval` (ten views), on as many devices at once as there are. If the command was stopped, --update goes on from there.
+    eval` (ten views), one on each device at a time. If the command was stopped, --update resumes it.
 
     OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. Where the paper reports such a
     difference, the table shows it beside the measured one. --train-error also shows how soon each net learns, as

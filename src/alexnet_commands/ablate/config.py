@@ -53,13 +53,13 @@ class AblateConfig(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(set_of(self.recipe_names)) < 2 or len(set_of(self.recipe_names)) < len(self.recipe_names):
+        if len(dict.fromkeys(self.recipe_names)) < max(2, len(self.recipe_names)):
             raise UsageError(f"--recipes {self.recipes}: name two or more, each once, such as source-2012,no-norm")
         if self.each_own and self.epochs is not None:
             raise UsageError(f"--each-own and --epochs {self.epochs} contradict each other: give one of them")
         if self.train_error is not None and not 0 < self.train_error < 100:
             raise UsageError(f"--train-error {self.train_error:g}: must be a percentage between 0 and 100")
-        if not self.seed_numbers or len(set_of(self.seed_numbers)) < len(self.seed_numbers):
+        if not self.seed_numbers or len(dict.fromkeys(self.seed_numbers)) < len(self.seed_numbers):
             raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
 
     @property
@@ -69,16 +69,11 @@ class AblateConfig(CommonOptions):
 
     @property
     def seed_numbers(self) -> tuple[int, ...]:
-        """The seeds, in order; UsageError for what is none."""
+        """The seeds, in order; UsageError for what is not a whole number."""
         parts = _parts(self.seeds)
         if not all(part.isdecimal() for part in parts):
             raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
         return tuple(int(part) for part in parts)
-
-
-def set_of(values: tuple[object, ...]) -> frozenset[object]:
-    """The different ones. (In the class the name `set` is the option's.)"""
-    return frozenset(values)
 
 
 def _parts(text: str) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
     """Run all jobs, each on the next free device; what each command printed with --json, job by job.
 
     With one device their messages appear here, with more in files in `logs`, which exists. Where a command fails, no
-    other begins; those that run come to their end, and SystemExit has its code. SIGTERM and SIGHUP are passed on;
-    Ctrl-C reaches the commands without us. Either way they save and say how to go on.
+    other begins; those that run finish, and SystemExit has its code. SIGTERM and SIGHUP are passed on;
+    Ctrl-C reaches the commands without us. Either way they save and say how to continue.
     """
     waiting, free, running = deque(jobs), deque(devices), list[_Running]()
     results: dict[str, list[Any]] = {}

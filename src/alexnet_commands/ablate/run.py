@@ -110,7 +110,7 @@ def jobs_of(config: AblateConfig, first: Recipe) -> list[Job]:
 
 
 def training_errors(run: Path) -> list[float]:
-    """The mean top-1 error on the training patches of each epoch, while it went on."""
+    """The mean top-1 error on the training patches of each epoch, as it went."""
     return [float(row["train_top1_error"]) for row in RunFolder(run).metrics() if row["train_top1_error"]]
 
 
@@ -149,9 +149,9 @@ def require_folder(config: AblateConfig) -> None:
     except (OSError, AlexNetError):
         ours = False
     if not ours:
-        raise UsageError(f"{config.out}: is no folder of `alexnet ablate`: choose another --out")
+        raise UsageError(f"{config.out}: is not a folder of `alexnet ablate`: choose another --out")
     if not config.replaces:
-        raise UsageError(f"{config.out}: exists already: give --update to go on, or --overwrite to train all anew")
+        raise UsageError(f"{config.out}: exists already: give --update to continue, or --overwrite to train all anew")
 
 
 def _is_begun(out: Path) -> bool:

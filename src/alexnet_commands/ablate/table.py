@@ -38,7 +38,7 @@ class Score:
     seconds: float
     """Of its training steps."""
     reached: float | None = None
-    """After how many epochs the training error had fallen to what was asked for."""
+    """After how many epochs the training error had fallen to the target."""
 
 
 def epochs_until(errors: Sequence[float], target: float) -> float | None:
@@ -91,7 +91,7 @@ class Row:
     published_top5_difference: float | None
     published_top1_error: float | None
     reached: Spread | None
-    """Epochs to the training error that was asked for; None where a run has not reached it."""
+    """Epochs to the target training error; None where a run has not reached it."""
     reached_ratio: Spread | None
     """How many times the first recipe's epochs, seed by seed."""
     published_reached: float | None

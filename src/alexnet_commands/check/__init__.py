@@ -1,1 +1,1 @@
-"""`alexnet check`: whether a pipeline's options can be meant, before any work."""
+"""`alexnet check`: whether a pipeline's options are valid, before any work."""

@@ -12,7 +12,7 @@ from alexnet_commands.check.config import CheckConfig
 
 
 def run(config: CheckConfig) -> None:
-    """Raise UsageError or ResourceError for the first thing that can't be meant, or isn't there."""
+    """Raise UsageError or ResourceError for the first thing that is invalid or missing."""
     if config.data is not None:
         require_pictures(config.data)
     if not 0 < config.holdout < 1:
@@ -26,7 +26,7 @@ def run(config: CheckConfig) -> None:
 def require_pictures(data: Path) -> None:
     """UsageError unless this is a folder of train/ and val/ (or validation/), or holds neither and is one source."""
     if not data.exists():
-        raise UsageError(f"{data}: there is no such folder or archive: check the path")
+        raise UsageError(f"{data}: no such folder or archive: check the path")
     parts = [name for name in ("train", "val", "validation") if (data / name).is_dir()]
     if parts == ["train"]:
         raise UsageError(
@@ -40,7 +40,7 @@ def require_pictures(data: Path) -> None:
 
 
 def require_devices(devices: str, precision: str) -> None:
-    """UsageError where devices or precision can't be meant, ResourceError where a device isn't there."""
+    """UsageError where devices or precision are invalid, ResourceError where a device isn't there."""
     if parse_devices(devices).kind != "cuda" and precision != "tf32":
         require_precision(precision, "cpu")
         return

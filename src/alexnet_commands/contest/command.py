@@ -15,7 +15,7 @@ def command(config: ContestConfig) -> None:
     """Make the contest entry of 2012, or show its results beside the paper's table 2.
 
     Without options the command shows the results in OUT. With --update it first makes what is absent or out of date:
-    crop stores, nets, scores, ensembles. Stop it at any time; the same command goes on. `make contest` runs it.
+    crop stores, nets, scores, ensembles. Stop it at any time; the same command resumes. `make contest` runs it.
 
     With --dry-run it shows each command, and how many hours and bytes it will take. The hours follow from rates: those
     you give, else those of nets that are finished, else rates measured now on a few pictures.

@@ -83,7 +83,7 @@ class ContestConfig:
     expect: Annotated[
         str,
         Option(
-            "--expect", help="Stop unless there are as many pictures and classes as ILSVRC-2012 has; '' for other data."
+            "--expect", help="Stop unless the numbers of pictures and classes are ILSVRC-2012's; '' for other data."
         ),
     ] = "ilsvrc2012"
     devkit: Annotated[

@@ -59,7 +59,7 @@ def needed_for(everything: list[Step], label: str) -> list[Step]:
     """One step with all that it needs, in order; UsageError where there is none of this name."""
     by_label = {step.label: step for step in everything}
     if label not in by_label:
-        raise UsageError(f"--only {label}: there is no such step: use one of {', '.join(by_label)}")
+        raise UsageError(f"--only {label}: no such step: use one of {', '.join(by_label)}")
     wanted, look_at = set[str](), [label]
     while look_at:
         name = look_at.pop()
@@ -187,7 +187,7 @@ class _Graph:
 
 
 def _own_or_first(parents: list[str], number: int) -> str:
-    """The j-th net's parent is the j-th of them, or the first where there are not so many."""
+    """The j-th net's parent is the j-th of them, or the first where there are fewer."""
     return parents[number - 1] if number <= len(parents) else parents[0]
 
 

@@ -25,7 +25,7 @@ def chosen_steps(config: ContestConfig) -> list[Step]:
 
 
 def require_makeable(config: ContestConfig) -> None:
-    """UsageError or ResourceError for what can't be meant or isn't there, before any work."""
+    """UsageError or ResourceError for what is invalid or missing, before any work."""
     if config.data is None:
         raise UsageError(
             "--data is missing: it names the folder of ILSVRC-2012: make contest DATA=/path FALL2011=/path"
@@ -44,7 +44,7 @@ def require_sources(config: ContestConfig) -> None:
     """UsageError where a source that is named is not there."""
     for option, source in (("--data", config.data), ("--fall2011", config.fall2011), ("--devkit", config.devkit)):
         if source is not None and not source.exists():
-            raise UsageError(f"{option} {source}: there is no such file or folder: check the path")
+            raise UsageError(f"{option} {source}: no such file or folder: check the path")
 
 
 def make(config: ContestConfig) -> None:
@@ -68,6 +68,6 @@ def run_command(words: Sequence[str]) -> int:
     with signals_to_children() as children:
         code = children.start(words, stdout=sys.stderr).wait()
     number = -code if code < 0 else children.signal
-    if number is not None and code <= 0:  # the command itself has not said why it ended, or came to its end
+    if number is not None and code <= 0:  # the command itself has not said why it ended, or finished
         raise KeyboardInterrupt if number == signal.SIGINT else EndedBySignalError(number)
     return code

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,11 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import choose_device
-from alexnet_cli.errors import ResourceError
+from alexnet_cli.errors import PictureError, ResourceError
 from alexnet_cli.imagenet import CLASSES
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.sources.gather import in_tar
+from alexnet_cli.sources.tars import Archive, extension_of, is_picture
 from alexnet_cli.timing.evaluating import evaluation_rate
 from alexnet_cli.timing.measure import Timed, time_recipe
 from alexnet_commands.contest.config import ContestConfig
@@ -32,7 +34,6 @@ EVALUATED = 64
 """Trial pictures that are evaluated, times ten views."""
 _ROUNDS = 3
 """Of training steps, whose median counts."""
-_ENDINGS = (".jpeg", ".jpg", ".png")
 _GENERATED = (375, 500)
 """Rows and columns of a generated picture: ImageNet's most frequent shape."""
 
@@ -105,7 +106,7 @@ def _trained(config: ContestConfig) -> Rate | None:
 
 
 class _Trial:
-    """A few pictures through every stage, each stage when its rate is asked for."""
+    """A few pictures through every stage, each stage when its rate is requested."""
 
     def __init__(self, config: ContestConfig, folder: Path, talk: Talk) -> None:
         self.config, self.folder, self.talk = config, folder, talk
@@ -195,28 +196,11 @@ def pictures_in(data: Path | None) -> Iterator[tuple[bytes, str]]:
         return
     files = [data] if data.is_file() else (Path(root, name) for root, _, names in os.walk(data) for name in names)
     for path in files:
-        if not path.is_file():
-            continue
-        ending = path.suffix.lower()
-        if ending in _ENDINGS:
-            yield path.read_bytes(), ending
-        elif ending == ".tar":
-            with path.open("rb") as file:
-                yield from _in_tar(file)
-
-
-def _in_tar(file: Any) -> Iterator[tuple[bytes, str]]:
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() else None
-                ending = Path(member.name).suffix.lower()
-                if content is not None and ending == ".tar":
-                    yield from _in_tar(content)
-                elif content is not None and ending in _ENDINGS:
-                    yield content.read(), ending
-    except tarfile.TarError:
-        return
+        if path.is_file() and is_picture(path.name):
+            yield path.read_bytes(), extension_of(path.name)
+        elif path.is_file() and extension_of(path.name) == ".tar":
+            with contextlib.suppress(PictureError):
+                yield from ((picture.read(), extension_of(picture.path)) for picture in in_tar(Archive(path)))
 
 
 def _generate(path: Path, seed: int) -> None:

@@ -54,7 +54,7 @@ class Result:
     replaced: str | None
     """The pillow-simd over which another package's installation has laid plain Pillow; None where that is not so."""
     readers: dict[str, str | None]
-    """Picture format -> who reads it; None where nobody does."""
+    """Picture format -> who reads it; None where nothing does."""
     cores: int
     """Cores that this process may use."""
     memory: int | None
@@ -89,9 +89,9 @@ class Result:
 
 
 def _how_to_read(kind: str) -> str:
-    """What to do where nobody reads a format."""
+    """What to do where nothing reads a format."""
     what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup lays stock Pillow beside the other"
-    return f"nobody: {what}"
+    return f"nothing: {what}"
 
 
 def run(config: DoctorConfig) -> Result:
@@ -99,7 +99,7 @@ def run(config: DoctorConfig) -> Result:
     from alexnet_cli.decoders import active_pillow, readers, replaced_simd
 
     if not config.path.exists():
-        raise UsageError(f"{config.path}: there is no such folder: check --path")
+        raise UsageError(f"{config.path}: no such folder: check --path")
     compilers = os.environ.get("CXX", ""), *COMPILERS  # in the order in which torch.compile looks
     return Result(
         alexnet=__version__,

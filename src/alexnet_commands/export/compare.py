@@ -11,7 +11,7 @@ from alexnet_cli.evaluation import Net
 from alexnet_cli.input.views import view
 
 ALLOWED = 5e-4
-"""The largest difference that is no mistake, in parts of the largest number; float32's rounding through eight layers
+"""The largest difference that is not a mistake, in parts of the largest number; float32's rounding through eight layers
 gives some 1e-6."""
 
 
@@ -44,7 +44,7 @@ def difference(mine: Tensor, theirs: Tensor, *, engine: str) -> float:
     allowed = ALLOWED * float(mine.abs().max())
     if not largest <= allowed:
         raise ArtifactError(
-            f"{engine} gives other numbers than the net: they differ by {largest:.2g}, and rounding explains "
+            f"{engine} gives different numbers than the net: they differ by {largest:.2g}, and rounding explains "
             f"{allowed:.0e}: nothing was written; please report it"
         )
     return largest

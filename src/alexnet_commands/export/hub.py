@@ -45,7 +45,7 @@ def model_card(checkpoint: Checkpoint, which: str) -> str:
 
 
 def _plain(text: object) -> str:
-    """One line that is no markup, whatever a name holds."""
+    """One line without markup, whatever a name holds."""
     return printable(text).translate({ord(mark): f"\\{mark}" for mark in "\\`*_[]<>|#"})
 
 
@@ -122,7 +122,7 @@ def _limits(recipe: Recipe) -> list[str]:
         "## Limits",
         "",
         "It answers with one of its classes whatever the picture shows, and its probabilities are not calibrated: a",
-        f"high one is no proof.{mirrored} Pictures unlike the training pictures (other cameras, drawings, other",
+        f"high one is not proof.{mirrored} Pictures unlike the training pictures (other cameras, drawings, other",
         "places) are told worse.",
         "Nets of 2012 are easily fooled by small changes that people don't see. Don't decide about people with it.",
         "",

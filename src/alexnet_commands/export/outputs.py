@@ -1,4 +1,4 @@
-"""What an export may replace, and how a folder of files that are no artifact of ours takes its name."""
+"""What an export may replace, and how a folder of files that is not one of our artifacts takes its name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _is_weights(path: Path) -> bool:
-    """Whether it is a state_dict of ours by its metadata, which stand at the front in any order."""
+    """Whether it is a state_dict of ours by its metadata, which is at the front in any order."""
     length = int.from_bytes(start_of(path, 8), "little")
     return length <= _MOST_METADATA and rb'"made by":"\"alexnet export\""' in start_of(path, 8 + length)
 
@@ -66,7 +66,7 @@ def publish_files(
 ) -> None:
     """Give a folder its files and its name, whole or not at all. parent: the checkpoint's digest.
 
-    UsageError where something lies there that may not go; ResourceError where the disk won't have it.
+    UsageError where the output may not be replaced; ResourceError where the disk fails.
     """
     with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
         digests = {name: write_verified(work / name, content) for name, content in files.items()}

@@ -62,7 +62,7 @@ class _Made:
     engine: str
     details: str
     input: str = ""
-    """What it takes, where that is no `Plan.about`'s."""
+    """What it takes, where `Plan.about` does not say it."""
 
 
 def run(config: ExportConfig) -> Result:

@@ -74,12 +74,12 @@ def torchvision_weights(plan: Plan) -> bytes:
         theirs.with_options(net={"classes": len(plan.classes)}).net
     ):
         raise UsageError(
-            f"--format torchvision: recipe {plan.recipe.name} is another net than torchvision's alexnet, which recipe "
+            f"--format torchvision: recipe {plan.recipe.name} is not torchvision's alexnet, which recipe "
             f"{RECIPE} has: train that, or choose another --format"
         )
     if not plan.raw and not _same_input(plan, theirs.input):
         raise UsageError(
-            f"--format torchvision: the net's input is transformed otherwise than torchvision's (recipe {RECIPE}), and "
+            f"--format torchvision: the net's input is not transformed as torchvision's is (recipe {RECIPE}), and "
             "a state_dict can't hold that: give --raw for the weights alone"
         )
     tensors = {}

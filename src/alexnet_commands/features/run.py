@@ -97,7 +97,7 @@ def _require_room(result: Result) -> None:
 
 
 def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk) -> str:
-    """Compute and write; which checkpoint it was, in words: a run in training may have a better one by then."""
+    """Compute and write; which checkpoint it was, in words: a run in training may have a better one meanwhile."""
     # torch is loaded here, and not where there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team

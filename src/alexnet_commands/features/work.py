@@ -23,7 +23,7 @@ from alexnet_commands.features.config import FeaturesConfig
 
 @dataclass(frozen=True)
 class Extraction:
-    """What is asked for, and the shape of all features: (pictures, …)."""
+    """What is requested, and the shape of all features: (pictures, …)."""
 
     config: FeaturesConfig
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ def outputs_of(net: Net, crops: Tensor, layer: str, views: int) -> Tensor:
             patches = view(crops, which, net.transform).to(float_type(net.precision))
             numbers = net.network.run(patches, None, steps).float()
         total = numbers if total is None else total + numbers
-    assert total is not None, "one view at least is asked for"
+    assert total is not None, "one view at least is requested"
     return (total / len(asked)).cpu().contiguous()
 
 

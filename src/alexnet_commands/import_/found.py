@@ -103,7 +103,7 @@ class Row:
 
     def wrong(self, why: str) -> ArtifactError:
         """An error of this file."""
-        return ArtifactError(f"{self.path}: {why}: it is no AlexNet that can be imported")
+        return ArtifactError(f"{self.path}: {why}: it is not an AlexNet that can be imported")
 
 
 def recipe_of(row: Row, input_: Input) -> Recipe:

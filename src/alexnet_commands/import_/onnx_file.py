@@ -1,6 +1,6 @@
 """ONNX: a chain of nodes from the graph's input to its output, each one of the layers that a recipe knows.
 
-What leads to shapes of `Reshape` (Shape, Gather, Constant …) stands beside the chain. A file of `alexnet export` begins
+What leads to shapes of `Reshape` (Shape, Gather, Constant …) lies beside the chain. A file of `alexnet export` begins
 with its input transform, which is taken over. Its norms say how many columns there are: around them, each column's maps
 are reshaped to a picture of their own. What else there is to the net, the file notes beside its graph.
 """
@@ -36,14 +36,14 @@ def read_onnx(row: Row) -> None:
     try:
         content = read_regular(row.path, most=MOST_BYTES)
     except FileNotFoundError:
-        raise ArtifactError(f"{row.path}: there is no such file: check the path") from None
+        raise ArtifactError(f"{row.path}: no such file: check the path") from None
     try:
         model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RecursionError):
-        raise ArtifactError(f"{row.path}: is no ONNX model, or is damaged: get it again") from None
+        raise ArtifactError(f"{row.path}: is not an ONNX model, or is damaged: get it again") from None
     graph = model.graph
     if not graph.node:
-        raise ArtifactError(f"{row.path}: is no ONNX model (it has no nodes): check the path, and --from")
+        raise ArtifactError(f"{row.path}: is not an ONNX model (it has no nodes): check the path, and --from")
     try:
         _Chain(row, graph).read()
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -93,7 +93,7 @@ class _Chain:
         if len(found) == 2 and (squares := [node for node in found if _squares(node)]):  # and the product behind them
             return squares[0]
         if len(found) > 1:
-            raise self.row.wrong(f"its '{last}' is read by {len(found)} nodes, and its layers stand in no row")
+            raise self.row.wrong(f"its '{last}' is read by {len(found)} nodes, and its layers do not form a chain")
         return found[0] if found else None
 
     def _take(self, node: Any, nodes: list[Any]) -> str:
@@ -143,7 +143,7 @@ class _Chain:
         elif node.op_type == "Mul" and row.scale is None and self.constants[node.input[1]].shape == (3,):
             row.scale = self.constants[node.input[1]].astype(np.float32)
         elif node.op_type != "Cast":
-            raise row.wrong(f"its input transform has a {node.op_type} that is none of alexnet export's")
+            raise row.wrong(f"its input transform has a {node.op_type} that alexnet export did not write")
 
     def _reshape(self, node: Any) -> None:
         """To maps of one column, and back; or to the numbers that a fully-connected layer sees."""
@@ -205,7 +205,7 @@ class _Chain:
 
     def _gemm(self, node: Any, given: dict[str, Any]) -> None:
         if given.get("transA", 0) or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1:
-            raise self.row.wrong(f"its node {node.name or node.output[0]} is no fully-connected layer")
+            raise self.row.wrong(f"its node {node.name or node.output[0]} is not a fully-connected layer")
         weight, bias = self._weights(node)
         self.row.linear(weight if given.get("transB", 0) else weight.T.contiguous(), bias)
 

@@ -65,8 +65,8 @@ class Result:
 def run(config: ImportConfig) -> Result:
     """Import a file as a checkpoint without a training's state.
 
-    Raises ArtifactError for a file that is none of the program's, damaged, or no AlexNet; UsageError where an option is
-    missing; PictureError for a bad list of classes; ResourceError of the disk.
+    Raises ArtifactError for a file that is of another program, damaged, or not an AlexNet; UsageError where an option
+    is missing; PictureError for a bad list of classes; ResourceError of the disk.
     """
     inputs = {"FILE": config.file, "--classes": config.classes}
     require_output(config.out, CHECKPOINT, overwrite=config.overwrite, inputs=inputs)
@@ -169,7 +169,7 @@ def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
 def _own_transform(row: Row, plain: Input, theirs: Input) -> tuple[Input, InputTransform]:
     """What a file of `alexnet export` does to its input: torchvision's transform, or a mean and one divisor.
 
-    The mean is that of the centre patch; the crop around it repeats its edge, and is never asked for.
+    The mean is that of the centre patch; the crop around it repeats its edge, and is never used.
     """
     assert row.mean is not None
     patch, side = plain.patch, max(CROP, plain.patch)
@@ -183,7 +183,7 @@ def _own_transform(row: Row, plain: Input, theirs: Input) -> tuple[Input, InputT
     if np.allclose(scale, known.scale.numpy()) and np.allclose(inner, known.mean[:patch, :patch].numpy()):
         return theirs, known
     if not (np.isfinite(inner).all() and scale[0] > 0 and (scale == scale[0]).all()):
-        raise row.wrong("its input is scaled otherwise in each channel, which no recipe says")
+        raise row.wrong("its input is scaled differently in each channel, which no recipe can express")
     input_ = replace(plain, mean_at="centre", divisor=float(1 / scale[0].astype(np.float64)))
     whole = np.pad(inner, ((edge, side - patch - edge),) * 2 + ((0, 0),), mode="edge").astype(np.float64)
     return input_, transform_of(input_, whole)

@@ -31,18 +31,18 @@ _WRAPPERS = {"module", "_orig_mod"}
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """The tensors of a file by their names, and what a .safetensors file says of itself.
 
-    ArtifactError in one line for whatever is no file of weights.
+    ArtifactError in one line for whatever is not a file of weights.
     """
     try:
         content = read_regular(path, most=MOST_BYTES)
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: there is no such file: check the path") from None
+        raise ArtifactError(f"{path}: no such file: check the path") from None
     length = int.from_bytes(content[:8], "little")
     if content[8:9] == b"{" and length <= len(content) - 8:
         try:
             return _plain(load(content)), json.loads(content[8 : 8 + length]).get("__metadata__", {})
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
-            raise ArtifactError(f"{path}: is no whole .safetensors file ({error}): get it again") from None
+            raise ArtifactError(f"{path}: is not a whole .safetensors file ({error}): get it again") from None
     tensors = _tensors_in(_unpickled(content, path))
     if tensors is None:
         raise ArtifactError(f"{path}: holds no weights by name: save the net's state_dict()")
@@ -58,8 +58,8 @@ def _unpickled(content: bytes, path: Path) -> Any:
         raise
     except Exception:  # whatever a stranger's file makes a reader of pickles do
         raise ArtifactError(
-            f"{path}: is damaged, no file of torch's, or a pickle that holds more than weights, which is refused since "
-            "it could run anything: save its state_dict(), best as .safetensors"
+            f"{path}: is damaged, not a file of torch's, or a pickle that holds more than weights, which is refused "
+            "since it could run anything: save its state_dict(), best as .safetensors"
         ) from None
 
 

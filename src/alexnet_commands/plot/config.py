@@ -137,7 +137,7 @@ class NeighboursConfig(PlotConfig):
         str | None,
         Option(
             "--layer",
-            help="Whose activations are compared, such as fc6 or pool5.",
+            help="The layer whose activations are compared, such as fc6 or pool5.",
             metavar="NAME",
             show_default="the last hidden layer, fc7",
         ),

@@ -10,7 +10,7 @@ from alexnet_cli.console import percent
 from alexnet_commands.plot.figure import INK, NAMES, Page, shortened
 
 _COUNTED, _NAMED = 20, 60
-"""Up to so many classes each field holds its number, and each row its class's name."""
+"""Up to this many classes each field holds its number, and each row its class's name."""
 _LISTED = 15
 _LETTERS = 22
 

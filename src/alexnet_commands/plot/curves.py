@@ -102,7 +102,7 @@ class Group:
 def read_run(path: Path) -> Run:
     """The metrics of a run, finished or not; ArtifactError where there is none, or it has not ended an epoch."""
     if not (path / CONFIG).is_file():
-        raise ArtifactError(f"{path}: is no run folder: give one that `alexnet train` made")
+        raise ArtifactError(f"{path}: is not a run folder: give one that `alexnet train` made")
     recipe = read_json_object(path / CONFIG).get("recipe")
     rows = RunFolder(path).metrics()
     if not isinstance(recipe, dict):
@@ -116,7 +116,7 @@ def grouped(runs: Sequence[Run], *, separate: bool) -> list[Group]:
     """Runs of equal recipes together, however many epochs they were to have; each alone where `separate`.
 
     A group is called by its recipe; where several recipes have a name, by the first field in which they differ from the
-    first of that name; a run that stands alone by its folder too.
+    first of that name; a run that is alone is called by its folder too.
     """
     groups: dict[str, list[Run]] = {}
     for number, run in enumerate(runs):

@@ -80,7 +80,7 @@ class Page:
     """A white page in inches."""
 
     def __init__(self, width: float, height: float, *, layout: Any = None) -> None:
-        """layout: as matplotlib takes it; None: everything stands where `at` and `text` put it."""
+        """layout: as matplotlib takes it; None: everything is where `at` and `text` put it."""
         _matplotlib()
         from matplotlib.figure import Figure
 
@@ -146,7 +146,7 @@ def plain(axes: Axes) -> None:
 
 
 def shortened(text: str, most: int) -> str:
-    """Text of at most so many characters, its middle replaced by `…`: names tell most at both ends."""
+    """Text of at most this many characters, its middle replaced by `…`: names tell most at both ends."""
     text = printable(text)
     if len(text) <= most:
         return text

@@ -85,7 +85,7 @@ def draw(crop: NDArray[np.uint8], layers: list[Maps], columns: int) -> Page:
 
 
 def _placed(heights: list[float]) -> tuple[list[tuple[int, float]], float]:
-    """Where each block stands: side (0 left, 1 right) and inches from the top; and the height of all. In their order,
+    """Where each block lies: side (0 left, 1 right) and inches from the top; and the height of all. In their order,
     the left side first, so that neither side is much higher."""
     start = _HEAD + _PICTURE + _GAP
 

@@ -60,7 +60,7 @@ def nearest(
 def draw(
     queries: NDArray[np.uint8], query_titles: list[str], crops: list[NDArray[np.uint8]], titles: list[list[str]]
 ) -> Page:
-    """queries: uint8 (Q, side, side, 3). crops: of each query its neighbours'; titles: what stands below each."""
+    """queries: uint8 (Q, side, side, 3). crops: of each query its neighbours'; titles: the caption of each."""
     most = max((len(row) for row in crops), default=0)
     high = _SIDE + _LINE + _GAP
     page = Page(2 * _MARGIN + _SIDE + _APART + most * (_SIDE + _GAP), 2 * _MARGIN + 0.25 + len(queries) * high)

@@ -34,9 +34,9 @@ def centre(net: Net, crops: Tensor) -> Tensor:
 
 
 def chosen(store: CropStore, asked: Sequence[str], count: int, seed: int) -> list[int]:
-    """The indices of the pictures that are asked for; without any, `count` of them by seed, of different classes first.
+    """The indices of the requested pictures; without any, `count` of them by seed, of different classes first.
 
-    UsageError where one is no index and no name, or the end of several.
+    UsageError where one is neither an index nor a name, or the end of several.
     """
     if asked:
         return [_index(store, word) for word in asked]
@@ -62,7 +62,7 @@ def _index(store: CropStore, word: str) -> int:
         )
     if word.isdecimal() and int(word) < len(store):
         return int(word)
-    raise UsageError(f"{word}: is no picture of {store.path}: give a name in it, or an index below {len(store)}")
+    raise UsageError(f"{word}: is not a picture of {store.path}: give a name in it, or an index below {len(store)}")
 
 
 def read_some(store: CropStore, indices: Sequence[int]) -> NDArray[np.uint8]:

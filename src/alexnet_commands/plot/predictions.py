@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_cli.artifacts.scores import best_classes
 from alexnet_cli.class_list import ClassList
 from alexnet_commands.plot.figure import BLUE, INK, NAMES, RED, Page, shortened
 
@@ -12,11 +13,6 @@ MOST_BARS = 5
 _SIDE, _GAP, _BAR, _LABEL = 1.7, 0.3, 0.19, 0.26
 """Inches: a picture, the space between two, a bar, the line with the right label."""
 _LETTERS = 24
-
-
-def best(values: NDArray[np.float32]) -> list[int]:
-    """The classes of the largest probabilities, the largest first; of equals the earlier class."""
-    return [int(index) for index in np.argsort(-values, kind="stable")[:MOST_BARS]]
 
 
 def draw(crops: NDArray[np.uint8], values: NDArray[np.float32], labels: NDArray[np.int64], classes: ClassList) -> Page:
@@ -39,8 +35,8 @@ def draw(crops: NDArray[np.uint8], values: NDArray[np.float32], labels: NDArray[
 
 
 def _bars(page: Page, left: float, top: float, values: NDArray[np.float32], label: int, classes: ClassList) -> None:
-    """The most probable labels below one another; each name stands on its bar, as in the paper."""
-    order = best(values)
+    """The most probable labels below one another; each name is on its bar, as in the paper."""
+    order = best_classes(values[None], MOST_BARS)[0].tolist()
     axes = page.at(left, top, _SIDE, len(order) * _BAR)
     axes.barh(
         range(len(order)),

@@ -1,4 +1,4 @@
-"""The work of `alexnet plot`: open what is asked for, draw it, publish the file.
+"""The work of `alexnet plot`: open what is requested, draw it, publish the file.
 
 drawn = filters(FiltersConfig(net=Path("out/runs/1"), out=Path("filters.png")))
 drawn.path, drawn.numbers
@@ -15,7 +15,7 @@ from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import read_found
-from alexnet_cli.artifacts.scores import read_scores
+from alexnet_cli.artifacts.scores import best_classes, read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.console import Talk
 from alexnet_cli.cutting import cutting_for
@@ -92,10 +92,10 @@ def predictions(config: PredictionsConfig) -> Drawn:
                     "words": classes.words[best] if classes.words else None,
                     "probability": float(row[best]),
                 }
-                for best in predictions_figure.best(row)
+                for best in order.tolist()
             ],
         }
-        for index, row in zip(indices, values, strict=True)
+        for index, row, order in zip(indices, values, best_classes(values, predictions_figure.MOST_BARS), strict=True)
     ]
     return Drawn(config.path, {"pictures": pictures})
 
@@ -206,6 +206,6 @@ def _class(store: CropStore, index: int) -> str | None:
 
 
 def _title(store: CropStore, index: int) -> str:
-    """What stands below a picture: its class, else the end of its name."""
+    """The caption of a picture: its class, else the end of its name."""
     label = int(store.labels[index])
     return store.classes.called(label) if label >= 0 else Path(store.names[index]).stem

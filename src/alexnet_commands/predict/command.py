@@ -14,7 +14,7 @@ def command(config: PredictConfig) -> None:
     `alexnet eval` does; an ensemble also averages over its nets. No crop store is made. In a folder, tar or zip, files
     without a picture's extension are skipped.
 
-    If a picture can't be read, its row says why; the command goes on with the others and ends with code 3.
+    If a picture can't be read, its row says why; the command continues with the others and ends with code 3.
 
     Example: alexnet predict out/runs/1 cat.jpg holiday/ --top 3
              alexnet predict out/ensemble test.tar -o predictions.csv

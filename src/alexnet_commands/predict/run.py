@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.common.ownership import PREDICTIONS, require_output
+from alexnet_cli.artifacts.scores import best_classes
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Advance, Talk, counted
 from alexnet_cli.devices import choose_devices, prepare
@@ -118,8 +119,8 @@ def _predict(
 
     def ask(nets: Nets, device: torch.device, places: list[int], crops: list[Crop]) -> None:
         _, said = nets.probabilities(torch.from_numpy(np.stack(crops)).to(device), config.views)
-        for place, probabilities in zip(places, said, strict=True):
-            rows[place].predictions = best_classes(probabilities, config.top)
+        for place, probabilities, best in zip(places, said, best_classes(said, config.top), strict=True):
+            rows[place].predictions = [Prediction(index, float(probabilities[index])) for index in best.tolist()]
 
     asked: deque[tuple[Future[None], int]] = deque()
     before = 0
@@ -190,9 +191,3 @@ def _crops_in_order(
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def best_classes(probabilities: NDArray[np.float32], count: int) -> list[Prediction]:
-    """The most probable classes of one picture, (classes,), in falling order."""
-    order = np.argsort(-probabilities, kind="stable")[:count]
-    return [Prediction(int(index), float(probabilities[index])) for index in order]

@@ -32,7 +32,7 @@ def list_all() -> dict[str, str]:
 
 
 def as_toml(loaded: Loaded) -> str:
-    """A resolved recipe as TOML that `--recipe` takes; each value's file and line stand behind it as a comment."""
+    """A resolved recipe as TOML that `--recipe` takes; each value's file and line follow it as a comment."""
     values = loaded.recipe.to_dict()
     net = values["net"]
     plain = {name: net[name] for name in ("columns", "classes")}

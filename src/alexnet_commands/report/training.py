@@ -19,9 +19,9 @@ from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.reports import html
 from alexnet_cli.reports.charts import Line, line_chart
+from alexnet_cli.tiles import as_bytes, filter_tiles
 from alexnet_commands.recipe.run import written
 
-_IN_A_ROW = 16
 _ZOOM = 3
 
 
@@ -31,7 +31,7 @@ def training_page(path: Path) -> tuple[str, dict[str, Any]]:
     rows = folder.metrics()
     if not rows:
         raise ArtifactError(
-            f"{path}: has no finished epoch yet: wait for its first, or go on with `alexnet train --resume`"
+            f"{path}: has no finished epoch yet: wait for its first, or continue with `alexnet train --resume`"
         )
     checkpoint, which = read_found(path, read_checkpoint)
     epochs = [int(row["epoch"]) for row in rows]
@@ -54,7 +54,7 @@ def training_page(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _number(word: str) -> float | None:
-    """A number of metrics.csv; None for an empty field, or what is none."""
+    """A number of metrics.csv; None for an empty field, or what is not a number."""
     try:
         value = float(word)
     except ValueError:
@@ -156,35 +156,25 @@ def _filters(path: Path, checkpoint: Checkpoint, epoch: Any) -> str:
     weights = checkpoint.model[f"{name}.weight"].float().numpy()
     shown = []
     if (first := read_filters(path)) is not None and not np.array_equal(first, weights):
-        shown.append(html.figure(_filter_image(first, "filters of the first epoch"), ["after epoch 1"]))
-    shown.append(html.figure(_filter_image(weights, "filters of this checkpoint"), [f"after epoch {epoch}"]))
-    many = checkpoint.recipe.net.columns > 1
+        shown.append((first, "filters of the first epoch", "after epoch 1"))
+    shown.append((weights, "filters of this checkpoint", f"after epoch {epoch}"))
+    columns = checkpoint.recipe.net.columns
+    figures = [
+        html.figure(html.pixel_image(filter_pixels(kernels, columns), scale=_ZOOM, name=title), [when])
+        for kernels, title, when in shown
+    ]
     words = (
         f"{name}: {len(weights)} kernels of {weights.shape[2]}×{weights.shape[3]}; grey is 0, and each picture has its "
     )
-    words += "own scale." + (" Column a's come first, then column b's (paper, Fig. 3)." if many else "")
-    return "".join(shown) + html.paragraph(words)
+    words += "own scale." + (" Column a is above column b (paper, figure 3)." if columns > 1 else "")
+    return "".join(figures) + html.paragraph(words)
 
 
-def _filter_image(weights: NDArray[np.float32], name: str) -> str:
-    return html.pixel_image(filter_pixels(weights), scale=_ZOOM, name=name)
-
-
-def filter_pixels(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Kernels (K, C, h, w) side by side, 16 in a row with a white pixel between: uint8 (H, W, 3).
-
-    0 is grey, ± the largest magnitude are white and black. Kernels of other than 3 channels are shown by their mean.
-    """
+def filter_pixels(weights: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
+    """Kernels (K, C, h, w) as one picture, uint8 (H, W, 3). Those of other than 3 channels are shown by their mean."""
     if weights.shape[1] != 3:
         weights = np.repeat(weights.mean(axis=1, keepdims=True), 3, axis=1)
-    count, _, height, width = weights.shape
-    tiles = np.rint(127.5 + 127.5 * weights / max(float(np.abs(weights).max()), 1e-30)).astype(np.uint8)
-    rows = -(-count // _IN_A_ROW)
-    out = np.full((rows * (height + 1) - 1, min(count, _IN_A_ROW) * (width + 1) - 1, 3), 255, np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // _IN_A_ROW * (height + 1), place % _IN_A_ROW * (width + 1)
-        out[top : top + height, left : left + width] = tile.transpose(1, 2, 0)
-    return out
+    return as_bytes(filter_tiles(weights, columns=columns))
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -51,7 +51,7 @@ class Result:
 def run(config: StripConfig) -> Result:
     """Copy the files that say what a net computes: the digest stays the same, since it is the same net.
 
-    Raises ArtifactError for what is no whole checkpoint, UsageError and ResourceError of the output.
+    Raises ArtifactError for what is not a whole checkpoint, UsageError and ResourceError of the output.
     """
     inputs = {"RUN": config.net}
     require_output(config.out, CHECKPOINT, overwrite=config.replaces, inputs=inputs)

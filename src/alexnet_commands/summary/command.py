@@ -7,7 +7,6 @@ from typing import Any
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import print_facts, print_json, size
 from alexnet_cli.tables import print_table
-from alexnet_commands.recipe.command import list_recipes
 from alexnet_commands.summary.config import SummaryConfig
 
 _COLUMNS = 5
@@ -18,14 +17,13 @@ _COLUMNS = 5
 def command(config: SummaryConfig) -> None:
     """Show a net layer by layer: shapes, parameters, neurons, multiply-adds, FLOP and bytes.
 
+    --devices adds what each of several devices holds and sends.
+
     Example: alexnet summary --recipe source-2012
              alexnet summary --compare lenet,paper
     """
     from alexnet_commands.summary.run import compare, run
 
-    if config.list:
-        list_recipes(json=config.json)
-        return
     if config.compare is not None:
         compared = compare(config)
         if config.json:
@@ -53,7 +51,7 @@ def command(config: SummaryConfig) -> None:
     rows: list[tuple[str, ...]] = [
         (
             layer["name"],
-            "×".join(str(number) for number in layer["output"]),
+            _times(layer["output"]),
             layer["kernels"],
             " → ".join(layer["then"]) or ("softmax" if layer is summary["layers"][-1] else "–"),
             layer["sees"],

@@ -31,7 +31,6 @@ class SummaryConfig:
     batch_size: Annotated[
         int, Option("--batch-size", help="Pictures in a mini-batch, for the memory of --devices.", min=1)
     ] = 128
-    list: Annotated[bool, Option("--list", help="List the recipes instead.")] = False
     json: Json = False
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ def run(config: SummaryConfig) -> dict[str, Any]:
 
 
 def compare(config: SummaryConfig) -> dict[str, Any]:
-    """The nets of several recipes: `compared`, a `run` of each, and `rows`, which of their layers stand side by side.
+    """The nets of several recipes: `compared`, a `run` of each, and `rows`, which of their layers are in one row.
 
     A row holds for each net the index of a layer with weights, or None: convolutions from the first on, then
     fully-connected layers up to the last.

@@ -29,7 +29,7 @@ class TimeConfig:
         Path | None,
         Option(
             "--loader",
-            help="Read the mini-batches from this crop store, as training does. Else they are made up, and in memory.",
+            help="Read the mini-batches from this crop store, as training does. Default: random crops in memory.",
             metavar="CROPS",
         ),
     ] = None
@@ -38,6 +38,6 @@ class TimeConfig:
         int, Option("--repeats", help="Rounds of step, layers and limit; the medians are shown.", min=1)
     ] = 5
     seconds: Annotated[
-        float, Option("--seconds", help="A round makes steps for at least so long: one step or more.", min=0.0)
+        float, Option("--seconds", help="A round makes steps for at least this long: one step or more.", min=0.0)
     ] = 0.5
     json: Json = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,12 +15,10 @@ from alexnet_cli.sources import tars
 from alexnet_cli.sources.ignored import is_hidden_path
 from alexnet_cli.sources.located import Located, read_located
 from alexnet_cli.sources.packed import packed_members, packing_of, unpack
-from alexnet_cli.sources.tars import Archive, Member
+from alexnet_cli.sources.tars import TAR_ENDING, Archive, Member, is_archive_name
 from alexnet_stages.preprocess.sources.listing import Sources
 from alexnet_stages.preprocess.sources.parquet import MAGIC, unpack_parquet
 
-_ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
-"""Of a tar's name, compressed or not."""
 _ZIP = re.compile(r"\.zip$", re.IGNORECASE)
 _UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|tmp)$", re.IGNORECASE)
 _UNPACKED = "unpacked-{}"
@@ -54,24 +51,14 @@ def watched(archive: Archive, talk: Talk) -> Iterator[Member]:
             yield member
 
 
-def is_tar_name(name: str) -> bool:
-    """Whether a file is called as tars are, compressed or not."""
-    return _ENDING.search(name) is not None
-
-
-def is_archive_name(name: str) -> bool:
-    """Whether a file is called as archives of any kind are."""
-    return is_tar_name(name) or os.path.splitext(name)[1].lower() in (".zip", ".rar", ".7z")  # noqa: PTH122
-
-
 def is_unfinished(name: str) -> bool:
-    """Whether a file is called as an archive is while it is downloaded: `cat.tar.part`."""
+    """Whether a file is named as an archive is while it is downloaded: `cat.tar.part`."""
     return is_archive_name(_UNFINISHED.sub("", name)) and _UNFINISHED.search(name) is not None
 
 
 def without_ending(name: str) -> str:
     """`n01440764` of `n01440764.tar.gz` or `n01440764.zip`."""
-    return _ZIP.sub("", _ENDING.sub("", name))
+    return _ZIP.sub("", TAR_ENDING.sub("", name))
 
 
 def content_of(path: Path, member: Member) -> bytes:

@@ -125,7 +125,7 @@ def _lines(where: Path, found: Found, path: str) -> Iterator[tuple[int, str]]:
             if line.strip():
                 yield number, line.decode()
         except UnicodeDecodeError:
-            raise PictureError(f"{where}, line {number}: is no UTF-8 text: save the file as UTF-8") from None
+            raise PictureError(f"{where}, line {number}: is not UTF-8 text: save the file as UTF-8") from None
 
 
 def _called(found: Found, tables: list[str]) -> str:

@@ -14,8 +14,8 @@ from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, numb
 from alexnet_cli.console import span
 from alexnet_cli.errors import PictureError
 from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
-from alexnet_cli.sources.tars import is_picture
-from alexnet_stages.preprocess.sources.archives import first_members, is_archive_name
+from alexnet_cli.sources.tars import is_archive_name, is_picture
+from alexnet_stages.preprocess.sources.archives import first_members
 from alexnet_stages.preprocess.sources.foreign import foreign_files
 from alexnet_stages.preprocess.sources.listing import Found
 from alexnet_stages.preprocess.sources.splits import are_parts, is_plain, split_called
@@ -64,7 +64,7 @@ def require_pictures(found: Found) -> None:
 
 
 def require_class_names(root: Path, names: Sequence[str]) -> None:
-    """PictureError where a class's name is none: empty, a step to another folder, of several lines, or there twice."""
+    """PictureError where a class's name is empty, a step to another folder, of several lines, or there twice."""
     for name, count in Counter(names).items():
         if name in ("", ".", "..") or len(name.splitlines()) > 1:
             raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
@@ -75,7 +75,7 @@ def require_class_names(root: Path, names: Sequence[str]) -> None:
 def require_class_archives(found: Found) -> None:
     """PictureError unless each archive holds one class: shards of mixed pictures give a wrong class list silently.
 
-    Signs of mixed pictures: archives called after a split or a number, several WNIDs in one that is called after none,
+    Signs of mixed pictures: archives named after a split or a number, several WNIDs in one that is named after none,
     the same class folders in two.
     """
     names = {archive: Path(place).name for archive, place in found.folders.items()}
@@ -108,12 +108,12 @@ def require_class_archives(found: Found) -> None:
     ):
         archive, inside = min(named.items())
         raise PictureError(
-            f"{found.folders[archive]}: is called after another class than the folder in it, {_some(sorted(inside))}: "
-            f"call each archive as its folder, unpack them, or {advice}"
+            f"{found.folders[archive]}: is named after a different class than the folder in it, "
+            f"{_some(sorted(inside))}: name each archive after its folder, unpack them, or {advice}"
         )
     if are_numbered(sorted(names)) and found.loose:
         raise PictureError(
-            f"{found.root}: its archives are called after numbers, such as {min(names)}, not after classes: {advice}, "
+            f"{found.root}: its archives are named after numbers, such as {min(names)}, not after classes: {advice}, "
             "with its pictures in a folder of its name"
         )
 
@@ -152,8 +152,8 @@ def refuse_unlabelled(found: Found, names: Sequence[str], nameless: Container[st
     """PictureError for a source some of whose pictures have the label -1."""
     lost = [position for position, name in enumerate(names) if name in nameless]
     raise PictureError(
-        f"{found.root}: {len(lost):,} of {len(names):,} pictures have the label {UNLABELLED_NAME}, which is none, "
-        f"such as {found.listing.names[lost[0]]}: leave them out, or give --unlabelled"
+        f"{found.root}: {len(lost):,} of {len(names):,} pictures have the label {UNLABELLED_NAME}, "
+        f"which is not a class, such as {found.listing.names[lost[0]]}: leave them out, or give --unlabelled"
     )
 
 
@@ -179,7 +179,9 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
         counts = Counter(labels)
         some = ", ".join(f"{classes.names[index]} ({counts[index]:,})" for index in doubtful[:_SHOWN])
         more = ", …" if len(doubtful) > _SHOWN else ""
-        lines.append(f"LOOK LIKE NO CLASS, but are trained as one: {some}{more}; if that is not meant, take them out")
+        lines.append(
+            f"DO NOT LOOK LIKE CLASSES, but are trained as such: {some}{more}; if that is not meant, take them out"
+        )
     return lines
 
 
@@ -236,7 +238,7 @@ def require_the_level(found: Found, folders: Collection[str]) -> None:
         )
     if len(holders) > max(1, len(folders)):
         some = _some([f"{min(above)}/{inner}" for inner, above in sorted(holders.items())])
-        found.notes.append(f"folders in class folders, such as {some}, are NO CLASSES of their own")
+        found.notes.append(f"folders in class folders, such as {some}, ARE NOT CLASSES of their own")
 
 
 def refuse_objects(found: Found) -> None:
@@ -348,13 +350,13 @@ def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], 
 
 
 def compare_with_devkit(devkit: Devkit, labels: Sequence[int]) -> str | None:
-    """Of a train set, a line on whether each class has as many pictures as meta.mat says; None where it doesn't say."""
+    """A line that compares the number of pictures in each train class with meta.mat's; None where it gives none."""
     if not devkit.train_pictures:
         return None
     counts = Counter(labels)
     unlike = [index for index, number in enumerate(devkit.train_pictures) if counts[index] != number]
     if not unlike:
-        return f"{devkit.path.name}: as many training pictures of each class as it says"
+        return f"{devkit.path.name}: each class has the number of training pictures that it gives"
     index = unlike[0]
     return (
         f"{devkit.path.name}: {len(unlike):,} classes have ANOTHER NUMBER of training pictures than it says, such as "
@@ -381,7 +383,7 @@ def require_official(root: Path, names: Sequence[str], labels: Sequence[int], cl
 
 
 def split_by_names(names: Sequence[str]) -> str | None:
-    """The split of ILSVRC-2012 that pictures are called after."""
+    """The split of ILSVRC-2012 that pictures are named after."""
     for split, official in OFFICIAL.items():
         if re.fullmatch(official.names, _stem(names[0])) and re.fullmatch(official.names, _stem(names[-1])):
             return split

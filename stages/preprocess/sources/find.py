@@ -43,14 +43,14 @@ class _Labelling:
     known_by: Path | str = ""
     from_folders: bool = False
     guessed: bool = False
-    """Whether the labels come from a table or from names that nobody said to be labels."""
+    """Whether the labels come from a table or from names that were not declared to be labels."""
 
 
 def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     """Recognise and index the source, and label its pictures.
 
     PictureError says in one line what is wrong with the source or the labels, with what was expected and found;
-    ResourceError where something can't be read, ArtifactError where `config.classes` is no finished store.
+    ResourceError where something can't be read, ArtifactError where `config.classes` is not a finished store.
     """
     layout = recognise(config.source, config.split)
     given = read_class_list(config.classes) if config.classes else None

@@ -10,7 +10,8 @@ from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.sources.ignored import is_hidden
 from alexnet_cli.sources.located import Located
-from alexnet_stages.preprocess.sources.archives import is_archive_name, is_unfinished
+from alexnet_cli.sources.tars import is_archive_name
+from alexnet_stages.preprocess.sources.archives import is_unfinished
 from alexnet_stages.preprocess.sources.beside import TEXTS, find_above
 from alexnet_stages.preprocess.sources.listing import Found
 
@@ -49,10 +50,10 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
             if extension in PICTURE_EXTENSIONS:
                 _add(entry, prefix + entry.name, found, file)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-                # It may stand for a class's folder, whose pictures and class would be missing without a word.
+                # It may stand for a class's folder, whose pictures and class would be missing silently.
                 raise PictureError(
                     f"{entry.path}: is a link to {os.readlink(entry.path)}, which is not there or can't be read: "  # noqa: PTH115
-                    "mend it or remove it"
+                    "repair it or remove it"
                 )
             elif not prefix and (kind := _stands_for_folder(entry, extension)):
                 raise PictureError(f"{entry.path}: is {kind} in place of a folder: put the folder there, or remove it")
@@ -71,7 +72,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _stands_for_folder(entry: os.DirEntry[str], extension: str) -> str | None:
-    """What a file is that other systems keep for a link, whose folder would be missing without a word."""
+    """What a file is that other systems keep for a link, whose folder would be missing silently."""
     if extension == ".lnk":
         return "a shortcut of Windows"
     if extension or not entry.is_file() or entry.stat().st_size > _MOST_LINK_BYTES:

@@ -1,4 +1,4 @@
-"""What people give for pictures and is none: other programs' formats, and this one's own. Named, with what to do."""
+"""What people give in place of pictures: other programs' formats, and our own. Each is named, with what to do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ENDINGS = {
 
 
 def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
-    """Why a folder is no source, in words that follow its path; None where nothing speaks against it."""
+    """Why a folder is not a source, in words that follow its path; None where nothing speaks against it."""
     names = {entry.name for entry in entries}
     if is_sharded(root) or {MANIFEST_FILE, "data.mdb"} <= names:
         return "is a crop store already: give it to alexnet pca, train or eval, or give the pictures it was made of"
@@ -65,7 +65,7 @@ def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
 
 
 def foreign_file(path: Path, start: bytes) -> str | None:
-    """Why a file is no source, in words that follow its path; None where nothing speaks against it."""
+    """Why a file is not a source, in words that follow its path; None where nothing speaks against it."""
     if _TFRECORD.fullmatch(path.name):
         return f"is a TFRecord file, which is not read: {_WRITE_OUT}"
     if path.name in ("data.mdb", "lock.mdb"):

@@ -98,4 +98,4 @@ def _devkit_beside(path: Path) -> ClassList | None:
 
 def _require_length(path: Path, expected: int, root: Path, found: int) -> None:
     if expected != found:
-        raise PictureError(f"{root}: expected {expected:,} pictures, as many as {path} has labels, found {found:,}")
+        raise PictureError(f"{root}: expected {expected:,} pictures, one for each label of {path}, found {found:,}")

@@ -71,12 +71,12 @@ class Listing(Sequence[Located]):
     def add(self, name: str, *, file: int, size: int, offset: int = WHOLE_FILE, changed: int = 0) -> None:
         """Add a picture. file: the archive it is in, or the folder that its name starts from.
 
-        changed: nanoseconds of the last change, for files. PictureError where the name is no UTF-8.
+        changed: nanoseconds of the last change, for files. PictureError where the name is not UTF-8.
         """
         try:
             self.names.append(name)
         except UnicodeEncodeError:
-            raise PictureError(f"{os.path.join(self._files[file], name)!a}: its name is no UTF-8: rename it") from None  # noqa: PTH118
+            raise PictureError(f"{os.path.join(self._files[file], name)!a}: its name is not UTF-8: rename it") from None  # noqa: PTH118
         for column, value in (
             (self._file, file),
             (self._offsets, offset),

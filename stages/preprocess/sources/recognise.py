@@ -11,15 +11,8 @@ from alexnet_cli.errors import PictureError, ResourceError, describe_os_error
 from alexnet_cli.imagenet import find_devkit, is_devkit
 from alexnet_cli.sources.ignored import is_hidden, is_hidden_path
 from alexnet_cli.sources.packed import packing_of
-from alexnet_cli.sources.tars import Archive, NotATarError, extension_of, is_picture
-from alexnet_stages.preprocess.sources.archives import (
-    first_members,
-    is_archive_name,
-    is_tar_name,
-    is_unfinished,
-    members,
-    without_ending,
-)
+from alexnet_cli.sources.tars import Archive, NotATarError, extension_of, is_archive_name, is_picture, is_tar_name
+from alexnet_stages.preprocess.sources.archives import first_members, is_unfinished, members, without_ending
 from alexnet_stages.preprocess.sources.beside import SOLUTION
 from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
 from alexnet_stages.preprocess.sources.labels import find_words
@@ -82,7 +75,7 @@ def recognise(source: Path, split: str | None) -> Layout:
         archive = next((place for place in source.parents if place.is_file()), None)
         if archive is not None:
             return _inside_tar(archive, source.relative_to(archive).as_posix(), split)
-        raise PictureError(f"{source}: there is no such folder: check the path")
+        raise PictureError(f"{source}: no such folder: check the path")
     try:
         return _folder(source, split) if source.is_dir() else _file(source, split)
     except OSError as error:
@@ -136,7 +129,7 @@ def _archives(root: Path, archives: list[Path], split: str | None) -> Layout:
     """A folder of archives and nothing else: shards, classes, or parts of a data set."""
     names = [without_ending(path.name) for path in archives]
     for path in archives:
-        if is_archive_name(path.name) and not is_tar_name(path.name) and extension_of(path.name) != ".zip":
+        if not is_tar_name(path.name) and extension_of(path.name) != ".zip":
             raise PictureError(f"{path}: is an archive that is not read: unpack it and give the folder")
     first = first_members(archives[0])
     tars = all(is_tar_name(path.name) for path in archives)
@@ -177,7 +170,7 @@ def _file(path: Path, split: str | None) -> Layout:
             first = first_members(path)
         except NotATarError:
             raise PictureError(
-                f"{path}: is a file, not a folder of pictures, and no tar either: give a folder or a tar"
+                f"{path}: is a file, neither a folder of pictures nor a tar: give a folder or a tar"
             ) from None
     else:
         first = first_members(path)
@@ -247,7 +240,7 @@ def _split_of(path: Path) -> str:
 
 
 def _choose_folder(root: Path, split: str | None) -> Path:
-    """The folder of a split, where one is asked for."""
+    """The folder of a split, where one is requested."""
     if split is None:
         return root
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]

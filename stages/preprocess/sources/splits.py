@@ -27,7 +27,7 @@ def is_plain(name: str) -> bool:
 
 
 def are_parts(names: Collection[str]) -> bool:
-    """Whether folders are parts of a data set: two splits among them, or all are called after one or a number of one.
+    """Whether folders are parts of a data set: two splits among them, or all are named after one, or a numbered one.
 
     `train` and `cat` are classes: a train is something to take pictures of.
     """

@@ -53,7 +53,7 @@ _NO_LABELS = ("nan", "na", "n/a", "<na>", "none", "null")
 _SAMPLE = 200
 """Rows that are looked at to tell what the columns are."""
 _FEWEST_DISTINCT = 50
-"""From so many pictures on, each with a label of its own, the labels are none."""
+"""From this many pictures on, each with a label of its own, the labels are not classes."""
 _BOXED = "predictionstring"
 """Kaggle's: `n03995372 85 1 499 272`, a class and its box, of which the class counts."""
 
@@ -93,7 +93,7 @@ class Names:
         """The index of the picture that a table's cell names: as the source does, or
 
         without its extension; with an absolute path below the source, or the source's own name in front; with
-        backslashes; with accents written otherwise; without its folders, where only one picture is called so.
+        backslashes; with accents written differently; without its folders, where only one picture has that name.
         """
         text = f"{self._below}{text.strip().removeprefix('./')}"
         found = self._plain(text)
@@ -160,7 +160,7 @@ def read_table(
 
     told: whether the user said that it is one of labels; else only a column whose title says so is. column: the title
     of the labels, where the user says it. notes: grows by what to tell people. NoLabelsError where there is no column
-    of labels. PictureError where the table names what is no picture, or one picture twice.
+    of labels. PictureError where the table names what is not a picture, or one picture twice.
     """
     rows = _rows(where, lines, names)
     if rows is None:
@@ -196,14 +196,14 @@ def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
         values = sorted({cells[at] for cells in rows.cells[1:] if at < len(cells)})
         if at != label and _plain_title(title) in _PARTS and len(values) > 1:
             lines.append(
-                f"{where}: its column {title!r} ({', '.join(values[:3])}{', …' if len(values) > 3 else ''}) is NOT "
-                "LOOKED AT: all pictures become one store"
+                f"{where}: its column {title!r} ({', '.join(values[:3])}{', …' if len(values) > 3 else ''}) is "
+                "IGNORED: all pictures become one store"
             )
     return lines
 
 
 def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool = False) -> Rows | None:
-    """The cells; None where the separator is not in the first line, or this is no CSV."""
+    """The cells; None where the separator is not in the first line, or this is not CSV."""
     if not strict and lines and separator not in lines[0][1]:
         return None
     reader = csv.reader((f"{line}\n" for _, line in lines), delimiter=separator, skipinitialspace=True)
@@ -215,7 +215,7 @@ def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool =
     except csv.Error as error:
         if not strict:
             return None
-        raise PictureError(f"{where}: is no CSV table ({error}): save it again") from None
+        raise PictureError(f"{where}: is not a CSV table ({error}): save it again") from None
     return rows
 
 
@@ -240,7 +240,7 @@ def _json_rows(where: Path | str, lines: Lines) -> Rows:
     for number, line in lines:
         values = _parsed(line)
         if not isinstance(values, dict):
-            raise PictureError(f"{where}, line {number}: is no JSON object: expected one a line")
+            raise PictureError(f"{where}, line {number}: is not a JSON object: expected one a line")
         objects.append((number, values))
     keys = list(dict.fromkeys(key for _, values in objects for key in values))
     cells = [[_cell(values.get(key)) for key in keys] for _, values in objects]
@@ -248,7 +248,7 @@ def _json_rows(where: Path | str, lines: Lines) -> Rows:
 
 
 def _parsed(text: str) -> Any:
-    """What JSON says; None where it is none."""
+    """What JSON says; None where it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -270,7 +270,7 @@ def _pairs(where: Path | str, lines: Lines) -> Rows:
         separator = next((mark for mark in ("\t", ",") if mark in line), " ")
         name, _, label = (part.strip() for part in line.strip(" \r\n").rpartition(separator))
         if not name or not label:
-            raise PictureError(f"{where}, line {number}: is no 'name label': {line.strip()[:60]!r}")
+            raise PictureError(f"{where}, line {number}: is not 'name label': {line.strip()[:60]!r}")
         rows.numbers.append(number)
         rows.cells.append([name, label])
     return rows
@@ -296,7 +296,7 @@ def _name_columns(rows: Rows, names: Names) -> list[int]:
 def _columns(
     where: Path | str, rows: Rows, names: Names, *, told: bool, column: str | None
 ) -> tuple[int, int, int, bool]:
-    """The first row that is no title, the columns of names and labels, and whether labels have a box behind them."""
+    """The first row that is not a title, the columns of names and labels, and whether labels have a box behind them."""
     if not rows.cells:
         raise PictureError(f"{where}: is empty: expected a name and a label for each picture")
     titles = [_plain_title(title) for title in rows.cells[0]]
@@ -358,7 +358,7 @@ def _why_none(rows: Rows, others: Sequence[int]) -> str:
         )
     return (
         f"has no column of labels that is known by its title (found {', '.join(titles)[:80]}): give --label-column "
-        "TITLE, or call one 'label'"
+        "TITLE, or name one 'label'"
     )
 
 
@@ -397,7 +397,7 @@ def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int
     lost: list[tuple[str, int]] = []
     for number, cells in zip(rows.numbers[first:], rows.cells[first:], strict=True):
         if len(cells) <= max(name_at, label_at) or not cells[name_at].strip() or not cells[label_at].strip():
-            raise PictureError(f"{where}, line {number}: is no '{form}': {','.join(cells)[:60]!r}")
+            raise PictureError(f"{where}, line {number}: is not '{form}': {','.join(cells)[:60]!r}")
         name, label = cells[name_at].strip(), cells[label_at].strip()
         at = names.find(name)
         if at is None:
@@ -413,7 +413,7 @@ def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int
 
 
 def _require_classes(where: Path | str, table: Table) -> None:
-    """PictureError where labels are no classes: several in one, none, or another for each picture."""
+    """PictureError where labels are not classes: several in one, none, or another for each picture."""
     lines: dict[str, int] = {}
     for label, number in table.values():
         lines.setdefault(label, number)

@@ -9,8 +9,8 @@ from pathlib import Path
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.ignored import is_hidden_path
-from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture
-from alexnet_stages.preprocess.sources.archives import content_of, is_archive_name, members, watched, without_ending
+from alexnet_cli.sources.tars import Archive, Member, extension_of, is_archive_name, is_picture
+from alexnet_stages.preprocess.sources.archives import content_of, members, watched, without_ending
 from alexnet_stages.preprocess.sources.beside import ABOVE, SOLUTION, TEXTS
 from alexnet_stages.preprocess.sources.labels import WORDS_FILES
 from alexnet_stages.preprocess.sources.listing import Found

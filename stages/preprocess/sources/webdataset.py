@@ -3,7 +3,7 @@
     n01440764_10026.jpg   n01440764_10026.cls   n01440764_10026.json
 
 `a.image.jpg` belongs to `a.cls`, unless there is an `a.image.cls`: then the name has a dot. Where a sample has several
-pictures, `a.jpg` is the one, else the one called image; `a.seg.png` beside it is none.
+pictures, `a.jpg` is the one, else the one called image; `a.seg.png` beside it is not.
 
 The class is in .cls (a number or a name), else in .json. Where each sample's key begins with a WNID that belongs to its
 number, the WNIDs are the names. Where no sample has either and every key has a WNID (`n01440764_10026`,
@@ -25,8 +25,8 @@ from alexnet_cli.errors import PictureError
 from alexnet_cli.extensions import PICTURE_EXTENSIONS
 from alexnet_cli.reading import read_regular
 from alexnet_cli.sources.ignored import is_hidden_path
-from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture
-from alexnet_stages.preprocess.sources.archives import content_of, is_tar_name, members
+from alexnet_cli.sources.tars import Archive, Member, extension_of, is_picture, is_tar_name
+from alexnet_stages.preprocess.sources.archives import content_of, members
 from alexnet_stages.preprocess.sources.listing import Found, Listing
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -44,7 +44,7 @@ _CALLED = ("image", "img", "picture", "photo", "rgb", "input")
 """Of several pictures in a sample the one."""
 _NO_PICTURES = ("seg", "mask", "segmentation", "depth", "label", "target", "edge", "edges", "normal", "cond", "control")
 _HASHED = re.compile(r"(?=.*\d)[0-9a-f-]{6,}")
-"""Called after a checksum or a UUID."""
+"""Named after a checksum or a UUID."""
 _LETTERED = re.compile(
     r"((?:.*[-_. ])?(?:part|shard|batch|chunk|images?|imgs?|data|train|val|test|split|vol)[-_. ]?)[a-z]{1,2}"
 )
@@ -60,7 +60,7 @@ class _Sample:
 
 
 def are_numbered(names: Sequence[str]) -> bool:
-    """Whether archives are called after their number, `im-000000` or `3fa9c1`, and not after a class."""
+    """Whether archives are named after their number, `im-000000` or `3fa9c1`, and not after a class."""
     if all(re.fullmatch(r"n\d{8}", name) for name in names):
         return False
     if len(names) > 1 and len({match[1] if (match := _LETTERED.fullmatch(name)) else name for name in names}) == 1:
@@ -98,7 +98,7 @@ def read_shard_list(path: Path) -> list[Path]:
     try:
         lines = read_regular(path, PictureError, most=_MOST_LIST_BYTES).decode().split("\n")
     except UnicodeDecodeError:
-        raise PictureError(f"{path}: is no tar, and no list of shards either: give a folder of pictures") from None
+        raise PictureError(f"{path}: is neither a tar nor a list of shards: give a folder of pictures") from None
     words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     for word in words:
         if not is_tar_name(word):
@@ -120,7 +120,7 @@ def is_shard(found: Sequence[Member]) -> bool:
 
 
 def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
-    """Whether all of an archive's files lie in a folder of its name: then it is a class's, whatever it is called."""
+    """Whether all of an archive's files lie in a folder of its name: then it is a class's, whatever its name."""
     return all(member.name.startswith(f"{archive}/") for member in found)
 
 
@@ -163,7 +163,7 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
 
 
 def _from_keys(path: Path, key: str, found: Found) -> list[str]:
-    """The WNID that each sample's name begins with. PictureError where one has none: those are no labels."""
+    """The WNID that each sample's name begins with. PictureError where one has none: those are not labels."""
     labels = []
     for name in found.listing.names:
         wnid = wnid_of(name)
@@ -194,7 +194,7 @@ def named_by(found: Found, labels: list[str], given: ClassList) -> list[str]:
     numbers = {label: number_of(label) for label in set(labels)}
     lowest, highest = min(numbers.values()), max(numbers.values())
     if lowest < 0:
-        return labels  # -1 is no label: whoever compares them with the list will say so
+        return labels  # -1 is not a label: whoever compares them with the list will say so
     if not first <= lowest <= highest < first + len(given):
         wrong = lowest if lowest < first else highest
         advice = (
@@ -249,7 +249,7 @@ def _pictures_of(
     if key not in labels and all(part[member].isdecimal() for member in rest):
         return [(stems[member], member) for member in rest]
     names = " and ".join(member.name for member in rest[:2])
-    raise PictureError(f"{path}: expected one picture in each sample, found {names}: call one {key}.image.jpg")
+    raise PictureError(f"{path}: expected one picture in each sample, found {names}: name one {key}.image.jpg")
 
 
 def _extension(name: str) -> str:
@@ -284,7 +284,7 @@ def _label(path: Path, sample: _Sample, key: str | None, meanings: dict[tuple[st
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
-            raise PictureError(f"{path}: {member.name} is no JSON: make the shard again") from None
+            raise PictureError(f"{path}: {member.name} is not JSON: make the shard again") from None
         wanted = _JSON_KEYS if key is None else (key,)
         keys = [name for name in wanted if isinstance(values, dict) and isinstance(values.get(name), int | str)]
         if not keys:

@@ -1,4 +1,4 @@
-"""Whether an artifact is still what is asked for: decided by what its manifest says, never by the times of files.
+"""Whether an artifact is still what is requested: decided by what its manifest says, never by the times of files.
 
     asked = Request(kind=KIND, schema=SCHEMA, parents={"crops": store.digest})
     if manifest := is_current(config.out, asked, talk, verify=read_statistics):
@@ -46,7 +46,7 @@ def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
 
 
 def first_difference(manifest: Manifest, request: Request) -> str | None:
-    """The first thing in which the artifact differs from what is asked for, in words; None where all agree."""
+    """The first thing in which the artifact differs from what is requested, in words; None where all agree."""
     own_details = {name: manifest.details.get(name) for name in request.details}
     for was, asked, what in (
         (manifest.options, request.options, ""),
@@ -71,7 +71,7 @@ def is_current(path: Path, request: Request, talk: Talk, *, verify: Callable[[Pa
     """`--update`'s question: the artifact's manifest where there is nothing to do, else None. Says which, and why.
 
     verify: reads the artifact and raises ArtifactError where its content is damaged. It is called only where the
-    manifest is as asked for. What is damaged, unfinished or of another kind is made anew. ResourceError where the path
+    manifest is as requested. What is damaged, unfinished or of another kind is made anew. ResourceError where the path
     can't be read at all.
     """
     if not path.exists():

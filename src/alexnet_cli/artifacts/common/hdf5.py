@@ -203,11 +203,11 @@ def require_form(path: Path, arrays: Mapping[str, NDArray[Any]], name: str, kind
 
 def _open(path: Path, kind: str) -> Any:
     if path.is_dir():
-        raise ArtifactError(f"{path}: is no {title_of(kind)} but a folder: check the order of the arguments")
+        raise ArtifactError(f"{path}: is a folder, not a {title_of(kind)}: check the order of the arguments")
     try:
         require_regular(path)
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: there is no such {title_of(kind)}: check the path") from None
+        raise ArtifactError(f"{path}: no such {title_of(kind)}: check the path") from None
     try:
         if is_damaged(path):
             raise _changed(path)
@@ -215,7 +215,7 @@ def _open(path: Path, kind: str) -> Any:
     except PermissionError as error:
         raise ResourceError(describe_os_error(error, path)) from None
     except (OSError, RuntimeError, ValueError):
-        raise ArtifactError(f"{path}: is no {title_of(kind)}, or a damaged one: make it again") from None
+        raise ArtifactError(f"{path}: is not a {title_of(kind)}, or a damaged one: make it again") from None
 
 
 def _changed(path: Path) -> ArtifactError:
@@ -255,7 +255,7 @@ def _read(file: Any, path: Path, name: str) -> NDArray[Any]:
             raise ArtifactError(f"{path}: its {name} is missing, or a link, it is damaged: make it again")
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise ArtifactError(f"{path}: its {name} is no array, it is damaged: make it again")
+            raise ArtifactError(f"{path}: its {name} is not an array, it is damaged: make it again")
         if dataset.is_virtual or dataset.external:
             raise ArtifactError(f"{path}: its {name} lies in another file, which is not read: make it again")
         if dataset.shape is None or dataset.id.get_create_plist().get_nfilters():
@@ -276,7 +276,7 @@ def _read(file: Any, path: Path, name: str) -> NDArray[Any]:
 def _texts(dataset: Any, path: Path, name: str, room: int) -> NDArray[Any]:
     """A list of strings, a few at a time: in a damaged file many may be one and the same, as long as the file."""
     if dataset.ndim != 1:
-        raise ArtifactError(f"{path}: its {name} is no list of text, it is damaged: make it again")
+        raise ArtifactError(f"{path}: its {name} is not a list of text, it is damaged: make it again")
     texts: list[str] = []
     for first in range(0, len(dataset), _TEXTS_AT_ONCE):
         part = [str(text) for text in dataset.asstr()[first : first + _TEXTS_AT_ONCE]]

@@ -39,10 +39,9 @@ def title_of(kind: str) -> str:
     return _TITLES.get(kind, kind)
 
 
-def _a(kind: str) -> str:
-    """With its article: `a crop store`, `an ensemble`."""
-    title = title_of(kind)
-    return f"an {title}" if title.startswith(tuple("aeiou")) else f"a {title}"
+def with_article(title: str) -> str:
+    """`a crop store`, `an ensemble`."""
+    return f"an {title}" if title.startswith(tuple("aeiouO")) else f"a {title}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,8 @@ class Manifest:
         """Parse a manifest of one kind; ArtifactError where it is damaged, foreign or newer than `schema`."""
         values = _parse(text, path)
         if values["kind"] != kind:
-            raise ArtifactError(f"{path}: is {_a(values['kind'])}, not {_a(kind)}: check the order of the arguments")
+            found, wanted = (with_article(title_of(each)) for each in (values["kind"], kind))
+            raise ArtifactError(f"{path}: is {found}, not {wanted}: check the order of the arguments")
         if values["schema"] > schema:
             raise ArtifactError(
                 f"{path}: was written by a newer {values.get('tool', 'alexnet')} (format {values['schema']}, "
@@ -83,7 +83,7 @@ class Manifest:
         checksum = values.pop(CHECKSUM, None)
         for name, value in values.items():
             if not _fits(name, value):
-                raise _damaged(path, f"'{name}' has no such value, or should not be there")
+                raise _damaged(path, f"'{name}' has an unexpected value, or should not be there")
         if "digest" not in values:
             raise _damaged(path, "it lacks 'digest'")
         if checksum is None and values["schema"] >= CHECKED_FROM:
@@ -137,10 +137,10 @@ def _parse(text: str | bytes, path: Path) -> dict[str, Any]:
     """The manifest's values, after a check of kind and schema."""
     values = parse_json(text, path=path, what="its manifest")
     if not isinstance(values, dict):
-        raise _damaged(path, "it is no JSON object")
+        raise _damaged(path, "it is not a JSON object")
     for name in ("kind", "schema"):
         if not _fits(name, values.get(name)):
-            raise _damaged(path, f"'{name}' has no such value")
+            raise _damaged(path, f"'{name}' has an unexpected value")
     return values
 
 
@@ -158,16 +158,16 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: str) -> Manifest:
     """The manifest of a folder artifact; ArtifactError in one line where there is none."""
     if not folder.exists():
-        raise ArtifactError(f"{folder}: there is no such {title_of(kind)}: check the path")
+        raise ArtifactError(f"{folder}: no such {title_of(kind)}: check the path")
     if not folder.is_dir():
-        raise ArtifactError(f"{folder}: is no finished {title_of(kind)} but a file: check the order of the arguments")
+        raise ArtifactError(f"{folder}: is a file, not a finished {title_of(kind)}: check the order of the arguments")
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}")
+        raise ArtifactError(f"{folder}: is not a finished {title_of(kind)}: {unfinished}")
     try:
         text = path.read_bytes()
     except FileNotFoundError:  # it was replaced or removed a moment ago
-        raise ArtifactError(f"{folder}: is no finished {title_of(kind)}: {unfinished}") from None
+        raise ArtifactError(f"{folder}: is not a finished {title_of(kind)}: {unfinished}") from None
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
     return Manifest.from_json(text, kind=kind, schema=schema, path=folder)
@@ -182,7 +182,7 @@ def digest_of(parts: Iterable[bytes | bytearray | memoryview | str]) -> str:
 
 
 def add_part(total: Any, part: bytes | bytearray | memoryview | str) -> None:
-    """Go on with a digest by one part, as `digest_of` does."""
+    """Continue a digest by one part, as `digest_of` does."""
     view = memoryview(part.encode() if isinstance(part, str) else part)
     total.update(view.nbytes.to_bytes(8, "little"))
     total.update(view)

@@ -17,7 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_cli.artifacts.common.manifest import ATTRIBUTE, MANIFEST_FILE, kind_of_damaged, kind_of_manifest, title_of
+from alexnet_cli.artifacts.common.manifest import (
+    ATTRIBUTE,
+    MANIFEST_FILE,
+    kind_of_damaged,
+    kind_of_manifest,
+    title_of,
+    with_article,
+)
 from alexnet_cli.artifacts.common.seal import is_damaged
 from alexnet_cli.artifacts.common.working import MARK, is_working_name, manifest_kind, marked_kind, target_of
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
@@ -88,33 +95,35 @@ def is_free(path: Path) -> bool:
 
 
 def require_output(
-    path: Path, kind: Kind, *, overwrite: bool, inputs: Mapping[str, Path | None] | None = None, goes_on: bool = False
+    path: Path, kind: Kind, *, overwrite: bool, inputs: Mapping[str, Path | None] | None = None, resumes: bool = False
 ) -> None:
     """UsageError unless a command may write an artifact of this kind at `path`.
 
     inputs: what the command reads, by what the user calls it; None where nothing was given.
-    goes_on: it continues the artifact that lies there, and replaces none.
+    resumes: it continues the artifact that lies there, and replaces none.
     """
     try:
         require_apart(path, inputs or {})
         if is_free(path) and not (kind.files is None and target_of(path).is_dir()):
             return
-        _require_own(path, kind, overwrite=overwrite, goes_on=goes_on)
+        _require_own(path, kind, overwrite=overwrite, resumes=resumes)
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
 
 
-def _require_own(path: Path, kind: Kind, *, overwrite: bool, goes_on: bool) -> None:
+def _require_own(path: Path, kind: Kind, *, overwrite: bool, resumes: bool) -> None:
     target = target_of(path)
     if kind.files is None and target.is_dir():
         raise UsageError(f"{path}: is a folder: --out names the file to write")
-    if not (overwrite or goes_on):
+    if not (overwrite or resumes):
         raise UsageError(f"{path}: exists already: give --overwrite to replace it, or another --out")
     if not kind.owns(target):
         may_be = target.is_file() or (target / MANIFEST_FILE).exists()
         damaged = ", or too damaged to be known as one" if may_be else ""
         advice = ", or remove it yourself" if may_be else ""
-        raise UsageError(f"{path}: is no {kind.title}{damaged}, so it is not replaced: choose another --out{advice}")
+        raise UsageError(
+            f"{path}: is not {with_article(kind.title)}{damaged}, so it is not replaced: choose another --out{advice}"
+        )
     if overwrite and kind.files is not None and (file := kind.foreign(target)) is not None:
         raise UsageError(
             f"{file}: does not belong to the {kind.title} {path}, which is therefore not replaced: "

@@ -94,7 +94,7 @@ def publishing_file(
             try:
                 work = begin_work(path, kind.name)
                 yield work / "content"
-                require_output(path, kind, overwrite=overwrite, inputs=inputs)  # as it is by now
+                require_output(path, kind, overwrite=overwrite, inputs=inputs)  # as it is now
                 target = target_of(path)
                 if target.is_dir():
                     target.rmdir()
@@ -127,7 +127,7 @@ def publishing_folder(
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock.
 
-    What is no UTF-8, in a path, becomes `\\udcff`, which JSON reads as what it was.
+    What is not UTF-8, in a path, becomes `\\udcff`, which JSON reads as what it was.
     """
     with replacing_inside(path) as work:
         write_verified(work, text.encode(errors="backslashreplace"))
@@ -154,7 +154,7 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
     """Give a folder that `begin_work` began its final name in one step, and remove the artifact that had it.
 
     unfinished: the mark stays. synced: its files are on disk already.
-    OSError where the disk will not. UsageError where something has the name by now that may not be replaced.
+    OSError where the disk fails. UsageError where something that may not be replaced has taken the name meanwhile.
     """
     require_output(path, kind, overwrite=True)
     _tidy(work, kind)

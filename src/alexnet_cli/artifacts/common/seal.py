@@ -1,6 +1,6 @@
 """The last bytes of our HDF5 files: a digest of all that is before them.
 
-HDF5 itself parses a damaged file as it comes, and a single bit can make it loop for ever or take the process down. So a
+HDF5 itself parses a damaged file as it comes, and a single bit can make it loop forever or take the process down. So a
 file is compared with its seal before HDF5 sees it. HDF5 passes over bytes behind its own end. Files of other programs,
 and those that alexnet wrote before, have no seal, and are read as they are.
 """

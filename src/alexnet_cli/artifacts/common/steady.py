@@ -42,7 +42,7 @@ def steadily(path: Path, read: Callable[[], T]) -> T:
 
 
 def read_newest(found: F, find: Callable[[], F], read: Callable[[F], T]) -> tuple[F, T]:
-    """What `read` makes of `found`; where that fails and `find` has something else by now, what it makes of that."""
+    """What `read` makes of `found`; where that fails and `find` finds something else now, what it makes of that."""
     while True:
         try:
             return found, read(found)

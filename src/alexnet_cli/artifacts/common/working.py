@@ -58,7 +58,7 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def is_working_name(name: str) -> bool:
-    """Whether a file or folder is called as only one that `beside` names is."""
+    """Whether a file or folder has a name that only `beside` gives."""
     return name.startswith(".") and name.endswith((WORK, OLD, _LOCK))
 
 
@@ -83,7 +83,7 @@ def marked_kind(folder: Path) -> str | None:
 
 
 def manifest_kind(folder: Path) -> str | None:
-    """The kind of artifact that a folder is by its manifest; None where it is none of ours."""
+    """The kind of artifact that a folder is by its manifest; None where it is not ours."""
     try:
         file = folder / MANIFEST_FILE
         return kind_of_manifest(file.read_bytes()) if file.is_file() else None
@@ -96,7 +96,7 @@ def manifest_kind(folder: Path) -> str | None:
 def begin_work(path: Path, kind: str, *, keep: bool = False) -> Path:
     """The marked work folder of an output, empty, or (`keep`) with what an earlier command left of the same kind.
 
-    Hold `only_writer`. UsageError where something of somebody else's has its name.
+    Hold `only_writer`. UsageError where something that is not ours has its name.
     """
     recover(path)
     work = work_of(path)
@@ -232,7 +232,7 @@ def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """In a forked process: a lock lasts until the last who has its file open closes it, and this one is no writer."""
+    """In a forked process: a lock lasts until the last process closes the file, and this one is not a writer."""
     while _HELD:
         os.close(_HELD.pop())
 
@@ -241,7 +241,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def _lock(handle: int, path: Path, lock: Path) -> None:
-    """Lock an open file. BlockingIOError: another process has it. UsageError: it is somebody else's file."""
+    """Lock an open file. BlockingIOError: another process has it. UsageError: the file is not ours."""
     text = os.pread(handle, len(_LOCK_TEXT), 0).decode(errors="replace")
     if text and not _LOCK_TEXT.startswith(text):
         raise UsageError(f"{lock}: is in the way and was not made by alexnet: rename it, or choose another --out")

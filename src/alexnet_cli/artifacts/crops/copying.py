@@ -30,7 +30,7 @@ Copy = Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.uint32]]
 
 
 def copier(crops: int) -> Copy | None:
-    """The compiled copy, where it pays for so many crops: where numba is loaded already, or they are very many."""
+    """The compiled copy, where it pays for that many crops: where numba is loaded already, or they are very many."""
     if crops < WORTH and "numba" not in sys.modules:
         return None
     with _COMPILING:
@@ -38,7 +38,7 @@ def copier(crops: int) -> Copy | None:
 
 
 def fits(nbytes: int) -> bool:
-    """Whether records of so many bytes can be copied by it."""
+    """Whether records of that many bytes can be copied by it."""
     return nbytes % 8 == 0 and nbytes >= 512
 
 

@@ -88,13 +88,13 @@ class _Places:
 
     environment: Any
     addresses: NDArray[np.uint64]
-    """(pictures,); 0 where nobody has looked yet."""
+    """(pictures,); 0 where it is not known yet."""
 
 
 class CropStore:
     """A finished store, opened read-only and without locks; safe to read from many threads at once.
 
-    Pickles by path, so that each process opens it for itself; a forked one may go on reading.
+    Pickles by path, so that each process opens it for itself; a forked one may keep reading.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -113,14 +113,16 @@ class CropStore:
         self.names: list[str] = parse_texts(names, path=path, what="its list of names")
         if (len(labels), len(crcs)) != (8 * len(self.names), 4 * len(self.names)):
             raise ArtifactError(
-                f"{path}: has other numbers of names, labels and checksums, it is damaged: preprocess it again"
+                f"{path}: has different numbers of names, labels and checksums, it is damaged: preprocess it again"
             )
         self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
         """int64 (pictures,): class indices; -1 where the store has no labels."""
         self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
         """uint32 (pictures,): CRC-32C of each record's stored bytes."""
         if len(self) and not -1 <= int(self.labels.min()) <= int(self.labels.max()) < max(len(self.classes), 1):
-            raise ArtifactError(f"{path}: has a label that is none of its classes', it is damaged: preprocess it again")
+            raise ArtifactError(
+                f"{path}: has a label that is not one of its classes, it is damaged: preprocess it again"
+            )
         self.facts, self.digests = self._read_source_arrays()
         """uint8 (pictures,): `pictures.Facts` of each; uint8 (pictures, 16): SHA-256 of each file's bytes, cut off.
         None in stores that have none."""
@@ -156,7 +158,7 @@ class CropStore:
     def read_many(self, indices: NDArray[np.int64], out: Crop, ways: Ways = SLOW) -> None:
         """Copy crops into `out`, uint8 (N, side, side, 3) RGB, contiguous. ArtifactError where a record is damaged.
 
-        ways: faster ones to do it, which who reads many has prepared.
+        ways: faster ones to do it, which callers that read many prepare.
         """
         if ways.copy is None or self.codec != "raw":
             for place, index in enumerate(indices.tolist()):
@@ -165,7 +167,7 @@ class CropStore:
         self._require_known(indices)
         held, addresses = self._addresses(indices, raw_bytes(self.side))
         wrong = np.flatnonzero(ways.copy(addresses, out.reshape(len(out), -1)) != self.crcs[indices])
-        del held  # until here nobody may let go of the memory map
+        del held  # until here the memory map must stay open
         if len(wrong):
             raise self._wrong_sum(int(indices[wrong[0]]))
 
@@ -187,7 +189,7 @@ class CropStore:
         return out
 
     def close(self) -> None:
-        """Let go of the memory map, which goes with its last user. Reading opens it again."""
+        """Close the memory map, which goes with its last user. Reading opens it again."""
         self._threads = threading.local()
         self._environment = self._places = None
 
@@ -197,7 +199,7 @@ class CropStore:
             raise ArtifactError(f"{self.path}: record {index} is missing: it has {len(self):,}")
 
     def _addresses(self, indices: NDArray[np.int64], nbytes: int) -> tuple[Any, NDArray[np.uint64]]:
-        """Where records of so many bytes lie in memory, while what comes with it is held. Each is looked up once."""
+        """Where records of that many bytes lie in memory, while what comes with it is held. Each is looked up once."""
         environment = self._open()
         places = self._places
         if places is None or places.environment is not environment:
@@ -213,7 +215,7 @@ class CropStore:
 
     def _no_crop(self, index: int, why: object) -> ArtifactError:
         return ArtifactError(
-            f"{self.path}: record {index} ({self.names[index]}) is no crop ({why}): preprocess it again"
+            f"{self.path}: record {index} ({self.names[index]}) is not a crop ({why}): preprocess it again"
         )
 
     def _found(self, index: int) -> memoryview:

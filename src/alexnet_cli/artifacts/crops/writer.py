@@ -1,4 +1,4 @@
-"""Writing a crop store, which may be killed at any moment and then goes on.
+"""Writing a crop store, which may be killed at any moment and resumed.
 
 Records are committed in steps of fixed length, each with a note of how far the work is, in one LMDB transaction: an
 interrupted and continued store goes through the same transactions as an uninterrupted one. What a step noted stays on
@@ -50,7 +50,7 @@ _VERIFIED = 1000
 """Records that are read back before a large store gets its name. To read all of ILSVRC's would take as long as to
 write them: their checksums find a damaged one when it is used."""
 _ALL_VERIFIED_BYTES = 2 << 30
-"""A store of at most so many bytes is read back whole, which takes a second or two."""
+"""A store of at most this many bytes is read back whole, which takes a second or two."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Record:
     facts: int = 0
     """`pictures.Facts`."""
     digest: bytes = b""
-    """First 16 bytes of the SHA-256 of the picture file's bytes; empty where nobody took it."""
+    """First 16 bytes of the SHA-256 of the picture file's bytes; empty where it was not taken."""
 
 
 @dataclass
@@ -136,7 +136,7 @@ class CropWriter:
             self._begin(plan, keep=False)
 
     def _continue(self) -> None:
-        """Count what is there. ArtifactError where the file is shorter than it says: reading would be a bus error."""
+        """Count the existing crops. ArtifactError where the file is shorter than it says: reading would crash."""
         self._steps = 0
         self.sources_done = 0
         """How many sources, in order, are committed or rejected."""
@@ -167,7 +167,7 @@ class CropWriter:
         self.end(sources, notes)
 
     def begin(self, nbytes: int) -> None:
-        """Begin a step of so many bytes at most; this, `put` and `end` in one thread."""
+        """Begin a step of that many bytes at most; this, `put` and `end` in one thread."""
         environment = self._environment
         info, page_bytes = environment.info(), environment.stat()["psize"]
         used, size = (info["last_pgno"] + 1) * page_bytes, info["map_size"]
@@ -197,7 +197,7 @@ class CropWriter:
             self._transaction = None
 
     def end(self, sources: int, notes: Sequence[Any]) -> None:
-        """Commit the step, which used up so many sources: all of it is on disk afterwards, or none."""
+        """Commit the step, which used up that many sources: all of it is on disk afterwards, or none."""
         step = self._step
         step.sources, step.notes = sources, list(notes)
         with self._errors():
@@ -331,7 +331,7 @@ class CropWriter:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """A step that LMDB can't go on with ends; ResourceError."""
+        """End a step that LMDB can't continue; ResourceError."""
         try:
             yield
         except lmdb.Error as error:

@@ -1,4 +1,4 @@
-"""Kernels over whole maps, picture by picture: the norm, and what stands between two convolutions in one pass.
+"""Kernels over whole maps, picture by picture: the norm, and what lies between two convolutions in one pass.
 
     normalised:  [ReLU] → norm                              normalised_backward
     pooled:      [ReLU] → [norm] → max pool → [ReLU]        pooled_backward

@@ -83,12 +83,12 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
 
 
 def _fits(module: Norm) -> bool:
-    """Whether the loops can compute this norm, and nobody wants to see what comes in or out."""
+    """Whether the loops can compute this norm, and no hook watches what comes in or out."""
     return module.spec.beta == 0.75 and module.spec.k > 0 and not _watched(module)
 
 
 def _watched(module: nn.Module) -> bool:
-    """Whether somebody wants to see what comes in or out."""
+    """Whether a hook watches what comes in or out."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

@@ -4,7 +4,7 @@ The gradient of conv1's weights is formed in parts of a mini-batch: over a size,
 
 torch multiplies float32 matrices with MKL, which is fast on Intel's processors and slow on AMD's: there oneDNN, which
 torch has for convolutions, is up to three times as fast (docs/benchmarks.md). The processor decides, and not a
-measurement: a busy machine could decide otherwise when a training goes on, and its weights would differ in the last
+measurement: a busy machine could decide otherwise when a training resumes, and its weights would differ in the last
 bit. benchmarks/kernels.py measures both.
 """
 
@@ -97,7 +97,7 @@ def unfold_weight(weight: Tensor, size: int, stride: int) -> Tensor:
 
 
 class _First(torch.autograd.Function):
-    """The first convolution: nobody wants its inputs' gradient. Products in the type of the maps, sums in float32."""
+    """The first convolution: its inputs' gradient is not needed. Products in the type of the maps, sums in float32."""
 
     @staticmethod
     def forward(

@@ -48,7 +48,7 @@ def _pointer(builder, address, kind):
 
 
 def fold_by(lanes: int):
-    """A function for compiled code: the pass over one record, by registers of so many lanes."""
+    """A function for compiled code: the pass over one record, by registers of that many lanes."""
     register = ir.VectorType(_NUMBER, lanes)
     name = "llvm.x86.pclmulqdq" + {2: "", 4: ".256", 8: ".512"}[lanes]
     width, bits = 8 * lanes, 64 * lanes * REGISTERS
