@@ -53,6 +53,12 @@ def test_summary_prints_the_totals_as_json(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_summary_shows_a_recipe_with_fields_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "--set", "net.fc6.neurons=512", "--json"]) == 0
+    # 3,072 neurons fewer: each with 9,216 weights and a bias of its own, and 4,096 weights of fc7
+    assert json.loads(capsys.readouterr().out)["parameters"] == 60_965_224 - 3_072 * (9_217 + 4_096)
+
+
 def test_the_recipes_are_listed_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "list"]) == 0
     text = capsys.readouterr().out

@@ -19,7 +19,7 @@ def command(config: SummaryConfig) -> None:
 
     --devices adds what each of several devices holds and sends.
 
-    Example: alexnet summary --recipe source-2012
+    Example: alexnet summary --recipe source-2012 --set net.pool1.size=2
              alexnet summary --compare lenet,paper
     """
     from alexnet_commands.summary.run import compare, run

@@ -9,7 +9,7 @@ from typer import Option
 
 from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import UsageError
-from alexnet_cli.options import Json, Parallel
+from alexnet_cli.options import Json, Parallel, Set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class SummaryConfig:
     classes: Annotated[
         int | None, Option("--classes", help="Number of classes.", min=2, show_default="the recipe's")
     ] = None
+    set: Set = ()  # type: ignore[assignment]
     devices: Annotated[
         str, Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number.")
     ] = "cpu"

@@ -17,7 +17,7 @@ def run(config: SummaryConfig) -> dict[str, Any]:
 
     `parameters`, `neurons`, `multiply_adds` and `flop` of one picture's forward pass, and the `layers` with weights.
     """
-    recipe = load_recipe(config.recipe).with_options(net={"classes": config.classes})
+    recipe = load_recipe(config.recipe, config.set).with_options(net={"classes": config.classes})
     net = recipe.net
     described = [_describe(layer, net) for layer in layers(net)]
     shared = _share(net, config, described) if config.device_count > 1 else {}
