@@ -25,11 +25,13 @@ from alexnet_stages.train.run import train
 
 
 def go_wrong(how: str) -> None:
-    """Die, freeze, raise, or wait forever."""
+    """Die, freeze, suspend all ranks and their launcher, raise, or wait forever."""
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "freeze":
         os.kill(os.getpid(), signal.SIGSTOP)
+    elif how == "suspend":
+        os.killpg(0, signal.SIGSTOP)
     elif how == "raise":
         raise ValueError("a test's fault")
     elif how == "wait":

@@ -171,6 +171,26 @@ def test_a_rank_that_freezes_is_given_up_after_the_timeout(bench: Bench, phase: 
     bench.require_nobody(process)
 
 
+def _state(process: int) -> str:
+    """`T` for a process that is stopped."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_training_that_was_suspended_for_longer_than_the_timeout_goes_on(bench: Bench) -> None:
+    process = bench.start("suspend", "step 5", 1, timeout=20)
+    end = time.monotonic() + 90
+    while _state(process.pid) != "T":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(25)
+    os.killpg(process.pid, signal.SIGCONT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert bench.steps() == [3, 6]
+
+
 def test_sigterm_to_the_parent_saves_once_and_ends_with_75(bench: Bench) -> None:
     process = bench.start("never", "never")
     assert process.stderr is not None

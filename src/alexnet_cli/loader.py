@@ -10,7 +10,6 @@ Ranks that see the same mini-batches (the columns of one net) each load a share 
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from torch import Tensor
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.crops.ways import fast_ways
 from alexnet_cli.crossing import Crossing, CudaCrossing, Place
+from alexnet_cli.machine import cores
 from alexnet_cli.parallel.layout import Shares
 
 _AHEAD = 3
@@ -90,7 +90,7 @@ class CropLoader:
         self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=self._record)
         self._piece = 1 if self._ways.copy is None else max(1, _PIECE // self._record)
         largest = max((len(batch) for batch in self._loads), default=0)
-        threads = threads or min(8, os.cpu_count() or 1)
+        threads = threads or min(8, cores())
         if self._ways.copy is not None:
             threads = min(threads, largest * self._record // _PART)
         self.threads = max(1, threads)

@@ -19,6 +19,10 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from alexnet_cli.parallel.layout import Layout
 from alexnet_cli.parallel.ranks import Ranks
 
+_COLLECTIVE = timedelta(days=1)
+"""torch's own limit for a collective. The watch sees a rank that hangs much sooner, and unlike torch's clock, its clock
+stands still while all ranks are suspended."""
+
 
 def rank_of_environment() -> tuple[int, int, int] | None:
     """Rank, number of ranks, and rank on this machine, as a launcher such as torchrun sets them; None without one."""
@@ -68,7 +72,7 @@ def log_to(path: Path) -> None:
 def join(device: torch.device, layout: Layout, *, timeout: float) -> Iterator[Ranks]:
     """Meet the other ranks that the environment names (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
 
-    device: this rank's. timeout: seconds after which a collective that a peer does not join fails.
+    device: this rank's. timeout: seconds after which the meeting fails that a peer does not come to.
     """
     environment = rank_of_environment()
     assert environment is not None, "a launcher sets RANK and WORLD_SIZE"
@@ -81,12 +85,12 @@ def join(device: torch.device, layout: Layout, *, timeout: float) -> Iterator[Ra
         store=store_of_ranks("meeting", timeout, serves=serves_store(rank)),
         rank=rank,
         world_size=world,
-        timeout=timedelta(seconds=timeout),
+        timeout=_COLLECTIVE,
         device_id=device if backend == "nccl" else None,
     )
     # After an error the process ends: taking the groups down would wait for peers that no longer come.
     shape = (layout.data_size, layout.column_size)
     mesh = dist.device_mesh.init_device_mesh(device.type, shape, mesh_dim_names=("data", "column"))
-    side = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout)) if backend == "nccl" else None
+    side = dist.new_group(backend="gloo", timeout=_COLLECTIVE) if backend == "nccl" else None
     yield Ranks(device, layout, dist.get_rank(), mesh, side)
     dist.destroy_process_group()

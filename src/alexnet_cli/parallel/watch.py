@@ -27,6 +27,8 @@ PHASE = "phase-"
 LEFT_BEHIND = 61
 """Exit code of a rank that leaves because of another."""
 _EVERY = 0.5
+_NAP = 10 * _EVERY
+"""Seconds between two looks that count at most: whoever was suspended meanwhile (Ctrl-Z, Slurm) saw nothing."""
 _PATIENCE = 3.0
 """Seconds that a rank with a failed collective waits for the watch to name the peer that made it fail."""
 
@@ -50,6 +52,8 @@ class Watch:
         self.launched = RECORDS in os.environ
         self.phase = "the start"
         self.ticks = 0
+        self._awake = 0.0
+        """Seconds for which this rank has watched."""
         self._status: int | None = None
         if self.launched:
             self._status = os.open(Path(os.environ[RECORDS]) / f"{PHASE}{rank}", os.O_WRONLY | os.O_CREAT, 0o600)
@@ -96,12 +100,12 @@ class Watch:
 
     def _run(self) -> None:
         peers = {rank: _Seen() for rank in range(self.world) if rank != self.rank}
-        start = time.monotonic()
-        for seen in peers.values():
-            seen.beat_at = seen.ticks_at = start
-        beat = 0
+        beat, last = 0, time.monotonic()
         while not self._done.wait(_EVERY):
             beat += 1
+            now = time.monotonic()
+            self._awake += min(now - last, _NAP)
+            last = now
             try:
                 self._store.set(f"beat/{self.rank}", json.dumps([beat, self.ticks, self.phase]))
                 if self._store.check(["abort"]):
@@ -120,7 +124,7 @@ class Watch:
                 os._exit(LEFT_BEHIND)
 
     def _look(self, rank: int, seen: _Seen) -> None:
-        now = time.monotonic()
+        now = self._awake
         if self._store.check([f"done/{rank}"]):
             seen.beat_at = seen.ticks_at = now
             return
@@ -140,7 +144,7 @@ class Watch:
 
     def _look_for_standstill(self, peers: dict[int, _Seen]) -> None:
         """All ranks give signs of life, and none ticks: the one that stopped first holds up the others."""
-        now = time.monotonic()
+        now = self._awake
         if any(now - seen.ticks_at < self.timeout for seen in peers.values()) or not peers:
             return
         stuck = min(peers, key=lambda rank: (int(peers[rank].ticks or 0), rank))
