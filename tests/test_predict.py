@@ -258,7 +258,7 @@ def test_an_ensemble_whose_nets_are_not_what_they_were_is_refused(
     assert bench(path, bench.pictures) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert (
-        said in line and "make the ensemble anew with `alexnet ensemble … --overwrite`, or give a member's run" in line
+        said in line and "make the ensemble again with `alexnet ensemble … --overwrite`, or give a member's run" in line
     )
 
 

@@ -1,4 +1,4 @@
-"""Compiled loops for the CPU: numba where it is installed, run on as many threads as torch uses.
+"""Compiled loops for the CPU: numba if it is installed, run on as many threads as torch uses.
 
     @kernel
     def double(values, out, first, last):      # works on items first … last − 1
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 _FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
-"""Of LLVM's fast-math all but those under which a NaN or an infinity could be lost: a training must see them."""
+"""LLVM's fast-math flags, without those that could lose a NaN or an infinity: a training must see them."""
 
 
 @cache
@@ -46,8 +46,7 @@ def available() -> bool:
 
 
 def serves(*tensors: torch.Tensor) -> bool:
-    """Whether compiled loops can work on these tensors: float32 or bfloat16 in the CPU's memory, and no compiler of
-    torch's that looks on."""
+    """Whether compiled loops can work on these tensors: float32 or bfloat16 on the CPU, outside torch.compile."""
     types = (torch.float32, torch.bfloat16)
     fit = all(tensor.device.type == "cpu" and tensor.dtype in types and tensor.numel() for tensor in tensors)
     return fit and not torch.compiler.is_compiling() and available()
@@ -59,7 +58,7 @@ def _has_triton() -> bool:
 
 
 def triton_serves(*tensors: torch.Tensor) -> bool:
-    """Whether Triton's kernels can work on these tensors: on a CUDA device, and no compiler of torch's looks on."""
+    """Whether Triton's kernels can work on these tensors: on a CUDA device, outside torch.compile."""
     types = (torch.float32, torch.bfloat16, torch.float16)
     fit = all(tensor.device.type == "cuda" and tensor.dtype in types and tensor.numel() for tensor in tensors)
     return fit and not torch.compiler.is_compiling() and _has_triton()
@@ -76,11 +75,10 @@ class Kernel:
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> None:
-        """Run it."""
         self.ready(*arguments)(*arguments)
 
     def ready(self, *arguments: Any) -> Callable[..., None]:
-        """The machine code for such arguments, from the cache or compiled now.
+        """The machine code for these types of arguments, from the cache or compiled now.
 
         A cache that can't be written or read is not an error: then this process compiles for itself.
         """
@@ -126,8 +124,8 @@ def _kind(argument: Any) -> Any:
 
 @contextmanager
 def _only_process(folder: Path | None) -> Iterator[None]:
-    """Hold the cache for this process: numba numbers a kernel's files without looking who else does so just now, and
-    one could get the machine code for different arguments than it asked for."""
+    """Hold the cache for this process: numba numbers a kernel's files without a lock, and a process could get
+    another one's machine code, for other arguments."""
     if folder is None:
         yield
         return
@@ -138,8 +136,8 @@ def _only_process(folder: Path | None) -> Iterator[None]:
 
 
 def kernel(function: Callable[..., None]) -> Kernel:
-    """Compile a function of (…, first, last) at its first call. It must not raise, and must write all of its output
-    anew."""
+    """Compile a function of (…, first, last) at its first call. It must not raise, and must write its
+    whole output."""
     return Kernel(function)
 
 
@@ -182,7 +180,7 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
 
 @cache
 def _cache_folder() -> Path | None:
-    """Where the machine code of exactly these sources is kept: in NUMBA_CACHE_DIR or the user's own cache. None where
+    """Where the machine code of exactly these sources is kept: in NUMBA_CACHE_DIR or the user's own cache. None if
     nothing can be written there. An installed package's folder may be read-only, or others may write to it."""
     parts = Path(__file__).parent.glob("**/kernels/*.py")
     sources = b"".join(path.read_bytes() for path in (Path(__file__), *sorted(parts)))

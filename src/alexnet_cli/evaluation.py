@@ -1,4 +1,4 @@
-"""What a net says of a store: ten views averaged in probability, and the centre view, in one pass (paper, 4.1)."""
+"""A net's probabilities for a store: ten views averaged, and the centre view, in one pass (paper, 4.1)."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Net:
     device: torch.device
     precision: str = "fp32"
     mirrored: bool = True
-    """Whether it was trained on mirror images: else it is shown none."""
+    """Whether it was trained on mirror images: otherwise evaluation shows it none."""
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, precision: str) -> Net:
-        """The whole net of a checkpoint on one device. ArtifactError where its weights are not its recipe's."""
+        """The whole net of a checkpoint on one device. ArtifactError if its weights are not its recipe's."""
         network = Network(checkpoint.recipe.net).to(device, float_type(precision))
         try:
             load_whole(network, checkpoint.model)
@@ -64,7 +64,7 @@ class Net:
     def probabilities(self, crops: Tensor, which: View, pictures: int | None = None) -> Tensor:
         """Softmax of one view, float32 (N, classes). crops: uint8 (N, side, side, 3) on the device.
 
-        pictures: how many the mini-batch has, where the crops are a rank's share of it.
+        pictures: how many the mini-batch has, if the crops are a rank's share of it.
         """
         return self._softmax(view(crops, which, self.transform, patch_type(self.precision)), pictures)
 
@@ -104,12 +104,12 @@ def evaluate(
 ) -> Scores:
     """The scores of every picture of a store, in its order.
 
-    views: 10, or 1 for the centre alone; of the ten, the five mirror images are left out where the net was trained
-    without any, and where it sees whole crops, what is the same view again. batch_size: pictures read and requested at
+    views: 10, or 1 for the centre alone; of the ten, the five mirror images are left out if the net was trained
+    without any, and if it sees whole crops, views that are the same again. batch_size: pictures read and requested at
     once. ranks: who shares the work; each picture is counted once, in the same mini-batches as by one process, and
     every rank gets all scores. Probabilities are averaged in float32 in the order of the views. advance: called on
     every rank equally often.
-    ArtifactError where a labelled store has a different class list than the net, or crops of another side.
+    ArtifactError if a labelled store has a different class list than the net, or crops of another side.
     """
     require_same_classes(net.classes, store)
     require_same_side(net.transform, store)
@@ -153,7 +153,7 @@ def shared_batches(
 def average_views(net: Net, crops: Tensor, views: int, pictures: int | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities of the centre view, and their mean over the views; on the CPU.
 
-    pictures: how many the mini-batch has, where the crops are a rank's share of it.
+    pictures: how many the mini-batch has, if the crops are a rank's share of it.
     """
     asked = net.views(views)
     found = net.probabilities_of_views(crops, asked, pictures)
@@ -173,7 +173,7 @@ def require_same_classes(classes: ClassList, store: CropStore) -> None:
 
 
 def require_same_side(transform: InputTransform, store: CropStore) -> None:
-    """ArtifactError where a net was trained on crops of a different side than a store's."""
+    """ArtifactError if a net was trained on crops of a different side than a store's."""
     if transform.side != store.side:
         sides = f"{store.side}×{store.side}, and the net was trained on {transform.side}×{transform.side}"
         raise ArtifactError(
@@ -183,7 +183,7 @@ def require_same_side(transform: InputTransform, store: CropStore) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """A net to score on a store, and where to."""
+    """A net to score on a store, and the file to write."""
 
     net: Path
     """A run folder, of which the best checkpoint is scored, or a checkpoint."""
@@ -193,66 +193,51 @@ class Scoring:
     overwrite: bool
 
 
-def score_to_file(job: Scoring, ranks: Ranks) -> str:
-    """Score a net and publish the scores; what each rank does. The first talks, and holds the output's lock.
+def open_together(path: Path, precision: str, ranks: Ranks) -> tuple[Net, Checkpoint, str]:
+    """The net that a path stands for, on each rank's own device, which is prepared; its checkpoint, and which it is.
 
-    Which checkpoint it was, in words.
+    All ranks get the same checkpoint, even if a run in training gets a better one meanwhile.
     """
-    with only_writer(job.out) if ranks.first else nullcontext():
-        return _score_to_file(job, ranks)
-
-
-def _read_together(path: Path, ranks: Ranks) -> tuple[Checkpoint, str]:
-    """The checkpoint that a path stands for, the same one on every rank: a run in training may get a better one."""
     while True:
         checkpoint, which = read_found(path, read_checkpoint)
         mine = float(int(checkpoint.manifest.digest[:12], 16))  # 48 bits, exact in a float
         first = ranks.sum([mine if ranks.first else 0.0])[0]
         if not ranks.sum([mine != first])[0]:
-            return checkpoint, which
-
-
-def open_together(path: Path, precision: str, ranks: Ranks) -> tuple[Net, Checkpoint, str]:
-    """The net that a path stands for, on each rank's own device, which is prepared; its checkpoint, and which it is."""
-    checkpoint, which = _read_together(path, ranks)
+            break
     prepare(ranks.device, precision, processes=ranks.local_world)
     return Net.from_checkpoint(checkpoint, ranks.device, precision), checkpoint, which
 
 
-def _score_to_file(job: Scoring, ranks: Ranks) -> str:
+def score_to_file(job: Scoring, ranks: Ranks) -> str:
+    """Score a net and publish the scores; what each rank does. The first talks, and holds the output's lock.
+
+    Which checkpoint it was, in words.
+    """
     asked = job.options
     talk = Talk(quiet=asked.quiet or not ranks.first)
-    store = open_crops(job.crops)
-    net, checkpoint, which = open_together(job.net, asked.precision, ranks)
-    with talk.progress("evaluating", len(store)) as advance:
+    with only_writer(job.out) if ranks.first else nullcontext():
+        store = open_crops(job.crops)
+        net, checkpoint, which = open_together(job.net, asked.precision, ranks)
+        with talk.progress("evaluating", len(store)) as advance:
 
-        def move(count: int) -> None:
-            ranks.tick("evaluation")
-            advance(count)
+            def move(count: int) -> None:
+                ranks.tick("evaluation")
+                advance(count)
 
-        scores = evaluate(
-            net,
-            store,
-            views=asked.views,
-            batch_size=asked.batch_size,
-            threads=asked.workers,
-            ranks=ranks,
-            advance=move,
-        )
-    if ranks.first:
-        parents = {"checkpoint": checkpoint.manifest.digest, "crops": store.digest}
-        averaged = len(net.views(asked.views))
-        write_scores(
-            job.out,
-            scores,
-            parents=parents,
-            options=asked.shaping,
-            overwrite=job.overwrite,
-            views_averaged=averaged,
-            checkpoint=checkpoint.path,
-            locked=True,
-        )
-    ranks.barrier("writing scores")
+            how = {"views": asked.views, "batch_size": asked.batch_size, "threads": asked.workers}
+            scores = evaluate(net, store, **how, ranks=ranks, advance=move)
+        if ranks.first:
+            write_scores(
+                job.out,
+                scores,
+                parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},
+                options=asked.shaping,
+                overwrite=job.overwrite,
+                views_averaged=len(net.views(asked.views)),
+                checkpoint=checkpoint.path,
+                locked=True,
+            )
+        ranks.barrier("writing scores")
     if ranks.device.type == "cuda":
         torch.cuda.empty_cache()
     return which

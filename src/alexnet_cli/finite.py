@@ -11,12 +11,12 @@ from torch.overrides import TorchFunctionMode
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds a NaN or an infinity; None where all numbers are finite."""
+    """The name of the first tensor that holds a NaN or an infinity; None if all numbers are finite."""
     return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
 
 
 def not_finite_layer(parameters: Iterable[tuple[str, Tensor]], forward: Callable[[], object]) -> str | None:
-    """The layer that gives the first number that is not finite in a forward pass; None where none does.
+    """The layer that gives the first number that is not finite in a forward pass; None if none does.
 
     parameters: the net's, by name (`conv1.weight`), which tell one layer from the next. forward: runs the pass, not
     compiled.

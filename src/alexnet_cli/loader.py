@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.crops.ways import fast_ways
 from alexnet_cli.crossing import Crossing, CudaCrossing, Place
 from alexnet_cli.machine import cores
-from alexnet_cli.parallel.layout import Shares
+from alexnet_cli.parallel.ranks import Ranks
 
 _AHEAD = 3
 """Buffers: one in use, the others being filled."""
@@ -34,15 +33,6 @@ _PART = 1 << 18
 """Bytes of a mini-batch that one more thread is worth: of less, threads wait longer for one another than they copy."""
 _PIECE = 12 << 20
 """Bytes that are read before a thread looks whether anybody still wants them."""
-
-
-class Sharing(Protocol):
-    """Others that see the same batches: which rows of one are loaded here, and how the rest comes."""
-
-    @property
-    def shares(self) -> Shares: ...
-
-    def share_crops(self, own: Tensor, pictures: int) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +52,7 @@ class CropLoader:
     buffers over a stream of their own, up to two batches ahead. threads: 0 means one for each core, at most 8. ranks:
     who else loads them. jpeg_on_device: JPEGs may be decoded by the CUDA device, whose pixels differ a little
     (`nvjpeg`); their checksums are looked at before, on the host. crossing: how crops get to the device.
-    Raises ArtifactError where a record is missing or fails its checksum.
+    Raises ArtifactError if a record is missing or fails its checksum.
     """
 
     def __init__(
@@ -72,7 +62,7 @@ class CropLoader:
         *,
         device: torch.device | None = None,
         threads: int = 0,
-        ranks: Sharing | None = None,
+        ranks: Ranks | None = None,
         jpeg_on_device: bool = False,
         crossing: Crossing | None = None,
     ) -> None:
@@ -122,7 +112,7 @@ class CropLoader:
 
     def _start(self, number: int) -> Callable[[], Tensor]:
         """Begin a batch; what waits for the crops that are read here, on the device. The buffer's last batch has been
-        waited for, so that the buffer may change."""
+        waited for: the buffer may change."""
         indices = self._loads[number]
         crops = self._buffers[number % len(self._buffers)][: len(indices)]
         if self._crossing is None:

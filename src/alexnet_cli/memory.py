@@ -34,7 +34,7 @@ def keep_freed_memory() -> bool:
 
 
 def keep_freed_blocks() -> bool:
-    """The same for blocks of up to 32 MB, of which 64 MB are kept: what larger pictures took goes back.
+    """The same for blocks of up to 32 MB, of which 64 MB are kept: the memory of larger pictures goes back.
 
     A crop, and what LMDB holds until a transaction ends, lie over the size from which glibc maps and zeroes each block
     afresh: two fifths of the time of cropping and storing a picture.
@@ -53,7 +53,7 @@ def _mallopt(settings: tuple[tuple[int, int], ...]) -> bool:
 
 
 def require_address_space() -> None:
-    """ResourceError where `ulimit -v` leaves too little to load numpy, whose BLAS would end the process itself."""
+    """ResourceError if `ulimit -v` leaves too little to load numpy, whose BLAS would end the process itself."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < _LEAST:
         raise ResourceError(
@@ -86,7 +86,7 @@ def _start_with_room(thread: threading.Thread) -> None:
 
 
 def _address_space_left() -> int | None:
-    """Bytes that `ulimit -v` leaves to this process; None without one, or where the system does not tell."""
+    """Bytes that `ulimit -v` leaves to this process; None without one, or if the system does not tell."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return None
@@ -98,7 +98,7 @@ def _address_space_left() -> int | None:
 
 
 def limit_reached() -> int | None:
-    """The limit on this process's memory in bytes (`ulimit -v`), where it has one and came near it; else None.
+    """The limit on this process's memory in bytes (`ulimit -v`), if it has one and came near it; else None.
 
     Libraries say in many ways that they got no memory, or no thread: this looks at the process instead. Linux only.
     """

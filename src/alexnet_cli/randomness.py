@@ -16,7 +16,7 @@ from torch import Tensor
 from alexnet_cli.recipes.layers import Dropout
 from alexnet_cli.recipes.net import Net, shapes
 
-# What a stream is for: part of its key, so that no two purposes share one.
+# What a stream is for: part of its key: no two purposes share one.
 ORDER, PATCHES, INITIAL, DROPOUT, CACHED_VIEWS = range(5)
 
 
@@ -46,17 +46,17 @@ class Draws:
     flips: NDArray[np.bool_]
     """(pictures,): whether the patch is mirrored."""
     noise: NDArray[np.float32]
-    """(pictures, 3): α, standard normal; to be multiplied by the noise's size."""
+    """(pictures, 3): α, standard normal, before the multiplication by the noise's size."""
 
     def of(self, indices: NDArray[np.int64]) -> Draws:
-        """Those of some pictures, in their order."""
+        """The draws of some pictures, in their order."""
         return Draws(self.offsets[indices], self.flips[indices], self.noise[indices])
 
 
 def draws_of(seed: int, epoch: int, order: NDArray[np.int64], *, positions: int, flip: bool, run: int = 1) -> Draws:
     """Patch, flip and noise of every picture in one epoch.
 
-    order: the epoch's order. positions: of a patch in each direction of a crop: 33 for 224 in 256, 1 where nothing is
+    order: the epoch's order. positions: of a patch in each direction of a crop: 33 for 224 in 256, 1 if nothing is
     cut. flip: whether patches are mirrored with probability ½. run: the source draws one patch and
     flip for each run of 32 pictures in order, the paper (1) for each picture. Noise is always drawn for each picture.
     """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from alexnet_cli.evaluation import Net
 
-_ANEW = "make the ensemble anew with `alexnet ensemble … --overwrite`, or give a member's run"
+_AGAIN = "make the ensemble again with `alexnet ensemble … --overwrite`, or give a member's run"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Nets:
     cutting: dict[str, Any]
     """How the pictures that they see must be cut: arguments of `crop_of`."""
     uniform: bool = True
-    """Whether all members' training pictures were cut in the same way; if not, `cutting` is the first one's."""
+    """Whether all members' training pictures were cut in the same way; if not, `cutting` is the first member's."""
 
     def probabilities(self, crops: Tensor, views: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of the centre view, and the mean over the views, (N, classes) each; of several nets their weighted mean.
@@ -89,7 +89,7 @@ class Nets:
 
 
 def find_trained(path: Path) -> Trained:
-    """What a run, a checkpoint or an ensemble stands for; ArtifactError in one line where it is none of them."""
+    """What a run, a checkpoint or an ensemble stands for; ArtifactError in one line if it is none of them."""
     if manifest_kind(path) == KIND:
         return steadily(path, lambda: _find_members(path))
     (checkpoint, manifest), which = read_found(path, lambda found: (found, read_checkpoint_manifest(found)))
@@ -97,9 +97,9 @@ def find_trained(path: Path) -> Trained:
 
 
 def open_nets(trained: Trained, devices: Sequence[torch.device], precision: str) -> tuple[Trained, list[Nets]]:
-    """Load the nets on each device; what they are, which is newer than `trained` where a run was trained further.
+    """Load the nets on each device; what they are, which is newer than `trained` if a run was trained further.
 
-    ArtifactError where one is damaged, or knows different classes than the first.
+    ArtifactError if one is damaged, or knows different classes than the first.
     """
     trained, checkpoints = read_newest(
         trained,
@@ -129,14 +129,14 @@ def _find_members(path: Path) -> Trained:
     manifest = read_folder_manifest(path, kind=KIND, schema=SCHEMA, unfinished="run `alexnet ensemble` again")
     digest = manifest.details.get(MEMBERS_DIGEST)
     if digest is None:
-        raise ArtifactError(f"{path}: was made before ensembles said where their members' nets are: {_ANEW}")
+        raise ArtifactError(f"{path}: was made before ensembles said where their members' nets are: {_AGAIN}")
     file = path / MEMBERS_FILE
     try:
         if digest_of_file(file) != digest:
-            raise ArtifactError(f"{file}: is damaged: {_ANEW}")
+            raise ArtifactError(f"{file}: is damaged: {_AGAIN}")
         listed = read_json(file)
     except FileNotFoundError:
-        raise ArtifactError(f"{file}: is missing: {_ANEW}") from None
+        raise ArtifactError(f"{file}: is missing: {_AGAIN}") from None
     except OSError as error:
         raise ResourceError(describe_os_error(error, file)) from error
     members = tuple(_member(path, entry) for entry in listed)
@@ -150,14 +150,14 @@ def _member(path: Path, entry: dict[str, Any]) -> Member:
     place, digest = entry.get("checkpoint_path"), entry.get("checkpoint_digest")
     if not isinstance(weight, (int, float)) or not isinstance(place, str) or not isinstance(digest, str):
         raise ArtifactError(
-            f"{path}: does not know the net of its member '{name}', whose scores do not say where it lies: {_ANEW}"
+            f"{path}: does not know the net of its member '{name}', whose scores do not say where it lies: {_AGAIN}"
         )
     checkpoint = Path(os.path.normpath(Path(os.path.realpath(path)) / place))
     if not checkpoint.exists():
         raise ArtifactError(
             f"{checkpoint}: the net of member '{name}' of {path} is missing (its run was moved, removed or trained "
-            f"further): move it back, or {_ANEW}"
+            f"further): move it back, or {_AGAIN}"
         )
     if read_checkpoint_manifest(checkpoint).digest != digest:
-        raise ArtifactError(f"{checkpoint}: is a different net than member '{name}' of {path} was: {_ANEW}")
+        raise ArtifactError(f"{checkpoint}: is a different net than member '{name}' of {path} was: {_AGAIN}")
     return Member(name, checkpoint, float(weight))

@@ -17,7 +17,7 @@ Pairs = Iterator[tuple[int, int]]
 
 
 def require_distinct(holdout: CropStore, crops: CropStore) -> None:
-    """ArtifactError that names the overlap where the two stores share a picture, or where that can't be seen."""
+    """ArtifactError that names the overlap if the two stores share a picture, or says that this can't be seen."""
     if holdout.digest == crops.digest:
         raise ArtifactError(
             f"--fit-weights {holdout.path}: holds the pictures of --crops {crops.path}: hold out other pictures"
@@ -33,7 +33,7 @@ def require_distinct(holdout: CropStore, crops: CropStore) -> None:
     elif not known:
         raise ArtifactError(
             f"--fit-weights {holdout.path}: was preprocessed with another {different} than --crops {crops.path}, and "
-            "one of them has no digests of its pictures, so that shared ones can't be seen: preprocess it again"
+            "one of them has no digests of its pictures: shared ones can't be seen; preprocess it again"
         )
     if shared:
         mine = min(shared)

@@ -1,7 +1,7 @@
 """Member weights that minimise the top-5 error on held-out pictures (the 2012 scripts could search them too).
 
-The search is deterministic: the same scores give the same weights. It sees the held-out scores alone; whether the
-weights help is told on other pictures (`distinct.py` refuses the same ones).
+The search is deterministic: the same scores give the same weights. It sees only the held-out scores; other pictures
+tell whether the weights help (`distinct.py` refuses the same ones).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def fit_weights(members: Sequence[Scores]) -> Fit:
 class _Errors:
     """Which pictures a weighting gets wrong, without averaging all probabilities again for each weighting.
 
-    A class can only pass the label's where it does so for some member, so the few pairs (picture, class) for which
+    A class can only pass the label's if it does so for some member, so the few pairs (picture, class) for which
     that is the case hold all that matters: by how much the class lies above the label, for each member.
     """
 
@@ -150,9 +150,8 @@ class _Errors:
         return np.bincount(self._owner[passes], minlength=self.pictures) >= k
 
     def objective(self, weights: Weights) -> Objective:
-        """What is minimised."""
         distance = sum((weight - 1 / self.members) ** 2 for weight in weights)
-        # Rounded, so that weights equally far from equal ones tie whatever the order of the sum.
+        # Rounded: weights equally far from equal ones tie, whatever the order of the sum.
         return int(self.wrong(weights, TOP).sum()), int(self.wrong(weights, 1).sum()), round(distance, 12)
 
 

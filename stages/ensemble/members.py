@@ -17,7 +17,7 @@ from alexnet_cli.errors import ArtifactError
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One net's say."""
+    """One net's scores, and their weight in the average."""
 
     name: str
     weight: float
@@ -25,7 +25,7 @@ class Member:
     """Of its scores."""
     scores: Scores
     checkpoint: str | None = None
-    """Where its net lies, as a path from the ensemble's folder; None where its scores do not say."""
+    """Where its net lies, as a path from the ensemble's folder; None if its scores do not say."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and members.json."""
@@ -42,7 +42,7 @@ class Member:
 
 
 def require_same_pictures(first: Member, scores: Scores, path: Path) -> None:
-    """ArtifactError where scores are of other pictures, classes or labels than the first member's."""
+    """ArtifactError if scores are of other pictures, classes or labels than the first member's."""
     first.scores.classes.require_same(scores.classes, first.name, str(path))
     if len(scores.names) != len(first.scores.names):
         raise ArtifactError(

@@ -63,10 +63,9 @@ class Result:
     """The errors of equal weights on the same pictures, with --fit-weights."""
     submission: Path | None = None
     up_to_date: bool = False
-    """Nothing was done: the ensemble there is of these members and options (--update)."""
+    """Nothing was done: the existing ensemble has these members and options (--update)."""
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
         result: dict[str, Any] = {
             "ensemble": str(self.ensemble),
             "pictures": self.pictures,
@@ -83,7 +82,7 @@ class Result:
 
 
 def run(config: EnsembleConfig) -> Result:
-    """Average and publish; raises ArtifactError where members don't belong together."""
+    """Average and publish; raises ArtifactError if members don't belong together."""
     talk = Talk(quiet=config.quiet)
     _refuse_outputs(config)
     store = None if config.crops is None else open_crops(config.crops)
@@ -148,7 +147,7 @@ def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]
 
 
 def _up_to_date(config: EnsembleConfig, asked: dict[str, Any], talk: Talk) -> Result | None:
-    """The ensemble that is there, where it was made from the same; else None."""
+    """The existing ensemble, if it was made from the same; else None."""
 
     def verify(path: Path) -> None:
         manifest, _ = read_scores(path / SCORES)
@@ -184,7 +183,7 @@ def _result(config: EnsembleConfig, details: Mapping[str, Any], *, up_to_date: b
 
 
 def _refuse_outputs(config: EnsembleConfig) -> None:
-    """UsageError where an output may not be written."""
+    """UsageError if an output may not be written."""
     inputs: dict[str, Path | None] = {f"member {number}": path for number, path in enumerate(config.members, 1)}
     inputs |= {"--crops": config.crops, "--fit-weights": config.fit_weights, "--devkit": config.devkit}
     require_output(config.out, ENSEMBLE, overwrite=config.replaces, inputs=inputs)
@@ -265,8 +264,8 @@ def _score_members(
 ) -> tuple[dict[str, Any], Fit | None, list[Member]]:
     """Every member's scores, the fit of their weights, and what both were made from.
 
-    A run that is still in training may get a better checkpoint, and scores may be made anew, at any moment. What is
-    returned is of the same nets throughout.
+    A run in training may get a better checkpoint, and scores may be replaced, at any moment. All that is returned
+    comes from the same nets.
     """
     while True:
         fit, fitted = (None, None) if holdout is None else _fit(config, holdout, work, talk)
@@ -326,9 +325,9 @@ def _gather(
 def _scores_of(
     config: EnsembleConfig, path: Path, store: CropStore | None, target: Path, talk: Talk
 ) -> tuple[Manifest, Scores, Path]:
-    """A run's or checkpoint's scores: those of an earlier call where they are still true, else new ones.
+    """A run's or checkpoint's scores: those of an earlier call if they are still true, else new ones.
 
-    And where its checkpoint lies.
+    Also where its checkpoint lies.
     """
     (net, manifest), which = read_found(path, lambda found: (found, read_checkpoint_manifest(found)))
     if store is None:
@@ -341,7 +340,7 @@ def _scores_of(
                 shutil.copyfile(earlier, target)
             return *read_scores(target), net
     talk.say(f"{path}: {which}, on {store.path}")
-    # torch is loaded here, and not where all scores are there.
+    # torch is loaded only if scores are missing.
     from alexnet_cli.evaluation import Scoring, score_to_file
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team

@@ -26,7 +26,7 @@ def submission_text(scores: Scores, ids: Sequence[int]) -> str:
 
 
 def file_order(names: Sequence[str]) -> list[int]:
-    """Indices of the pictures in order of their file names, folders left out; ArtifactError where two are the same."""
+    """Indices of the pictures in order of their file names, folders left out; ArtifactError if two are the same."""
     order = sorted(range(len(names)), key=lambda index: PurePosixPath(names[index]).name)
     for one, next_one in itertools.pairwise(order):
         if PurePosixPath(names[one]).name == PurePosixPath(names[next_one]).name:
@@ -38,7 +38,7 @@ def file_order(names: Sequence[str]) -> list[int]:
 
 
 def devkit_ids(classes: ClassList, devkit: Path | None, source: str) -> tuple[int, ...]:
-    """Each class index's ID, from the class list or a devkit; UsageError or ArtifactError where there is none.
+    """Each class index's ID, from the class list or a devkit; UsageError or ArtifactError if there is none.
 
     source: where the class list comes from, for the message.
     """

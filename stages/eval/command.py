@@ -15,7 +15,7 @@ def command(config: EvalConfig) -> None:
     """Evaluate a net: its errors with the probabilities of ten views averaged, and with the centre view alone.
 
     A net that was trained without mirror images (input.flip = false) is shown five views, without their mirror images.
-    The scores file holds each picture's probabilities. Where a store has no labels, there are no errors to print.
+    The scores file holds each picture's probabilities. If a store has no labels, there are no errors to print.
 
     --report DIR writes a self-contained page of HTML and the tables behind it: confidence intervals, each class's
     error, precision and recall, confusions, calibration, and the pictures that the net is wrongly sure of.

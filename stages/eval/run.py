@@ -30,7 +30,7 @@ class Result:
     """Which checkpoint was used, in words."""
     pictures: int
     views: int
-    """How many were averaged: 10, 5 where the net was trained without mirror images, or 1."""
+    """How many were averaged: 10, 5 if the net was trained without mirror images, or 1."""
     errors: dict[str, float | None]
     loss: float | None
     """Mean cross-entropy of the averaged views; None without labels."""
@@ -43,10 +43,9 @@ class Result:
     report: Path | None = None
     """The requested report."""
     up_to_date: bool = False
-    """Nothing was done: the scores there are of this checkpoint on this store (--update)."""
+    """Nothing was done: the existing scores are of this checkpoint on this store (--update)."""
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
         return {
             "scores": str(self.scores),
             "checkpoint": self.checkpoint,
@@ -78,7 +77,19 @@ def run(config: EvalConfig) -> Result:
         which = _score(config, which, store, talk)
     manifest, scores = read_scores(config.out)
     reported = config.report is not None and _report(config, config.report, manifest, scores, store, talk)
-    return _result(config, which, manifest, scores, up_to_date=current and not reported)
+    return Result(
+        scores=config.out,
+        checkpoint=which,
+        pictures=len(scores.names),
+        views=manifest.details["views_averaged"],
+        errors=scores.errors(),
+        loss=scores.loss(),
+        intervals=intervals(scores),
+        class_errors=scores.class_errors(),
+        titles={name: scores.classes.title(index) for index, name in enumerate(scores.classes.names)},
+        report=config.report,
+        up_to_date=current and not reported,
+    )
 
 
 def _report(config: EvalConfig, path: Path, manifest: Manifest, scores: Scores, store: CropStore, talk: Talk) -> bool:
@@ -91,7 +102,7 @@ def _report(config: EvalConfig, path: Path, manifest: Manifest, scores: Scores, 
 
 
 def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk: Talk) -> bool:
-    """Whether the scores there are of this checkpoint on this store. The precision counts: it changes the numbers."""
+    """Whether the existing scores are of this checkpoint on this store. The precision counts too."""
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
@@ -102,8 +113,8 @@ def _up_to_date(config: EvalConfig, checkpoint: Manifest, store: CropStore, talk
 
 
 def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
-    """Score and write; which checkpoint it was, in words: a run in training may have a better one meanwhile."""
-    # torch is loaded here, and not where there is nothing to do.
+    """Score and write. Which checkpoint it was, in words: a run in training may have got a better one."""
+    # torch is loaded only if there is something to do.
     from alexnet_cli.evaluation import Scoring, score_to_file
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
@@ -114,19 +125,3 @@ def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
     scoring = Scoring(net=config.run, crops=config.crops, out=config.out, options=config, overwrite=config.replaces)
     used: str = run_ranks(score_to_file, scoring, team)
     return used
-
-
-def _result(config: EvalConfig, which: str, manifest: Manifest, scores: Scores, *, up_to_date: bool) -> Result:
-    return Result(
-        scores=config.out,
-        checkpoint=which,
-        pictures=len(scores.names),
-        views=manifest.details["views_averaged"],
-        errors=scores.errors(),
-        loss=scores.loss(),
-        intervals=intervals(scores),
-        class_errors=scores.class_errors(),
-        titles={name: scores.classes.title(index) for index, name in enumerate(scores.classes.names)},
-        report=config.report,
-        up_to_date=up_to_date,
-    )

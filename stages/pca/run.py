@@ -70,24 +70,21 @@ class Sums:
             self._flush()
 
     def merge(self, other: Sums) -> None:
-        """Add another's sums."""
         other._flush()
         self._totals += other._totals
         self._products += other._products
         self.pictures += other.pictures
 
     def add_up(self, ranks: Ranks) -> None:
-        """Add those of all ranks, on each of them. Integers: exact."""
+        """Add up the sums of all ranks, on each rank. Integers: exact."""
         import torch
 
         self._flush()
         ranks.sum_tensor(torch.from_numpy(self._totals))
         ranks.sum_tensor(torch.from_numpy(self._products))
-        count = torch.tensor([self.pictures])
-        self.pictures = int(ranks.sum_tensor(count)[0])
+        self.pictures = int(ranks.sum_tensor(torch.tensor([self.pictures]))[0])
 
     def statistics(self) -> Statistics:
-        """The statistics of all crops added."""
         self._flush()
         products = sum(self._products[at : at + 3, at : at + 3] for at in range(0, 3 * FOLD, 3))
         return Statistics.from_sums(self._totals, np.asarray(products, np.int64), self.pictures)
@@ -95,6 +92,9 @@ class Sums:
     def _flush(self) -> None:
         self._totals += self._recent
         self._recent.fill(0)
+
+
+_FIGURES = ("channel_mean", "channel_std", "covariance", "eigenvalues", "eigenvectors", "standard_deviations")
 
 
 @dataclass(frozen=True)
@@ -106,19 +106,13 @@ class Result:
     statistics: Statistics
     seconds: float
     up_to_date: bool = False
-    """Nothing was done: the statistics there are of this store (--update)."""
+    """Nothing was done: the existing statistics are of this store (--update)."""
 
     def as_json(self) -> dict[str, Any]:
         """The `--json` object: the figures without the mean image, on the 0–255 scale."""
-        statistics = self.statistics
         return {
-            "pictures": statistics.pictures,
-            "channel_mean": statistics.channel_mean.tolist(),
-            "channel_std": statistics.channel_std.tolist(),
-            "covariance": statistics.covariance.tolist(),
-            "eigenvalues": statistics.eigenvalues.tolist(),
-            "eigenvectors": statistics.eigenvectors.tolist(),
-            "standard_deviations": statistics.standard_deviations.tolist(),
+            "pictures": self.statistics.pictures,
+            **{name: getattr(self.statistics, name).tolist() for name in _FIGURES},
             "seconds": self.seconds,
             "digest": self.digest,
             "out": str(self.out),
@@ -150,7 +144,7 @@ def run(config: PcaConfig) -> Result:
 
 
 def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
-    """The existing output, where it was made from this store; else None."""
+    """The existing output, if it was made from this store; else None."""
     asked = Request(kind=KIND, schema=SCHEMA, parents={"crops": store.digest})
     manifest = is_current(config.out, asked, Talk(quiet=config.quiet), verify=read_statistics)
     if manifest is None:
@@ -160,39 +154,34 @@ def _up_to_date(config: PcaConfig, store: CropStore) -> Result | None:
 
 def summarise(config: PcaConfig, ranks: Ranks | None = None, store: CropStore | None = None) -> Result:
     """Sum and write; what each rank does with its share of the store. The first writes, and holds the output's lock."""
-    with only_writer(config.out) if ranks is None or ranks.first else nullcontext():
-        return _summarise(config, ranks, store)
-
-
-def _summarise(config: PcaConfig, ranks: Ranks | None, store: CropStore | None) -> Result:
     start = time.perf_counter()
-    if store is None:
-        store = open_crops(config.crops)
-    rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
-    workers = config.workers or max(1, cores() // (ranks.local_world if ranks else 1))
-    sums = sum_store(store, workers, Talk(quiet=config.quiet or rank > 0), slice(rank, None, world))
-    if ranks:
-        sums.add_up(ranks)
-    statistics = sums.statistics()
+    rank, world, here = (ranks.rank, ranks.world, ranks.local_world) if ranks else (0, 1, 1)
     digest = ""
-    if rank == 0:
-        manifest = write_statistics(
-            config.out,
-            statistics,
-            crops=store.manifest,
-            classes=store.classes,
-            overwrite=config.replaces,
-            locked=True,
-        )
-        digest = manifest.digest
-    store.close()
+    with only_writer(config.out) if rank == 0 else nullcontext():
+        if store is None:
+            store = open_crops(config.crops)
+        talk = Talk(quiet=config.quiet or rank > 0)
+        sums = sum_store(store, config.workers or max(1, cores() // here), talk, slice(rank, None, world))
+        if ranks:
+            sums.add_up(ranks)
+        statistics = sums.statistics()
+        if rank == 0:
+            digest = write_statistics(
+                config.out,
+                statistics,
+                crops=store.manifest,
+                classes=store.classes,
+                overwrite=config.replaces,
+                locked=True,
+            ).digest
+        store.close()
     return Result(config.out, digest, statistics, time.perf_counter() - start)
 
 
 def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(None)) -> Sums:
     """The sums over the crops of a store, or over a share of its chunks, by at most `workers` threads.
 
-    ArtifactError where a record is damaged.
+    ArtifactError if a record is damaged.
     """
     ranges = [range(first, min(first + CHUNK, len(store))) for first in range(0, len(store), CHUNK)][share]
     chunks: queue.SimpleQueue[range] = queue.SimpleQueue()
@@ -229,7 +218,7 @@ def sum_store(store: CropStore, workers: int, talk: Talk, share: slice = slice(N
 
 
 def print_result(result: Result) -> None:
-    """The figures beside ImageNet's published ones, on stdout.
+    """The figures next to ImageNet's published ones, on stdout.
 
     Published: means and deviations as torchvision has them, the covariance's eigenvalues and eigenvectors as they are
     widely copied (0–1 units), the standard deviations of the 2012 source. Signs follow our convention.

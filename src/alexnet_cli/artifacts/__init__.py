@@ -1,1 +1,1 @@
-"""What the stages write and read. README.md beside this file lists every key, dtype, shape and unit."""
+"""What the stages write and read. README.md in this folder lists every key, dtype, shape and unit."""

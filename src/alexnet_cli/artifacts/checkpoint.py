@@ -42,7 +42,7 @@ INPUT = "input.safetensors"
 CONFIG = "config.json"
 STATE = "state.json"
 STRIPPED = "stripped"
-"""Of a manifest's details: true where the net lies here without the state of its training."""
+"""Of a manifest's details: true if the net lies here without the state of its training."""
 _OF_NET = (MODEL, INPUT, CONFIG)
 _OF_TRAINING = (MOMENTUM, STATE)
 
@@ -55,7 +55,7 @@ class CheckpointRecord:
     manifest: Manifest
     recipe: Recipe
     state: dict[str, Any]
-    """Of the training; empty where the net was stripped of it."""
+    """Of the training; empty if the net was stripped of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Checkpoint(CheckpointRecord):
     """`conv1.weight` (96, 3, 11, 11) …: whole tensors, column a first."""
     transform: InputTransform
     momentum: dict[str, Tensor]
-    """m by parameter name, the velocity is −rate·m; empty where the checkpoint was read to evaluate."""
+    """m by parameter name, the velocity is −rate·m; empty if the checkpoint was read to evaluate."""
 
 
 def write_checkpoint(
@@ -82,7 +82,7 @@ def write_checkpoint(
     parents: Mapping[str, str],
     details: Mapping[str, Any],
 ) -> Manifest:
-    """Publish a checkpoint folder; ResourceError where the disk is full or fails."""
+    """Publish a checkpoint folder; ResourceError if the disk is full or fails."""
 
     def contents() -> Iterator[tuple[str, bytes]]:
         yield from net_files(recipe=recipe, classes=classes, model=model, transform=transform)
@@ -127,8 +127,8 @@ def write_net(
 ) -> Manifest:
     """Publish a net without the state of its training: a checkpoint that can be used, and not trained on.
 
-    contents: `net_files`, and what else belongs to the kind. UsageError where something lies there that may
-    not go; ResourceError where the disk is full or fails.
+    contents: `net_files`, and what else belongs to the kind. UsageError if what lies there may not be replaced;
+    ResourceError if the disk is full or fails.
     """
     with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
         return _write(work, contents, parents=parents, details={**details, STRIPPED: True})
@@ -160,14 +160,14 @@ def _write(
 
 
 def read_checkpoint_manifest(path: Path) -> Manifest:
-    """The manifest alone; ArtifactError where the checkpoint is unfinished or foreign."""
+    """The manifest alone; ArtifactError if the checkpoint is unfinished or foreign."""
     return read_folder_manifest(
         path, kind=KIND, schema=SCHEMA, unfinished="it was interrupted while it was written; use another checkpoint"
     )
 
 
 def read_checkpoint(path: Path, *, to_train: bool = False) -> Checkpoint:
-    """Read a checkpoint, verified by its files' digests; ArtifactError where it is unfinished, foreign or damaged."""
+    """Read a checkpoint, verified by its files' digests; ArtifactError if it is unfinished, foreign or damaged."""
     return steadily(path, lambda: _read_checkpoint(path, to_train=to_train))
 
 
@@ -175,13 +175,11 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
     from safetensors.torch import load_file
 
     manifest = read_checkpoint_manifest(path)
-    stripped = bool(manifest.details.get(STRIPPED))
-    if stripped and to_train:
+    if manifest.details.get(STRIPPED) and to_train:
         raise ArtifactError(f"{path}: holds a net without the state of its training: give it to --init-from")
     try:
-        _require_files(path, manifest, to_train=to_train)
-        config, state = read_json_object(path / CONFIG), {} if stripped else read_json_object(path / STATE)
-        recipe, classes, transform = parse_net(config, load_file(path / INPUT))
+        _require_files(path, manifest, _OF_TRAINING if to_train else (STATE,))
+        recipe, classes, transform = parse_net(read_json_object(path / CONFIG), load_file(path / INPUT))
         checkpoint = Checkpoint(
             path=path,
             manifest=manifest,
@@ -190,7 +188,7 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
             model=load_file(path / MODEL),
             transform=transform,
             momentum=load_file(path / MOMENTUM) if to_train else {},
-            state=state,
+            state=_state(path, manifest),
         )
     except FileNotFoundError as error:
         raise ArtifactError(f"{error.filename}: is missing: use another checkpoint of the run") from None
@@ -198,14 +196,20 @@ def _read_checkpoint(path: Path, *, to_train: bool) -> Checkpoint:
         raise ResourceError(describe_os_error(error, path)) from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError, UsageError) as error:
         raise ArtifactError(f"{path}: is not a checkpoint of this program ({error}): use another") from None
-    _require_numbers(checkpoint)
+    require_transform(path, recipe, transform)
+    _require_floats(path, checkpoint.model)
+    _require_floats(path, checkpoint.momentum, "the momentum of ")
     return checkpoint
+
+
+def _state(path: Path, manifest: Manifest) -> dict[str, Any]:
+    return {} if manifest.details.get(STRIPPED) else read_json_object(path / STATE)
 
 
 def parse_net(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Recipe, ClassList, InputTransform]:
     """What CONFIG's object and INPUT's tensors say, neither of them verified.
 
-    KeyError, TypeError, ValueError, AttributeError, RecursionError or UsageError where they are not ours.
+    KeyError, TypeError, ValueError, AttributeError, RecursionError or UsageError if they are not ours.
     """
     from alexnet_cli.input.patches import InputTransform
 
@@ -216,10 +220,10 @@ def parse_net(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple
 
 
 def verify_checkpoint(path: Path) -> Manifest:
-    """The manifest of a checkpoint whose files have their digests; ArtifactError where it is unfinished or damaged."""
+    """The manifest of a checkpoint whose files have their digests; ArtifactError if it is unfinished or damaged."""
     manifest = read_checkpoint_manifest(path)
     try:
-        _require_files(path, manifest, to_train=False)
+        _require_files(path, manifest)
     except (KeyError, TypeError):
         raise ArtifactError(f"{path}: its manifest is damaged: use another checkpoint of the run") from None
     except OSError as error:
@@ -227,9 +231,11 @@ def verify_checkpoint(path: Path) -> Manifest:
     return manifest
 
 
-def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
-    stripped = bool(manifest.details.get(STRIPPED))
-    for name in _OF_NET if stripped else (*_OF_NET, *(_OF_TRAINING if to_train else (STATE,))):
+def _require_files(
+    path: Path, manifest: Manifest, training: tuple[str, ...] = (STATE,), net: tuple[str, ...] = _OF_NET
+) -> None:
+    """ArtifactError if a file of the net, or of the training unless it was stripped, is missing or damaged."""
+    for name in net if manifest.details.get(STRIPPED) else net + training:
         file = path / name
         try:
             sound = file.is_file() and digest_of_file(file) == manifest.details["files"][name]
@@ -239,16 +245,8 @@ def _require_files(path: Path, manifest: Manifest, *, to_train: bool) -> None:
             raise ArtifactError(f"{file}: is missing or damaged: use another checkpoint of the run")
 
 
-def _require_numbers(checkpoint: Checkpoint) -> None:
-    """ArtifactError where a tensor is of no floating type, the input's of another shape, or a number is not finite."""
-    path = checkpoint.path
-    require_transform(path, checkpoint.recipe, checkpoint.transform)
-    _require_floats(path, checkpoint.model)
-    _require_floats(path, checkpoint.momentum, "the momentum of ")
-
-
 def require_transform(path: Path, recipe: Recipe, transform: InputTransform) -> None:
-    """ArtifactError where a recipe's input transform has different shapes than it must, or a number is not finite."""
+    """ArtifactError if a recipe's input transform has wrong shapes, or a number is not finite."""
     tensors = transform.tensors()
     mean, scale, noise = (tuple(tensors[name].shape) for name in ("mean", "scale", "noise"))
     if mean[2:] != (3,) or len(mean) != 3 or scale not in ((), (3,)) or noise != (3, 3):
@@ -263,6 +261,7 @@ def require_transform(path: Path, recipe: Recipe, transform: InputTransform) -> 
 
 
 def _require_floats(path: Path, tensors: Mapping[str, Tensor], what: str = "its ") -> None:
+    """ArtifactError if a tensor is not of a floating type, or a number is not finite."""
     from alexnet_cli.finite import not_finite
 
     odd = next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None)
@@ -273,15 +272,12 @@ def _require_floats(path: Path, tensors: Mapping[str, Tensor], what: str = "its 
 
 
 def read_checkpoint_record(path: Path) -> CheckpointRecord:
-    """Recipe and state without the tensors; ArtifactError where the checkpoint is unfinished, foreign or damaged."""
+    """Recipe and state without the tensors; ArtifactError if the checkpoint is unfinished, foreign or damaged."""
     manifest = read_checkpoint_manifest(path)
     try:
-        stripped = bool(manifest.details.get(STRIPPED))
-        for name in (CONFIG,) if stripped else (CONFIG, STATE):
-            if digest_of_file(path / name) != manifest.details["files"][name]:
-                raise ArtifactError(f"{path / name}: is damaged: use another checkpoint of the run")
-        config, state = read_json_object(path / CONFIG), {} if stripped else read_json_object(path / STATE)
-        return CheckpointRecord(path, manifest, Recipe.from_dict(config["recipe"]), state)
+        _require_files(path, manifest, net=(CONFIG,))
+        recipe = Recipe.from_dict(read_json_object(path / CONFIG)["recipe"])
+        return CheckpointRecord(path, manifest, recipe, _state(path, manifest))
     except OSError as error:
         raise ArtifactError(f"{path}: is damaged ({error.strerror}): use another checkpoint of the run") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:

@@ -1,4 +1,4 @@
-"""The ensemble folder's kind and files; README.md beside this file lists what is in them."""
+"""The ensemble folder's kind and files; README.md in this folder lists what is in them."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ class Features:
     features: NDArray[np.float32]
     """(pictures, numbers), or (pictures, channels, rows, columns)."""
     labels: NDArray[np.int64]
-    """(pictures,): indices into `classes`, -1 where unknown."""
+    """(pictures,): indices into `classes`, -1 if unknown."""
     names: list[str]
     classes: ClassList
-    """The store's; the net's where the store has none."""
+    """The store's; the net's if the store has none."""
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def writing_features(
     """Publish features: yields a function that takes the next pictures' rows, in the store's order.
 
     shape: (pictures, numbers), or (pictures, channels, rows, columns). `parents` names the checkpoint and the crop
-    store by digest. ArtifactError where a number is not finite; then, and where not all came, nothing is published.
+    store by digest. ArtifactError if a number is not finite. Then, or if rows are missing, nothing is published.
     """
     arrays: dict[str, NDArray[Any]] = {
         "labels": store.labels.astype(np.int64, copy=False),
@@ -79,7 +79,7 @@ def writing_features(
 
 
 def read_features(path: Path) -> tuple[Manifest, Features]:
-    """Read features; ArtifactError where the file is not one of ours, or damaged."""
+    """Read features; ArtifactError if the file is not alexnet's, or is damaged."""
     manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=EXPLAINING)
     pictures = arrays["names"].shape[:1]
     hdf5.require_form(path, arrays, "features", "f4", pictures + arrays["features"].shape[1:])

@@ -1,7 +1,7 @@
 """The first convolution's kernels after a run's first epoch, whose checkpoint is tidied away: `RUN/filters/`.
 
 keep_filters(run, net, model)             # as the first epoch ends
-read_filters(run)                         # float32 (96, 3, 11, 11); None where a run has none
+read_filters(run)                         # float32 (96, 3, 11, 11); None if a run has none
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def first_convolution(net: Net) -> str | None:
 
 
 def keep_filters(run: Path, net: Net, model: Mapping[str, Tensor]) -> None:
-    """Write the first convolution's kernels of a whole model into a run folder. ResourceError where the disk fails."""
+    """Write the first convolution's kernels of a whole model into a run folder. ResourceError if the disk fails."""
     from safetensors.numpy import save
 
     name = first_convolution(net)
@@ -49,9 +49,9 @@ def keep_filters(run: Path, net: Net, model: Mapping[str, Tensor]) -> None:
 
 
 def read_filters(run: Path) -> NDArray[np.float32] | None:
-    """The kernels of the first epoch, (kernels, channels, height, width); None where the run kept none.
+    """The kernels of the first epoch, (kernels, channels, height, width); None if the run kept none.
 
-    ArtifactError where the file is damaged.
+    ArtifactError if the file is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,7 +96,7 @@ class Saved:
 
     @property
     def error(self) -> float | None:
-        """The validation top-1 error, where the checkpoint ends an epoch."""
+        """The validation top-1 error, if the checkpoint ends an epoch."""
         value = self.manifest.details.get("validation_top1_error")
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
             raise ArtifactError(f"{self.path}: its validation error is {value!r}, it is damaged: remove it")
@@ -110,19 +110,17 @@ class RunFolder:
         self.out = path
         """The run's name."""
         self.path = path
-        """Where it lies: under its name, or beside it until it may take the place of an older run."""
+        """Where it lies: under its name, or next to it until it may replace an older run."""
 
     @property
     def finished(self) -> bool:
-        """Whether the training is finished."""
         return (self.path / MANIFEST_FILE).is_file()
 
     def manifest(self) -> Manifest:
-        """The manifest of a finished run."""
         return Manifest.from_json((self.path / MANIFEST_FILE).read_bytes(), kind=KIND, schema=SCHEMA, path=self.path)
 
     def begin(self, config: str, *, replaces: bool) -> None:
-        """Make the folder anew with its config.json. Hold `only_writer` on its name.
+        """Make a new folder with its config.json. Hold `only_writer` on its name.
 
         replaces: another run has the name, and keeps it until this one's `publish`.
         """
@@ -135,11 +133,10 @@ class RunFolder:
 
     @property
     def published(self) -> bool:
-        """Whether the run has its name."""
         return self.path == self.out
 
     def publish(self) -> None:
-        """Give the run its name, in the place of an older one. ResourceError where the disk fails."""
+        """Give the run its name; an older run under it is replaced. ResourceError if the disk fails."""
         if not self.published:
             try:
                 publish_folder(self.path, self.out, RUN, unfinished=True)
@@ -172,7 +169,7 @@ class RunFolder:
         return self.path / CHECKPOINTS / f"step-{step:08d}"
 
     def saved(self) -> list[Saved]:
-        """The finished checkpoints, oldest first; ArtifactError where a manifest is damaged."""
+        """The finished checkpoints, oldest first; ArtifactError if a manifest is damaged."""
         whole, damaged = self.listed()
         if damaged:
             raise damaged[0][1]
@@ -199,7 +196,7 @@ class RunFolder:
         return sorted(found, key=lambda saved: saved.step), damaged
 
     def set_aside(self, checkpoint: Path) -> Path:
-        """Rename a damaged checkpoint, so that the run no longer counts it; its new path."""
+        """Rename a damaged checkpoint: the run no longer counts it. Its new path."""
         aside = checkpoint.with_name(f"{checkpoint.name}{DAMAGED}")
         number = 2
         while aside.exists():
@@ -209,7 +206,7 @@ class RunFolder:
         return aside
 
     def newest(self) -> Saved | None:
-        """The newest checkpoint with a whole manifest; ArtifactError where there are only damaged ones."""
+        """The newest checkpoint with a whole manifest; ArtifactError if there are only damaged ones."""
         saved, damaged = self.listed()
         if damaged and not saved:
             raise damaged[0][1]
@@ -217,13 +214,13 @@ class RunFolder:
 
     def best(self) -> Saved | None:
         """The checkpoint with the lowest validation error, the earliest of equals."""
-        judged = [(saved.error, saved.step, saved) for saved in self.saved() if saved.error is not None]
-        return min(judged, key=lambda entry: entry[:2])[2] if judged else None
+        judged = _judged(self.saved())
+        return judged[0] if judged else None
 
     def tidy(self) -> None:
         """Keep the newest two checkpoints and the best; drop what an interrupted save left."""
-        best, newest = self.best(), self.saved()[-2:]
-        keep = {saved.path for saved in newest} | ({best.path} if best else set())
+        saved = self.saved()
+        keep = {entry.path for entry in (*saved[-2:], *_judged(saved)[:1])}
         for folder in (self.path / CHECKPOINTS).iterdir():
             if folder not in keep and _OURS.fullmatch(folder.name):
                 left = beside(folder, WORK) if _STEP.fullmatch(folder.name) else folder
@@ -233,7 +230,7 @@ class RunFolder:
                 remove_tree(left)
 
     def metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv, none where it is missing; ArtifactError where it is damaged or not ours.
+        """The rows of metrics.csv, none if it is missing; ArtifactError if it is damaged or not ours.
 
         The newest checkpoint vouches for the rows that were there when it was saved.
         """
@@ -262,16 +259,21 @@ class RunFolder:
         return rows
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
-        """Replace metrics.csv."""
         lines = [",".join(COLUMNS)]
         lines += [",".join(str(row[column]) for column in COLUMNS) for row in rows]
         write_text(self.path / METRICS, "\n".join(lines) + "\n")
 
 
+def _judged(saved: Iterable[Saved]) -> list[Saved]:
+    """The checkpoints that end an epoch, the lowest validation error first, of equals the earliest."""
+    judged = [(entry.error, entry.step, entry) for entry in saved if entry.error is not None]
+    return [entry for _, _, entry in sorted(judged, key=lambda each: each[:2])]
+
+
 def vouch_for(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a checkpoint says of the metrics so far: how many rows, and a SHA-256 over what they say.
 
-    An empty value says nothing, so that a column which later versions add changes no row of before.
+    Empty values don't count: a column that a later version adds leaves earlier rows as they were.
     """
     said = [{name: str(value) for name, value in row.items() if str(value)} for row in rows]
     text = json.dumps(said, sort_keys=True, separators=(",", ":"))
@@ -281,7 +283,7 @@ def vouch_for(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def find_checkpoint(path: Path) -> tuple[Path, str]:
     """The checkpoint that a run folder or a checkpoint folder stands for, and in words which one it is.
 
-    Of a run: the best by validation error, else the newest, of those that are whole. ArtifactError where there is none.
+    Of a run: the best by validation error, else the newest, of those that are whole. ArtifactError if there is none.
     """
     return steadily(path, lambda: _find_checkpoint(path))
 
@@ -289,7 +291,7 @@ def find_checkpoint(path: Path) -> tuple[Path, str]:
 def read_found(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
     """What `read` makes of the checkpoint that `path` stands for, and in words which one that is.
 
-    A run in training removes checkpoints: where `find_checkpoint` finds another meanwhile, that one is read.
+    A run in training removes checkpoints: if `find_checkpoint` finds another meanwhile, that one is read.
     """
     (_, which), made = read_newest(find_checkpoint(path), lambda: find_checkpoint(path), lambda found: read(found[0]))
     return made, which
@@ -317,12 +319,10 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
         what = f"it holds some: give one, such as {below[-1]}" if below else "check the order of the arguments"
         raise ArtifactError(f"{path}: is neither a run folder nor a checkpoint: {what}")
     saved, damaged = RunFolder(path).listed()
-    judged = sorted((entry.error, entry.step) for entry in saved if entry.error is not None)
-    by_step = {entry.step: entry for entry in saved}
-    order = [by_step[step] for _, step in judged] or list(reversed(saved))
+    judged = _judged(saved)
     what = "best" if judged else "newest"
     lost = [(folder.name, error) for folder, error in damaged]
-    for entry in order:
+    for entry in judged or reversed(saved):
         try:
             verify_checkpoint(entry.path)
         except ArtifactError as error:

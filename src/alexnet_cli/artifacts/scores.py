@@ -44,7 +44,7 @@ class Scores:
     centre_probabilities: NDArray[np.float32]
     """(pictures, classes): of the centre view alone."""
     labels: NDArray[np.int64]
-    """(pictures,): class indices, -1 where unknown."""
+    """(pictures,): class indices, -1 if unknown."""
     names: list[str]
     classes: ClassList
 
@@ -87,7 +87,7 @@ class Scores:
 def top_k_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
     """Fraction of pictures whose label is not among the k most probable classes.
 
-    A class that ties with the label's counts as above it where its index is smaller, as a stable sort would have it.
+    A class that ties with the label's counts as above it if its index is smaller, as a stable sort would have it.
     With k or fewer classes the error is 0. A picture whose probabilities are not all finite is always wrong.
     """
     finite = np.isfinite(probabilities).all(axis=1)
@@ -121,7 +121,7 @@ def mean_loss(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
 
 
 def path_from(folder: Path, path: Path) -> str:
-    """A path as seen from a folder, so that both can move together; links are followed first."""
+    """A path as seen from a folder: both can move together. Links are followed first."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
 
 
@@ -141,7 +141,7 @@ def write_scores(
     checkpoint: where the net lies; it is recorded relative to the scores.
     locked: the caller holds `only_writer` on them.
 
-    ArtifactError where a probability is not finite.
+    ArtifactError if a probability is not finite.
     """
     if (name := scores.first_not_finite()) is not None:
         raise ArtifactError(f"{path}: the net's output for {name} is not finite: use another checkpoint")
@@ -171,7 +171,7 @@ def write_scores(
 
 
 def explaining_arrays(classes: ClassList) -> dict[str, NDArray[Any]]:
-    """Words and IDs of a class list, where it has any: arrays outside the digest."""
+    """Words and IDs of a class list, if it has any: arrays outside the digest."""
     found = {"words": np.array(classes.words, dtype=object), "ids": np.array(classes.ids, np.int64)}
     return {name: array for name, array in found.items() if len(array)}
 
@@ -182,7 +182,7 @@ def read_scores_manifest(path: Path) -> Manifest:
 
 
 def read_scores(path: Path) -> tuple[Manifest, Scores]:
-    """Read scores; ArtifactError where the file is not one of ours, damaged, or holds what can't be scores."""
+    """Read scores; ArtifactError if the file is not alexnet's, is damaged, or has impossible values."""
     manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=_ARRAYS, explaining=EXPLAINING)
     _require_shapes(path, arrays)
     scores = Scores(
@@ -197,7 +197,7 @@ def read_scores(path: Path) -> tuple[Manifest, Scores]:
 
 
 def classes_of(path: Path, arrays: Mapping[str, NDArray[Any]]) -> ClassList:
-    """The class list in a file's arrays; ArtifactError where one of them is another's."""
+    """The class list in a file's arrays; ArtifactError if their types or lengths don't fit."""
     count = arrays["classes"].shape[:1]
     for name, kind in (("classes", "O"), ("words", "O"), ("ids", "i8")):
         if name in arrays:
@@ -219,7 +219,7 @@ def _require_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _require_sense(path: Path, scores: Scores) -> None:
-    """ArtifactError where labels, classes or probabilities are invalid, naming the class or the picture."""
+    """ArtifactError if labels, classes or probabilities are invalid, naming the class or the picture."""
     advice = "make it again"
     if len(set(scores.classes.names)) < len(scores.classes):
         seen: set[str] = set()

@@ -1,11 +1,11 @@
 """Statistics of a crop store: the mean image and the RGB covariance (paper, sections 2 and 4.1).
 
-All figures are on the 0–255 scale. README.md beside this file lists every array.
+All figures are on the 0–255 scale. README.md in this folder lists every array.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,6 @@ class Statistics:
 
     @property
     def side(self) -> int:
-        """Side of the crops."""
         return len(self.mean_image)
 
     @property
@@ -70,14 +69,12 @@ class Statistics:
         """From exact integer sums.
 
         sums: int64 (side, side, 3), over the pictures. products: int64 (3, 3), Σ x_i·x_j over all pixels.
-        The covariance is formed in Python's integers, so that nothing cancels.
+        The covariance is formed in Python's integers: nothing cancels.
         """
         pixels = pictures * sums.shape[0] * sums.shape[1]
         totals = [int(value) for value in sums.reshape(-1, 3).sum(axis=0)]
-        covariance = np.empty((3, 3))
-        for i in range(3):
-            for j in range(3):
-                covariance[i, j] = (pixels * int(products[i, j]) - totals[i] * totals[j]) / (pixels * pixels)
+        exact = [[pixels * int(products[i, j]) - totals[i] * totals[j] for j in range(3)] for i in range(3)]
+        covariance = np.array([[value / (pixels * pixels) for value in row] for row in exact])
         values, vectors = np.linalg.eigh(covariance)
         order = np.argsort(values)[::-1]
         values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
@@ -99,7 +96,7 @@ def write_statistics(
     path: Path, statistics: Statistics, *, crops: Manifest, classes: ClassList, overwrite: bool, locked: bool = False
 ) -> Manifest:
     """Publish statistics; their parent is the crop store that they were summed over. locked: as `write_scores`."""
-    arrays = {item.name: np.asarray(getattr(statistics, item.name)) for item in fields(statistics)}
+    arrays = {name: np.asarray(getattr(statistics, name)) for name in _SHAPES}
     manifest = Manifest(
         kind=KIND,
         schema=SCHEMA,
@@ -111,17 +108,16 @@ def write_statistics(
 
 
 def read_statistics(path: Path) -> tuple[Manifest, Statistics]:
-    """Read statistics; ArtifactError where the file is not one of ours, damaged, or holds what can't be statistics."""
-    names = tuple(item.name for item in fields(Statistics))
-    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=names)
-    for name in names:
-        hdf5.require_form(path, arrays, name, "i8" if name == "pictures" else "f8", _SHAPES[name])
+    """Read statistics; ArtifactError if the file is not alexnet's, is damaged, or has impossible values."""
+    manifest, arrays = hdf5.read_arrays(path, kind=KIND, schema=SCHEMA, names=tuple(_SHAPES))
+    for name, shape in _SHAPES.items():
+        hdf5.require_form(path, arrays, name, "i8" if name == "pictures" else "f8", shape)
         if not np.isfinite(arrays[name]).all():
             raise ArtifactError(f"{path}: its {name} is not finite: make it again")
     rows, columns, _ = arrays["mean_image"].shape
     if rows != columns:
         raise ArtifactError(f"{path}: its mean image is {rows}×{columns}, and crops are square: make it again")
-    if int(arrays["pictures"]) < 1:
-        raise ArtifactError(f"{path}: is over {int(arrays['pictures'])} pictures: make it again")
-    arrays_without_count = {name: array for name, array in arrays.items() if name != "pictures"}
-    return manifest, Statistics(**arrays_without_count, pictures=int(arrays["pictures"]))
+    pictures = int(arrays.pop("pictures"))
+    if pictures < 1:
+        raise ArtifactError(f"{path}: is over {pictures} pictures: make it again")
+    return manifest, Statistics(**arrays, pictures=pictures)

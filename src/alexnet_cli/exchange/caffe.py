@@ -37,7 +37,7 @@ class Kind:
     """How a type of layer writes its own numbers."""
 
     table: str
-    """The name of its table, `convolution_param`; "" where it has none."""
+    """The name of its table, `convolution_param`; "" if it has none."""
     number: int = 0
     """The table's field in LayerParameter."""
     old_number: int = 0
@@ -330,7 +330,7 @@ def _numbers(table: Any, kind: Kind) -> dict[str, Any]:
 
 
 def _array(blob: Any) -> Array:
-    """An array in its shape; ValueError where the shape and the numbers don't agree."""
+    """An array in its shape; ValueError if the shape and the numbers don't agree."""
     parts, kind = (blob.data, "<f4") if blob.data else (blob.double_data, "<f8")
     data = np.frombuffer(b"".join(parts), kind).astype(np.float32)
     old = (blob.num, blob.channels, blob.height, blob.width)

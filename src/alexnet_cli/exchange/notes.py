@@ -1,4 +1,4 @@
-"""What an exported file notes of the net beside its graph: recipe, classes and the whole input transform.
+"""What an exported file notes of the net in addition to its graph: recipe, classes and the whole input transform.
 
 A graph holds what the centre view needs. Dropout, the columns' borders, the mean image around the centre and the colour
 noise are in no node of it: with these notes they come back.
@@ -27,7 +27,7 @@ def notes(recipe: Recipe, classes: ClassList, transform: InputTransform) -> dict
 
 
 def read_notes(said: Mapping[str, str], path: Path) -> Noted | None:
-    """What `notes` wrote; None where there are none, or damaged ones. path: the file's, for nothing but messages."""
+    """What `notes` wrote; None if there are none, or damaged ones. path: of the file, for messages."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

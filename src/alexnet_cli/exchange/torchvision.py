@@ -23,11 +23,11 @@ NAMES: Mapping[str, str] = {
 
 
 def load_torchvision() -> ModuleType:
-    """The package. UsageError where it does not work beside this torch: its build for CUDA beside one for CPUs."""
+    """The package. UsageError if it does not fit this torch, such as a build for CUDA and a torch for CPUs."""
     try:
         import torchvision
     except (ImportError, RuntimeError, OSError) as error:
         raise UsageError(
-            f"torchvision can't be loaded ({error}): install it from where your torch comes (pytorch.org/get-started)"
+            f"torchvision can't be loaded ({error}): install it from the source of your torch (pytorch.org/get-started)"
         ) from None
     return torchvision  # type: ignore[no-any-return]

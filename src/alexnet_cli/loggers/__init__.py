@@ -1,1 +1,1 @@
-"""Where a training reports its progress, beside metrics.csv: `alexnet train --log NAME`."""
+"""Where a training reports its progress, in addition to metrics.csv: `alexnet train --log NAME`."""

@@ -30,7 +30,7 @@ def asked_for(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def make(name: str) -> Logger:
-    """The logger of a name; UsageError where it can't be used here."""
+    """The logger of a name; UsageError if it can't be used here."""
     try:
         logger: Logger = _points()[name].load()()
     except UsageError:
@@ -41,7 +41,7 @@ def make(name: str) -> Logger:
 
 
 def require_package(name: str) -> None:
-    """UsageError with pip's command where the package that a logger of the same name writes with is missing."""
+    """UsageError with pip's command if the package that a logger is named after is missing."""
     if find_spec(name) is None:
         raise UsageError(f"--log {name}: the package {name} is missing: pip install {name}")
 

@@ -1,4 +1,4 @@
-"""All loggers of a run as one: what is told to it, each is told. A training outlives its loggers."""
+"""All loggers of a run as one: each is told what this one is told. A training outlives its loggers."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ class Logbook:
     """The requested loggers."""
 
     def __init__(self, names: Sequence[str], warn: Callable[[str], None]) -> None:
-        """warn: is told when a logger fails. UsageError where one can't be used here."""
+        """warn: is told when a logger fails. UsageError if one can't be used here."""
         self._loggers: dict[str, Logger] = {name: make(name) for name in names}
         self._warn = warn
         self._shown: NDArray[np.float32] | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether there are no loggers."""
         return not self._loggers
 
     def begin(self, folder: RunFolder, step: int) -> None:
-        """A run begins, or resumes after this many steps. ResourceError where a logger can't begin."""
+        """A run begins, or resumes after this many steps. ResourceError if a logger can't begin."""
         config = read_json_object(folder.path / CONFIG) if not self.empty and (folder.path / CONFIG).is_file() else {}
         for name, logger in self._loggers.items():
             own = folder.path / (TENSORBOARD if name == TENSORBOARD else f"{LOGS}/{name}")
@@ -68,7 +67,6 @@ class Logbook:
         self._each(lambda logger: logger.image(step, f"filters/{name}", picture))
 
     def finish(self) -> None:
-        """Let all write what waits."""
         self._each(lambda logger: logger.finish())
 
     def _each(self, tell: Callable[[Logger], None]) -> None:

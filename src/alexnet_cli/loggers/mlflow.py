@@ -46,7 +46,6 @@ class MLflow:
             file.write_text(f"{self._id}\n", encoding="utf-8")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """As metrics."""
         for name, value in values.items():
             self._client.log_metric(self._id, name, value, step=step)
 
@@ -55,14 +54,11 @@ class MLflow:
         self._client.log_image(self._id, picture, artifact_file=f"{name}-{step:08d}.png")
 
     def text(self, name: str, text: str) -> None:
-        """As an artifact."""
         self._client.log_text(self._id, text, f"{name}.json")
 
     def hparams(self, values: Mapping[str, Value]) -> None:
-        """As parameters."""
         for name, value in values.items():
             self._client.log_param(self._id, name, value)
 
     def finish(self) -> None:
-        """The run has ended."""
         self._client.set_terminated(self._id)

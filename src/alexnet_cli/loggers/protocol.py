@@ -3,8 +3,8 @@
     [project.entry-points."alexnet.loggers"]
     mine = "my_package:MyLogger"
 
-The entry point is called without arguments before any work. It raises UsageError where it can't be used here, such as
-for a package that is missing; imports that take long belong into `begin`.
+The entry point is called without arguments before any work. It raises UsageError if it can't be used here, such as
+for a package that is missing; slow imports belong in `begin`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Logger(Protocol):
     """
 
     def begin(self, run: Beginning) -> None:
-        """The run begins or resumes. Called again after `finish` where the run folder was renamed meanwhile."""
+        """The run begins or resumes. Called again after `finish` if the run folder was renamed meanwhile."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Figures after a step: `train/loss`, `epoch/validation_top1_error` … All are finite."""

@@ -26,7 +26,6 @@ class Table(Logger):
         self._write("w", [_HEAD, *kept])
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One line each."""
         self._write("a", [[str(step), name, repr(value)] for name, value in values.items()])
 
     def _write(self, mode: str, rows: list[list[str]]) -> None:

@@ -47,7 +47,6 @@ class TensorBoard:
         self._records.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Written at once."""
         from torch.utils.tensorboard.summary import scalar
 
         for name, value in values.items():
@@ -55,7 +54,6 @@ class TensorBoard:
         self._records.flush()
 
     def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """A PNG inside the events."""
         from torch.utils.tensorboard.summary import image
 
         self._write(step, summary=image(name, picture, dataformats="HWC"))  # type: ignore[no-untyped-call]
@@ -75,7 +73,6 @@ class TensorBoard:
             self._write(0, summary=summary)
 
     def finish(self) -> None:
-        """Close the file."""
         self._records.close()
 
     def _write(self, step: int, **what: Any) -> None:

@@ -41,11 +41,9 @@ class Wandb(Logger):
         file.write_text(f"{self._run.id}\n", encoding="utf-8")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Under wandb's own step."""
         self._run.log(dict(values), step=step)
 
     def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """As a PNG."""
         import wandb
 
         self._run.log({name: wandb.Image(picture)}, step=step)
@@ -55,5 +53,4 @@ class Wandb(Logger):
         self._run.config.update({"chosen": dict(values)}, allow_val_change=True)
 
     def finish(self) -> None:
-        """Upload or write what waits."""
         self._run.finish()

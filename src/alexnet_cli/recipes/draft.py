@@ -4,7 +4,7 @@ In [net] a file may also
 - `remove = ["norm1"]`: take layers out;
 - give a new layer `after = "pool5"`: put it behind that one (else it comes last);
 - `order = [...]`: name all layers, in their order.
-A layer that is given another `kind` begins anew: it keeps none of its fields.
+A layer that gets another `kind` keeps none of its fields.
 """
 
 from __future__ import annotations

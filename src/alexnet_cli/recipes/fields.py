@@ -42,13 +42,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_of(field: str, value: str, choices: Iterable[str]) -> None:
-    """FieldError where a word is none of the choices."""
+    """FieldError if a word is not one of the choices."""
     if value not in (known := list(choices)):
         raise FieldError(field, f"{field} '{value}' is unknown: use one of {', '.join(known)}")
 
 
 def require(field: str, fits: bool, problem: str) -> None:
-    """FieldError with the problem where a value does not fit."""
+    """FieldError with the problem if a value does not fit."""
     if not fits:
         raise FieldError(field, f"{field} {problem}")
 
@@ -77,9 +77,9 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
-    """A value in its field's type: lists become tuples, whole numbers become floats where the field is one.
+    """A value in its field's type: lists become tuples, whole numbers become floats if the field is one.
 
-    FieldError where it is of another type: "False" as text, for one, would count as true.
+    FieldError if it is of another type: "False" as text, for one, would count as true.
     """
     inner, origin = get_args(hint), get_origin(hint)
     if origin is tuple:

@@ -25,7 +25,7 @@ class Spec:
     name: str
 
     def shape(self, below: Shape, columns: int, classes: int) -> Shape:
-        """What comes out where `below` comes in; FieldError where it can't."""
+        """What comes out where `below` comes in; FieldError if it can't."""
         return below
 
 

@@ -90,17 +90,14 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """As the recipe calls it."""
         return self.spec.name
 
     @property
     def kind(self) -> str:
-        """As the recipe calls it: convolution, linear, …"""
         return self.spec.kind
 
     @property
     def weighted(self) -> bool:
-        """Whether it has weights and biases."""
         return isinstance(self.spec, (Convolution, Linear))
 
     @property
@@ -125,7 +122,7 @@ class Layer:
 
     @property
     def groups(self) -> int:
-        """Into how many parts inputs and kernels fall: 1 where every kernel sees all."""
+        """Into how many parts inputs and kernels fall: 1 if every kernel sees all."""
         own = self.spec.groups if isinstance(self.spec, Convolution) else 1
         return own * (self.columns if self.sees == "column" else 1)
 
@@ -142,7 +139,6 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
         return self.outputs * (self.inputs * self.size**2 + 1) if self.weighted else 0
 
     @property

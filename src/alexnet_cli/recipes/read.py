@@ -38,14 +38,14 @@ class Loaded:
 
     recipe: Recipe
     places: Mapping[str, Place]
-    """By the value's path, such as "net.conv1.kernels"; what is given nowhere is a default."""
+    """By the value's path, such as "net.conv1.kernels"; a value without a place is a default."""
 
 
 def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> Loaded:
     """A recipe by name, or from a path that ends in .toml, with what it extends and with `--set`'s values.
 
     kept: a recipe whose net and input replace this one's, below `sets`. UsageError in one line, with file
-    and line, where there is no such recipe, or a name or value in it is wrong.
+    and line, if there is no such recipe, or a name or value in it is wrong.
     """
     draft = _read(name, ())
     if kept is not None:
@@ -79,10 +79,10 @@ def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft
     if name in seen:
         raise UsageError(f"recipe '{seen[0]}' extends itself through {' → '.join((*seen, name))}")
     file, label = _open(name, beside)
-    text = _text_of(file, name, label)
     try:
+        text = _text_of(file, name)
         values = _toml(text)
-    except ValueError as error:
+    except ValueError as error:  # no TOML, no UTF-8, or no name that a file can have
         raise UsageError(f"{label} is not TOML: {error}") from None
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
@@ -92,8 +92,8 @@ def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft
     return draft
 
 
-def _text_of(file: Any, name: str, label: str) -> str:
-    """A recipe's text; UsageError where there is none."""
+def _text_of(file: Any, name: str) -> str:
+    """A recipe's text; UsageError if it can't be read, ValueError if it is not UTF-8."""
     try:
         if isinstance(file, Path):
             return read_regular(file, UsageError, most=_MOST_BYTES).decode()
@@ -101,12 +101,10 @@ def _text_of(file: Any, name: str, label: str) -> str:
     except (OSError, ResourceError) as error:
         what = getattr(error, "strerror", None) or error
         raise UsageError(f"--recipe {name}: {what}: give a recipe's name or a TOML file") from None
-    except ValueError as error:  # no UTF-8, or no name that a file can have
-        raise UsageError(f"{label} is not TOML: {error}") from None
 
 
 def _toml(text: str) -> dict[str, Any]:
-    """What TOML says; ValueError where it is not TOML, nested too deep, or has a number too long."""
+    """What TOML says; ValueError if it is not TOML, nested too deep, or has a number too long."""
     if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
         raise ValueError("nested too deep")
     try:

@@ -88,7 +88,7 @@ class Training:
     bias_rate: float | None = None
     """ε of the biases; None: the weights' rate, drops included."""
     bias_rate_factor: float = 1.0
-    """ε of the biases over that of the weights, where `bias_rate` and `layer_bias_rates` give none; the CIFAR-10 nets
+    """ε of the biases over that of the weights, if `bias_rate` and `layer_bias_rates` give none; the CIFAR-10 nets
     of the source have 2."""
     layer_bias_rates: Mapping[str, float] = field(default_factory=dict)
     """ε of the biases by layer, in place of `bias_rate`; a layer that is frozen has none."""
@@ -113,14 +113,14 @@ class Training:
     take: tuple[str, ...] = ()
     """The layers that are taken from the origin (`--init-from`), and no others. Empty: all that fit."""
     fresh: tuple[str, ...] = ()
-    """Layers that are not taken from the origin even where they fit."""
+    """Layers that are not taken from the origin even if they fit."""
     keep_net: bool = False
     """Net and input are the origin's in place of the recipe's; the classes are the training pictures'."""
     cached_features: bool = False
     """Compute the outputs of the frozen layers below the first trained one once per view, and train from those."""
     cached_views: int = 10
     """Views per picture: 1 the centre, 2 with its mirror image, 5 with the corners, 10 all test views. One is drawn in
-    each epoch. Where the input's `flip` is off, those without mirror images."""
+    each epoch. If the input's `flip` is off, mirror images are left out."""
     stuck_after: int = 1000
     """After this many steps, a mean loss that is still about ln(classes) leads to a warning: the net does not learn."""
 
@@ -212,7 +212,7 @@ class Recipe:
 
 
 def differing(was: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(path, before, now) of every value in which two recipes' dictionaries differ; None where one has none."""
+    """(path, before, now) of every value in which two recipes' dictionaries differ; None if one has none."""
     for name in dict.fromkeys((*was, *now)):
         before, after = was.get(name), now.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):

@@ -1,1 +1,1 @@
-"""Reports: one self-contained HTML file each, and tables beside it."""
+"""Reports: one self-contained HTML file each, and its tables."""

@@ -23,25 +23,26 @@ _CELL = 26
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: points (x, y), of which those that are None or not finite are left out."""
+    """One line of a chart: points (x, y). Those that are None or not finite are left out."""
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float | None]
 
     def points(self) -> list[tuple[float, float]]:
-        """The points that can be drawn."""
         return [(x, y) for x, y in zip(self.xs, self.ys, strict=True) if y is not None and math.isfinite(y)]
 
 
+@dataclass(frozen=True)
 class _Frame:
     """From values to places in the SVG, with axes and ticks."""
 
-    def __init__(
-        self, xs: tuple[float, float], ys: tuple[float, float], *, logarithmic: bool = False, whole: bool = False
-    ) -> None:
-        """logarithmic: of y. whole: x counts something, so its ticks are whole numbers."""
-        self.xs, self.ys, self.logarithmic, self.whole = xs, ys, logarithmic, whole
+    xs: tuple[float, float]
+    ys: tuple[float, float]
+    logarithmic: bool = False
+    """Of y."""
+    whole: bool = False
+    """x counts something: its ticks are whole numbers."""
 
     def x(self, value: float) -> float:
         low, high = self.xs
@@ -59,8 +60,7 @@ class _Frame:
             'fill="none" stroke="#888"/>'
         ]
         for value in (mark for mark in ticks(*self.xs) if not self.whole or mark.is_integer()):
-            at = self.x(value)
-            parts.append(_text(at, _HEIGHT - _BOTTOM + 16, f"{value:g}", "middle"))
+            parts.append(_text(self.x(value), _HEIGHT - _BOTTOM + 16, f"{value:g}", "middle"))
         marks = powers(*self.ys) if self.logarithmic else ticks(*self.ys)
         for value in marks:
             at = self.y(value)
@@ -73,7 +73,7 @@ class _Frame:
 
 
 def line_chart(lines: Sequence[Line], *, x_name: str, y_name: str, logarithmic: bool = False) -> str:
-    """Lines over a common axis, with a dot at each point, a legend above; or a word where there is no point."""
+    """Lines over a common axis, with a dot at each point, a legend above; or a sentence if there is no point."""
     drawn = [(line, line.points()) for line in lines]
     points = [point for _, found in drawn for point in found]
     if not points:
@@ -172,7 +172,7 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
 
 
 def powers(low: float, high: float) -> list[float]:
-    """The powers of ten between two numbers; the numbers themselves where there is none."""
+    """The powers of ten between two numbers; the numbers themselves if there is none."""
     found = [10.0**power for power in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
     return found or [low, high]
 

@@ -1,4 +1,4 @@
-"""The report on scores: what a net, or an ensemble, gets wrong on a labelled crop store, and how sure it is.
+"""The report on scores: what a net or an ensemble gets wrong on a labelled crop store, and how sure it is.
 
     publish_report(Path("report"), manifest, scores, store, title="out/runs/1", overwrite=False)
 
@@ -8,7 +8,7 @@ A folder: report.html, and the tables behind it as CSV. artifacts/README.md list
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ _SHOWN_PICTURES = 50
 _SHOWN_SIDE = 128
 _SHOWN_PAIRS = 50
 _FEW_CLASSES = 40
-"""So many have their names beside the confusion matrix."""
+"""Of so many, the confusion matrix has the names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +78,11 @@ class Judged:
             calibration=calibration(said, labels),
         )
 
-    def most_confident_mistakes(self) -> NDArray[np.int64]:
-        """Indices of wrong pictures, the surest first."""
-        return self._picked(self.predicted != self.scores.labels, -self.confidence)
-
-    def most_doubtful_right(self) -> NDArray[np.int64]:
-        """Indices of right pictures, the least sure first."""
-        return self._picked(self.predicted == self.scores.labels, self.confidence)
-
-    def _picked(self, which: NDArray[np.bool_], key: NDArray[np.float64]) -> NDArray[np.int64]:
-        found = np.flatnonzero(which)
-        return found[np.argsort(key[found], kind="stable")][:_SHOWN_PICTURES]
+    def picked(self, *, right: bool) -> NDArray[np.int64]:
+        """Indices of right pictures, the least sure first; or of wrong ones, the surest first."""
+        found = np.flatnonzero((self.predicted == self.scores.labels) == right)
+        key = self.confidence[found] if right else -self.confidence[found]
+        return found[np.argsort(key, kind="stable")][:_SHOWN_PICTURES]
 
 
 def intervals(scores: Scores) -> dict[str, list[float] | None]:
@@ -101,13 +95,13 @@ def intervals(scores: Scores) -> dict[str, list[float] | None]:
 
 
 def is_current_report(path: Path, scores: Manifest, store: CropStore, talk: Talk) -> bool:
-    """`--update`'s question: whether the report there is of these scores and whole."""
+    """`--update`'s question: whether the existing report is whole and about these scores."""
     asked = Request(kind=KIND, schema=SCHEMA, parents=_parents(scores, store))
     return is_current(path, asked, talk, verify=_require_whole) is not None
 
 
 def _require_whole(path: Path) -> None:
-    """ArtifactError where a file of a report is missing or damaged."""
+    """ArtifactError if a file of a report is missing or damaged."""
     manifest = read_folder_manifest(path, kind=KIND, schema=SCHEMA, unfinished="make it again")
     try:
         found = digest_of(digest_of_file(path / name) for name in _FILES)
@@ -130,7 +124,7 @@ def publish_report(
 ) -> None:
     """Write the report folder, whole or not at all. `title` says which net this is about.
 
-    UsageError where the output may not be replaced, ResourceError where the disk fails.
+    UsageError if the output may not be replaced, ResourceError if the disk fails.
     """
     judged = Judged.of(scores)
     names, often = scores.classes.names, judged.confusion
@@ -140,11 +134,11 @@ def publish_report(
     bins = [tuple(value.item() for value in row) for row in zip(*columns, strict=True)]
     contents = (
         _page(judged, manifest, store, title),
-        _csv(("views", "measure", "error", "low", "high", "wrong", "pictures"), _error_rows(judged)),
-        _csv(_CLASS_HEAD, _class_rows(judged)),
-        _csv(("class", "predicted", "pictures"), pairs),
-        _csv(("above", "up_to", "pictures", "confidence", "accuracy"), bins),
-        _csv(_PICTURE_HEAD, _picture_rows(judged)),
+        csv_of([("views", "measure", "error", "low", "high", "wrong", "pictures"), *_error_rows(judged)]),
+        csv_of([_CLASS_HEAD, *_class_rows(judged)]),
+        csv_of([("class", "predicted", "pictures"), *pairs]),
+        csv_of([("above", "up_to", "pictures", "confidence", "accuracy"), *bins]),
+        csv_of([_PICTURE_HEAD, *_picture_rows(judged)]),
     )
     files = dict(zip(_FILES, contents, strict=True))
     with publishing_folder(path, REPORT, overwrite=overwrite) as work:
@@ -180,10 +174,10 @@ _CLASS_HEAD = (
 _PICTURE_HEAD = ("name", "class", "predicted", "confidence", "probability_of_class", "rank_of_class")
 
 
-def _error_rows(judged: Judged) -> list[tuple[object, ...]]:
+def _error_rows(judged: Judged) -> list[tuple[str, str, float, float, float, int, int]]:
     scores = judged.scores
     centre = ranks_of_labels(scores.centre_probabilities, scores.labels)
-    rows: list[tuple[object, ...]] = []
+    rows = []
     for views, ranks in (("averaged", judged.ranks), ("centre", centre)):
         for k in (1, 5):
             wrong = int((ranks > k).sum())
@@ -213,22 +207,22 @@ def _picture_rows(judged: Judged) -> Iterable[tuple[object, ...]]:
         yield name, names[label], names[said], float(judged.confidence[at]), own, int(judged.ranks[at])
 
 
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    return csv_of([head, *rows])
-
-
 # ------------------------------------------------------------------------------------------------------------ the page
 
 
 def _page(judged: Judged, manifest: Manifest, store: CropStore, title: str) -> str:
-    scores = judged.scores
+    scores, found = judged.scores, judged.calibration
+    calibrated = (
+        f"Expected calibration error, {len(found.pictures)} bins: {percent(found.expected_error)}. Bars below the "
+        "diagonal: the net is surer than it should be."
+    )
     sections = {
         "Errors": _errors(judged, manifest),
-        "Calibration": _calibrated(judged.calibration),
+        "Calibration": charts.reliability_diagram(found) + html.paragraph(calibrated),
         "Classes": _classes(judged),
         "Confusions": _confusions(judged),
-        "The most confident mistakes": _pictures(judged, judged.most_confident_mistakes(), store),
-        "The most doubtful right ones": _pictures(judged, judged.most_doubtful_right(), store),
+        "The most confident mistakes": _pictures(judged, judged.picked(right=False), store),
+        "The most doubtful right ones": _pictures(judged, judged.picked(right=True), store),
     }
     about = (
         f"{len(scores.names):,} pictures of {len(scores.classes):,} classes, {store.path.name} "
@@ -243,19 +237,11 @@ def _errors(judged: Judged, manifest: Manifest) -> str:
     rows = []
     for views, measure, error, low, high, wrong, pictures in _error_rows(judged):
         name = f"{measure}, {'centre view' if views == 'centre' else averaged}"
-        interval = f"{percent(float(str(low)))} to {percent(float(str(high)))}"
-        rows.append((name, percent(float(str(error))), interval, f"{wrong:,} of {pictures:,}"))
+        interval = f"{percent(low)} to {percent(high)}"
+        rows.append((name, percent(error), interval, f"{wrong:,} of {pictures:,}"))
     loss = judged.scores.loss()
     words = f"Loss (mean cross-entropy, {averaged}): {loss:.4f}." if loss is not None else ""
     return html.table(("", "error", "95% interval (Wilson)", "wrong"), rows) + html.paragraph(words)
-
-
-def _calibrated(found: Calibration) -> str:
-    words = (
-        f"Expected calibration error, {len(found.pictures)} bins: {percent(found.expected_error)}. Bars below the "
-        "diagonal: the net is surer than it should be."
-    )
-    return charts.reliability_diagram(found) + html.paragraph(words)
 
 
 def _classes(judged: Judged) -> str:

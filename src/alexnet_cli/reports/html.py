@@ -59,7 +59,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: int =
 
 
 def paragraph(words: str) -> str:
-    """A paragraph of plain text."""
     return f"<p>{text(words)}</p>"
 
 
@@ -69,7 +68,7 @@ def figure(picture: str, caption: Sequence[str]) -> str:
 
 
 def cards(figures: Sequence[str]) -> str:
-    """Small figures beside each other."""
+    """Small figures in rows."""
     return f'<div class="cards">{"".join(figures)}</div>'
 
 

@@ -25,7 +25,7 @@ Labels = NDArray[np.int64]
 def wilson_interval(wrong: int, count: int) -> tuple[float, float]:
     """The 95% confidence interval of a share `wrong / count` (Wilson 1927); (0, 1) of nothing.
 
-    Unlike p ± 1.96·√(p(1−p)/n) it stays inside 0 … 1, and has a width where nothing is wrong.
+    Unlike p ± 1.96·√(p(1−p)/n) it stays inside 0 … 1, and has a width if nothing is wrong.
     """
     if count == 0:
         return 0.0, 1.0

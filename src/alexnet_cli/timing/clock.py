@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -14,7 +16,8 @@ class Clock:
     """Of one device."""
 
     device: torch.device
-    _moments: list[tuple[str, float | torch.cuda.Event]] = field(default_factory=list)
+    _moments: list[tuple[str, Any]] = field(default_factory=list)
+    """Each mark's name, and seconds or a torch.cuda.Event."""
 
     def wait(self) -> None:
         """Until the device has done all that it was given."""
@@ -40,12 +43,8 @@ class Clock:
         """Name → milliseconds between its mark and the one before; marks of one name are added up."""
         self.wait()
         found: dict[str, float] = {}
-        for (_, before), (name, after) in zip(self._moments, self._moments[1:], strict=False):
-            if isinstance(before, float) and isinstance(after, float):
-                passed = 1e3 * (after - before)
-            else:
-                assert isinstance(before, torch.cuda.Event) and isinstance(after, torch.cuda.Event)
-                passed = before.elapsed_time(after)
+        for (_, before), (name, after) in pairwise(self._moments):
+            passed = before.elapsed_time(after) if self.device.type == "cuda" else 1e3 * (after - before)
             found[name] = found.get(name, 0.0) + passed
         return found
 

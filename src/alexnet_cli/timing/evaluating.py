@@ -26,24 +26,18 @@ def untrained_net(recipe: Recipe, store: CropStore, device: torch.device, precis
 
 
 def evaluation_rate(
-    recipe: Recipe, store: CropStore, device: torch.device, precision: str, *, batch_size: int, threads: int = 0
+    recipe: Recipe, store: CropStore, device: torch.device, precision: str, *, batch_size: int
 ) -> float:
-    """Pictures a second in ten views. The first mini-batch is not counted where there are others."""
+    """Pictures a second in ten views. The first mini-batch does not count if there are others."""
     prepare(device, precision)
-    return rate_of(untrained_net(recipe, store, device, precision), store, batch_size=batch_size, threads=threads)
+    return rate_of(untrained_net(recipe, store, device, precision), store, batch_size=batch_size)
 
 
-def rate_of(net: Net, store: CropStore, *, batch_size: int, threads: int = 0) -> float:
-    """The same of a net that is there."""
+def rate_of(net: Net, store: CropStore, *, batch_size: int) -> float:
+    """The same for a given net."""
     moments: list[tuple[float, int]] = []
     start = time.perf_counter()
-    evaluate(
-        net,
-        store,
-        batch_size=batch_size,
-        threads=threads,
-        advance=lambda count: moments.append((time.perf_counter(), count)),
-    )
+    evaluate(net, store, batch_size=batch_size, advance=lambda count: moments.append((time.perf_counter(), count)))
     if len(moments) < 2:
         return len(store) / (time.perf_counter() - start)
     return sum(count for _, count in moments[1:]) / (moments[-1][0] - moments[0][0])

@@ -26,8 +26,8 @@ class Seen:
 def time_layers(timed: TimedStep) -> dict[str, float]:
     """One step, the layers one by one: milliseconds of `forward NAME` and `backward NAME`, and of what else there is.
 
-    The step that makes numbers of maps counts to the layer after it. Of layers that one pass makes, as in training, the
-    first has the time of all (`together`).
+    Flattening the maps counts to the layer after it. If one pass computes several layers, as in training, the first has
+    the time of all (`together`).
     """
     step, clock, network = timed.step, timed.clock, timed.network
     patches, labels = timed.next_patches()
@@ -61,7 +61,7 @@ def _row(steps: list[str], at: int) -> str:
 
 
 def together(network: Network, times: Mapping[str, float]) -> dict[str, str]:
-    """Layer → the layer in whose pass it is made, of those that have no time of their own."""
+    """Layer → the layer whose pass computes it too, for layers without a time of their own."""
     found, first = {}, ""
     for name in network.steps:
         if f"forward {name}" in times:

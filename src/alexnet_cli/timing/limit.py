@@ -1,6 +1,6 @@
 """The limit of a training step: its convolutions and matrix products alone, each by the fastest call that torch has.
 
-Of each layer with weights: forward, the weights' gradient, and the inputs' gradient where a layer below is trained.
+Of each layer with weights: forward, the weights' gradient, and the inputs' gradient if a layer below is trained.
 Each call is tried in every layout and by every library that is there, and the fastest is kept.
 
 Legend: N pictures, C channels seen, K kernels; of a product N rows, I numbers in, O out.
@@ -187,7 +187,7 @@ def _blocked(form: _Form, memory: Memory) -> Callable[[], tuple[Tensor, Tensor, 
 def _calls(
     form: _Form, operands: Callable[[], tuple[Tensor, Tensor, Tensor]], memory: Memory
 ) -> dict[str, Callable[[], Any]]:
-    """Of each part, its call on such operands."""
+    """The call of each part on these operands."""
 
     def forward() -> object:
         maps, _, kernels = operands()
@@ -236,10 +236,7 @@ def _linear(layer: Weights, seen: Seen, memory: Memory) -> dict[str, Ways]:
         )
 
     def each(work: Callable[[Tensor, Tensor, Tensor, Tensor], object]) -> Callable[[], object]:
-        def call() -> object:
-            return [work(*operands()) for _ in range(parts)]
-
-        return call
+        return lambda: [work(*operands()) for _ in range(parts)]
 
     found: dict[str, Ways] = {
         FORWARD: {"BLAS": each(lambda x, g, w, b: functional.linear(x, w, b))},

@@ -85,7 +85,7 @@ class Timing:
     loss_ms: float
     """Masks, and what else lies between the layers."""
     update_ms: float
-    """0 where it is part of a CUDA graph."""
+    """0 if it is part of a CUDA graph."""
     limit_ms: float
     layers: tuple[LayerTime, ...]
     ways: dict[str, str]
@@ -109,7 +109,6 @@ class Timing:
         return self.limit_ms / self.step_ms
 
     def as_json(self) -> dict[str, Any]:
-        """The `--json` object."""
         shown = ("name", "forward_ms", "backward_ms", "gflops")
         return {
             "images_per_second": self.images_per_second,
@@ -153,12 +152,12 @@ def _measure(job: Timed, ranks: Ranks) -> Timing:
 
 
 def _round(timed: TimedStep, steps: int, limit: list[Product], *, layers: bool) -> dict[str, float]:
-    """Everything once, one after the other: what disturbs the machine for a while disturbs all alike."""
+    """Everything once, one after the other: what disturbs the machine for a while disturbs them all."""
     found: dict[str, float] = {}
     parts: list[dict[str, float]] = []
     if timed.ranks.device.type == "cpu":
         found["step"] = 1e3 * timed.clock.seconds(lambda: parts.append(timed.run()), steps)
-    else:  # to tell the parts apart, a device has to be waited for after each step, which training does not do
+    else:  # telling the parts apart means waiting for the device after each step, and training does not wait
         found["step"] = 1e3 * timed.clock.seconds(timed.make, steps)
         parts.append(timed.run())
     for name in parts[0]:

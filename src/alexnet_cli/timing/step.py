@@ -51,8 +51,8 @@ class TimedStep:
     """A net that is trained, step by step, as `alexnet train` does it.
 
     store: where crops and labels come from, in random order; without one each step has the same made-up crops.
-    cuda_graph: the step is recorded and replayed; UsageError where the device is none of CUDA's, or there are several
-    ranks, ResourceError where it can't be recorded.
+    cuda_graph: the step is recorded and replayed; UsageError if the device is none of CUDA's, or there are several
+    ranks, ResourceError if it can't be recorded.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Arrays in one HDF5 file that describes itself: what statistics and scores have in common."""
+"""Arrays in one HDF5 file that describes itself: statistics, scores and features are such files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_arrays(
 ) -> Manifest:
     """Publish named arrays with a manifest, whose digest is computed here. Strings are stored as UTF-8.
 
-    explaining: arrays outside the digest, which only say for people what the others mean. locked: as `publish_file`.
+    explaining: arrays outside the digest, which only explain the others to people. locked: as `publish_file`.
     """
     manifest = replace(manifest, digest=_digest(arrays))
     publish_file(path, _image({**arrays, **(explaining or {})}, manifest), kind, overwrite=overwrite, locked=locked)
@@ -71,12 +71,12 @@ def _put(file: Any, arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> N
 
 
 class _Disk(io.FileIO):
-    """A file that HDF5 writes. What goes wrong is kept for later: HDF5 can't close a file that fails."""
+    """A file that HDF5 writes. An error is kept for later: HDF5 can't close a file that fails."""
 
     failed: OSError | None = None
 
     def require_sound(self) -> None:
-        """Raises what went wrong."""
+        """Raise the first error, if there was one."""
         if self.failed is not None:
             raise self.failed from None
 
@@ -114,7 +114,7 @@ class Rows:
             _add_array(self._total, other, self._arrays[other])
 
     def add(self, rows: NDArray[np.float32]) -> None:
-        """The next rows. OSError where the disk fails."""
+        """The next rows. OSError if the disk fails."""
         self._rows[self._done : self._done + len(rows)] = rows
         self._done += len(rows)
         _add_content(self._total, rows)
@@ -173,7 +173,7 @@ def read_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
 def read_arrays(
     path: Path, *, kind: str, schema: int, names: tuple[str, ...], explaining: tuple[str, ...] = ()
 ) -> tuple[Manifest, Arrays]:
-    """The manifest and the named arrays; ArtifactError where the file is foreign, damaged or newer.
+    """The manifest and the named arrays; ArtifactError if the file is foreign, damaged or newer.
 
     explaining: arrays outside the digest, which may be absent. Links are not followed, and nothing is read from
     another file.
@@ -248,7 +248,7 @@ def _has(file: Any, path: Path, name: str) -> bool:
 
 
 def _read(file: Any, path: Path, name: str) -> NDArray[Any]:
-    """An array, after everything that it declares was compared with what the file can hold."""
+    """An array. What it declares is first compared with what the file can hold."""
     with _in_one_line(path):
         link = file.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -274,7 +274,7 @@ def _read(file: Any, path: Path, name: str) -> NDArray[Any]:
 
 
 def _texts(dataset: Any, path: Path, name: str, room: int) -> NDArray[Any]:
-    """A list of strings, a few at a time: in a damaged file many may be one and the same, as long as the file."""
+    """A list of strings, a few at a time: in a damaged file many may point to one long text."""
     if dataset.ndim != 1:
         raise ArtifactError(f"{path}: its {name} is not a list of text, it is damaged: make it again")
     texts: list[str] = []

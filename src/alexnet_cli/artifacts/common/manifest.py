@@ -70,7 +70,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes, *, kind: str, schema: int, path: Path) -> Manifest:
-        """Parse a manifest of one kind; ArtifactError where it is damaged, foreign or newer than `schema`."""
+        """Parse a manifest of one kind; ArtifactError if it is damaged, foreign or newer than `schema`."""
         values = _parse(text, path)
         if values["kind"] != kind:
             found, wanted = (with_article(title_of(each)) for each in (values["kind"], kind))
@@ -156,7 +156,7 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 
 
 def read_folder_manifest(folder: Path, *, kind: str, schema: int, unfinished: str) -> Manifest:
-    """The manifest of a folder artifact; ArtifactError in one line where there is none."""
+    """The manifest of a folder artifact; ArtifactError in one line if there is none."""
     if not folder.exists():
         raise ArtifactError(f"{folder}: no such {title_of(kind)}: check the path")
     if not folder.is_dir():

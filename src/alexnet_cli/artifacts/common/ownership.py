@@ -40,7 +40,7 @@ class Kind:
     name: str
     """As in the manifest."""
     title: str = ""
-    """What people call one; as the manifest's `title_of` says, where none is given."""
+    """What people call one; by default what the manifest's `title_of` says."""
     files: str | None = None
     """A regular expression: the paths inside the folder that belong to the artifact. None: it is a single file."""
     tell: Callable[[Path], bool] | None = None
@@ -99,7 +99,7 @@ def require_output(
 ) -> None:
     """UsageError unless a command may write an artifact of this kind at `path`.
 
-    inputs: what the command reads, by what the user calls it; None where nothing was given.
+    inputs: what the command reads, by what the user calls it; None if nothing was given.
     resumes: it continues the artifact that lies there, and replaces none.
     """
     try:
@@ -132,7 +132,7 @@ def _require_own(path: Path, kind: Kind, *, overwrite: bool, resumes: bool) -> N
 
 
 def require_apart(path: Path, inputs: Mapping[str, Path | None]) -> None:
-    """UsageError where an output is, holds, or lies inside an input, or holds the current folder."""
+    """UsageError if an output is, holds, or lies inside an input, or holds the current folder."""
     out = Path(os.path.realpath(path))
     here = Path(os.path.realpath(os.curdir))
     if out == here or out in here.parents:
@@ -200,7 +200,7 @@ def _json_of(file: Path) -> dict[str, object] | None:
 
 
 def start_of(path: Path, count: int) -> bytes:
-    """A file's first bytes; none where it can't be read."""
+    """A file's first bytes; none if it can't be read."""
     try:
         with path.open("rb") as file:
             return file.read(count)

@@ -1,4 +1,4 @@
-"""Whole or not at all: write beside the name, sync, read back, and take the name in one step.
+"""Whole or not at all: write next to the output, sync, read back, and rename in one step.
 
 with publishing_folder(out, SAMPLE, overwrite=overwrite) as work:
     …                                   # write into `work`; at every moment the name holds the old artifact, or the
@@ -46,7 +46,7 @@ _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def write_verified(path: Path, content: bytes | memoryview) -> str:
-    """Write a file, sync it, read it back; its SHA-256. OSError where what is on disk is not what was written."""
+    """Write a file, sync it, read it back; its SHA-256. OSError if the disk returns something else."""
     with path.open("wb", buffering=0) as file:
         left = memoryview(content).cast("B")
         while len(left):
@@ -67,7 +67,7 @@ def publish_file(
     inputs: Mapping[str, Path | None] | None = None,
     locked: bool = False,
 ) -> None:
-    """Give a file its content and name, whole or not at all. UsageError where what lies there may not be replaced.
+    """Give a file its content and name, whole or not at all. UsageError if what lies there may not be replaced.
 
     locked: the caller holds `only_writer` on it.
     """
@@ -84,7 +84,7 @@ def publishing_file(
     inputs: Mapping[str, Path | None] | None = None,
     locked: bool = False,
 ) -> Iterator[Path]:
-    """The same for a file that is written bit by bit: yields where to. It is to be synced and read back in the block.
+    """The same for a file that is written bit by bit: yields its path. The block has to sync it and read it back.
 
     An OSError in the block becomes a ResourceError.
     """
@@ -110,7 +110,7 @@ def publishing_file(
 def publishing_folder(
     path: Path, kind: Kind, *, overwrite: bool, inputs: Mapping[str, Path | None] | None = None, synced: bool = False
 ) -> Iterator[Path]:
-    """The same for a folder, whose manifest is written last: yields where to. synced: as `publish_folder`."""
+    """The same for a folder, whose manifest is written last: yields its path. synced: as `publish_folder`."""
     require_output(path, kind, overwrite=overwrite, inputs=inputs)
     try:
         with only_writer(path):
@@ -127,7 +127,7 @@ def publishing_folder(
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file inside an artifact of ours, whole or not at all. Hold the artifact's lock.
 
-    What is not UTF-8, in a path, becomes `\\udcff`, which JSON reads as what it was.
+    Bytes of a path that are not UTF-8 become `\\udcff`, which JSON reads back as they were.
     """
     with replacing_inside(path) as work:
         write_verified(work, text.encode(errors="backslashreplace"))
@@ -154,7 +154,7 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
     """Give a folder that `begin_work` began its final name in one step, and remove the artifact that had it.
 
     unfinished: the mark stays. synced: its files are on disk already.
-    OSError where the disk fails. UsageError where something that may not be replaced has taken the name meanwhile.
+    OSError if the disk fails. UsageError if the name now belongs to something that may not be replaced.
     """
     require_output(path, kind, overwrite=True)
     _tidy(work, kind)
@@ -172,7 +172,7 @@ def publish_folder(work: Path, path: Path, kind: Kind, *, unfinished: bool = Fal
         sync_folder(target.parent)
         return
     if not manifest_kind(target) and not marked_kind(target):
-        mark(target, kind.name, path)  # so that a killed command's successor knows it under whatever name
+        mark(target, kind.name, path)  # if this command is killed, the next one knows it by the mark
     if not unfinished:
         (work / MARK).unlink(missing_ok=True)
     if exchange(work, target):
@@ -199,7 +199,7 @@ def _tidy(work: Path, kind: Kind) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system or the file system can't."""
+    """Exchange two names in one step; False if the system or the file system can't."""
     try:
         library = ctypes.CDLL(None, use_errno=True)
         first, second = os.fsencode(one), os.fsencode(other)

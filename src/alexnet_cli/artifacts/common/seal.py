@@ -1,8 +1,8 @@
-"""The last bytes of our HDF5 files: a digest of all that is before them.
+"""The seal, the last bytes of our HDF5 files: a digest of all bytes before them.
 
-HDF5 itself parses a damaged file as it comes, and a single bit can make it loop forever or take the process down. So a
-file is compared with its seal before HDF5 sees it. HDF5 passes over bytes behind its own end. Files of other programs,
-and those that alexnet wrote before, have no seal, and are read as they are.
+HDF5 parses damaged files too, and a single wrong bit can make it loop forever or crash the process. So a file is
+compared with its seal before HDF5 sees it. HDF5 ignores bytes after its own end. Files of other programs and of older
+versions of alexnet have no seal, and are read without it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _AT_ONCE = 1 << 22
 
 
 def seal_of(content: bytes) -> bytes:
-    """What to write behind this content."""
+    """The seal of this content."""
     return _seal(hashlib.sha256(content).hexdigest())
 
 
 def add_seal(path: Path) -> None:
-    """Seal a file, and sync it. OSError where the disk fails."""
+    """Seal a file, and sync it. OSError if the disk fails."""
     seal = _seal(digest_of_file(path))
     with path.open("ab") as file:
         file.write(seal)
@@ -34,7 +34,7 @@ def add_seal(path: Path) -> None:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a file has a seal that it does not fit. OSError where it can't be read."""
+    """Whether a file has a seal that it does not fit. OSError if it can't be read."""
     with path.open("rb") as file:
         length = file.seek(0, os.SEEK_END) - _LENGTH
         if length < 0:
@@ -51,10 +51,6 @@ def _seal(digest: str) -> bytes:
 def _digest_of_start(file: BinaryIO, length: int) -> str:
     total = hashlib.sha256()
     file.seek(0)
-    while length:
-        piece = file.read(min(length, _AT_ONCE))
-        if not piece:
-            break
-        total.update(piece)
-        length -= len(piece)
+    for start in range(0, length, _AT_ONCE):
+        total.update(file.read(min(_AT_ONCE, length - start)))
     return total.hexdigest()

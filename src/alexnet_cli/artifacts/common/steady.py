@@ -24,7 +24,7 @@ _PAUSE = 0.01
 def steadily(path: Path, read: Callable[[], T]) -> T:
     """What `read` returns of the artifact at `path`.
 
-    An ArtifactError counts only where the artifact was the same one before and afterwards: else it was replaced
+    An ArtifactError counts only if the artifact was the same one before and afterwards: else it was replaced
     meanwhile, and what was read came half from the old one, half from the new.
     """
     start = time.monotonic()
@@ -42,7 +42,7 @@ def steadily(path: Path, read: Callable[[], T]) -> T:
 
 
 def read_newest(found: F, find: Callable[[], F], read: Callable[[F], T]) -> tuple[F, T]:
-    """What `read` makes of `found`; where that fails and `find` finds something else now, what it makes of that."""
+    """What `read` makes of `found`; if that fails and `find` finds something else now, what it makes of that."""
     while True:
         try:
             return found, read(found)

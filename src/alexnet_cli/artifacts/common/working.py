@@ -1,13 +1,13 @@
-"""Where an output is written before it has its name, and the lock that keeps a second writer away.
+"""Where an output is written before it gets its name, and the lock that keeps a second writer away.
 
-For the output `out/train.lmdb` these lie beside it:
+For the output `out/train.lmdb` these lie next to it:
 
     out/.train.lmdb.alexnet-work/     what is being written, with `alexnet-unfinished.json`, our mark, in it
-    out/.train.lmdb.alexnet-old/      for an instant, where the file system can't exchange two names
+    out/.train.lmdb.alexnet-old/      for an instant, if the file system can't exchange two names
     out/.train.lmdb.alexnet-lock      held by the process that writes
 
-The names follow from the output's, so that the same command finds what an earlier, killed one left, and removes it.
-Nothing without our mark, or the manifest of one of our artifacts, is ever removed.
+The names follow from the output's: the same command finds what an earlier, killed one left, and removes it.
+Only what has our mark, or the manifest of one of our artifacts, is ever removed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def target_of(path: Path) -> Path:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """A hidden name of ours beside an output."""
+    """A hidden name of ours next to an output."""
     target = target_of(path)
     name = target.name
     if len(name.encode(errors="surrogateescape")) > _NAME_BYTES:
@@ -63,7 +63,7 @@ def is_working_name(name: str) -> bool:
 
 
 def work_of(path: Path) -> Path:
-    """The folder in which an output is written: beside its final name."""
+    """The folder in which an output is written, next to its final name."""
     return beside(path, WORK)
 
 
@@ -74,7 +74,7 @@ def mark(folder: Path, kind: str, target: Path) -> None:
 
 
 def marked_kind(folder: Path) -> str | None:
-    """The kind of unfinished artifact that a folder is by its mark; None where it has none."""
+    """The kind of unfinished artifact that a folder is by its mark; None if it has none."""
     try:
         values = json.loads((folder / MARK).read_bytes())
         return str(values["kind"]) if values["alexnet"] == "unfinished" else None
@@ -83,7 +83,7 @@ def marked_kind(folder: Path) -> str | None:
 
 
 def manifest_kind(folder: Path) -> str | None:
-    """The kind of artifact that a folder is by its manifest; None where it is not ours."""
+    """The kind of artifact that a folder is by its manifest; None if it is not ours."""
     try:
         file = folder / MANIFEST_FILE
         return kind_of_manifest(file.read_bytes()) if file.is_file() else None
@@ -96,7 +96,7 @@ def manifest_kind(folder: Path) -> str | None:
 def begin_work(path: Path, kind: str, *, keep: bool = False) -> Path:
     """The marked work folder of an output, empty, or (`keep`) with what an earlier command left of the same kind.
 
-    Hold `only_writer`. UsageError where something that is not ours has its name.
+    Hold `only_writer`. UsageError if something that is not ours has its name.
     """
     recover(path)
     work = work_of(path)
@@ -109,7 +109,7 @@ def begin_work(path: Path, kind: str, *, keep: bool = False) -> Path:
 
 
 def end_work(path: Path) -> None:
-    """Remove an output's work folder, where there is one."""
+    """Remove an output's work folder, if there is one."""
     with contextlib.suppress(OSError, UsageError):
         discard(work_of(path))
 
@@ -126,7 +126,7 @@ def recover(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed commands left beside a whole artifact. What another process is writing stays."""
+    """Remove what killed commands left next to a whole artifact. What another process is writing stays."""
     if any(os.path.lexists(beside(path, ending)) for ending in (WORK, OLD, _LOCK)):
         with contextlib.suppress(OSError, ResourceError, UsageError), only_writer(path):
             recover(path)
@@ -134,7 +134,7 @@ def sweep(path: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder under one of our names. UsageError where it carries neither mark nor manifest of ours."""
+    """Remove a folder under one of our names. UsageError if it carries neither mark nor manifest of ours."""
     if not os.path.lexists(folder):
         return
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() and not folder.is_symlink() else None
@@ -160,11 +160,11 @@ def remove_tree(folder: Path) -> None:
 
 
 def prepare_parent(path: Path) -> None:
-    """Make the folder that will hold `path`; ResourceError where that can't be written."""
+    """Make the folder that will hold `path`; ResourceError if that can't be written."""
     parent = target_of(path).parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):  # without a name where the system can: nothing is left by a kill
+        with tempfile.TemporaryFile(dir=parent):  # without a name if the system can: a kill leaves nothing
             pass
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from error
@@ -189,7 +189,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
-    """Hold the lock on an output while it is written; ResourceError where another process holds it.
+    """Hold the lock on an output while it is written; ResourceError if another process holds it.
 
     patience: seconds to wait for the other.
     """
@@ -221,7 +221,7 @@ def only_writer(path: Path, *, patience: float = 0.0) -> Iterator[None]:
         os.close(handle)
     _HELD.add(handle)
     try:
-        with contextlib.suppress(OSError):  # only so that others can say who holds it
+        with contextlib.suppress(OSError):  # it only tells others who holds it
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{_LOCK_TEXT}{os.getpid()}\n".encode(), 0)
         yield

@@ -1,6 +1,6 @@
 """Copying records and forming their CRC-32C in one pass over their bytes, compiled by numba for this processor.
 
-    copy = copier(crops)                # None where numba, or the processor's carry-less product, is missing
+    copy = copier(crops)                # None if numba, or the processor's carry-less product, is missing
     sums = copy(addresses, out)         # uint64 (N,) and uint8 (N, bytes); runs without Python's lock
 
 A record's bits are a polynomial over GF(2), and its CRC is the rest after division by CRC-32C's. Four registers of
@@ -30,7 +30,7 @@ Copy = Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.uint32]]
 
 
 def copier(crops: int) -> Copy | None:
-    """The compiled copy, where it pays for that many crops: where numba is loaded already, or they are very many."""
+    """The compiled copy, if it pays for that many crops: if numba is loaded already, or they are very many."""
     if crops < WORTH and "numba" not in sys.modules:
         return None
     with _COMPILING:
@@ -44,7 +44,7 @@ def fits(nbytes: int) -> bool:
 
 @cache
 def _checked() -> Copy | None:
-    """The copy, where it is here, copies, and agrees with the crc32c package."""
+    """The copy, if it works here and agrees with the crc32c package; else None."""
     from alexnet_cli.compiled import available
 
     if not available():
@@ -66,6 +66,6 @@ def _checked() -> Copy | None:
             sums = copy(source.ctypes.data + np.arange(3, dtype=np.uint64) * np.uint64(nbytes), out)
             if sums.tolist() != [crc32c(row.tobytes()) for row in source] or not np.array_equal(source, out):
                 return None
-    except Exception:  # whatever numba or LLVM raise where they can't: then bytes are copied and checked one by one
+    except Exception:  # whatever numba or LLVM raise: then bytes are copied and checked one by one
         return None
     return copy

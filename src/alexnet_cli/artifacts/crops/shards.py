@@ -1,4 +1,4 @@
-"""A crop store made of shards: several machines make one each, every reader takes them together as one store.
+"""A crop store made of shards: each machine makes one, and readers see them all as one store.
 
 train.lmdb/
     shard-00001-of-00008/       a crop store: a contiguous part of the sorted pictures
@@ -6,7 +6,7 @@ train.lmdb/
     shard-00008-of-00008/
 
 `open_crops(Path("train.lmdb"))` gives the same pictures under the same indices, with the same digest, as a store that
-was made in one piece: statistics, scores and checkpoints of the one belong to the other.
+was made in one piece. Statistics, scores and checkpoints of either fit the other.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHARDED = re.compile(
 )
 """What the folder that holds shards may hold."""
 REPORT_FILE = "report.json"
-"""Of the pictures; beside the shards it is about all of them together."""
+"""Of the pictures; the one next to the shards is about all of them together."""
 
 
 def open_crops(path: Path) -> CropStore:
@@ -51,9 +51,9 @@ def open_crops(path: Path) -> CropStore:
 
 
 def _refuse_pictures(path: Path) -> None:
-    """ArtifactError where the path holds pictures, and not a crop store made of them."""
+    """ArtifactError if the path holds pictures, and not a crop store made of them."""
     pictures = path.suffix.lower() == ".tar" and path.is_file()
-    with contextlib.suppress(OSError):  # what can't be looked at is reported by whoever opens it
+    with contextlib.suppress(OSError):  # whoever opens the path reports what is wrong with it
         if path.is_dir() and not (path / MANIFEST_FILE).exists():
             entries = list(itertools.islice(path.iterdir(), 100))
             inside = (file for folder in entries if folder.is_dir() for file in itertools.islice(folder.iterdir(), 10))
@@ -101,7 +101,7 @@ def name_shards(numbers: Sequence[int]) -> str:
 
 
 def require_plan(path: Path, plan: str, *, but: int) -> None:
-    """ArtifactError where a finished shard, other than number `but`, does not belong to this plan."""
+    """ArtifactError if a finished shard, other than number `but`, does not belong to this plan."""
     for number, of, unfinished in sorted(_folders(path)):
         if not unfinished and number != but:
             shard = open_manifest(shard_folder(path, number, of))
@@ -113,7 +113,7 @@ def require_plan(path: Path, plan: str, *, but: int) -> None:
 
 
 def open_shards(path: Path) -> CropStore:
-    """The shards in a folder as one store. ArtifactError names what is missing, or does not belong together."""
+    """The shards in a folder as one store. ArtifactError names shards that are missing or do not belong together."""
     found = divisions(path)
     if len(found) > 1:
         kinds = " and ".join(f"{of}" for of in sorted(found))
@@ -232,7 +232,7 @@ def _manifest(path: Path, shards: Sequence[CropStore]) -> Manifest:
 
 
 def _report(path: Path, digest: str) -> Any:
-    """The summary in the report on all shards, where there is one and it is about these."""
+    """The summary in the report on all shards, if there is one and it is about these."""
     try:
         report = read_json_object(path / REPORT_FILE)
     except (OSError, AlexNetError):

@@ -13,7 +13,6 @@ import os
 import struct
 import threading
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ KEY_CLASSES = b"meta/classes"
 KEY_FACTS = b"meta/facts"
 KEY_DIGESTS = b"meta/digests"
 DIGEST_BYTES = 16
-"""Of the SHA-256 of a picture file's bytes: two different files with the same 16 are not to be expected."""
+"""Of the SHA-256 of a picture file's bytes: no two different files will have the same 16."""
 KEY_WORDS = b"meta/words"
 KEY_IDS = b"meta/ids"
 
@@ -66,7 +65,7 @@ def raw_bytes(side: int) -> int:
 
 
 def key_of(index: int) -> bytes:
-    """The LMDB key of a record: 8 bytes, big-endian, so that keys sort as indices do."""
+    """The LMDB key of a record: 8 bytes, big-endian: keys sort as indices do."""
     return struct.pack(">Q", index)
 
 
@@ -82,19 +81,10 @@ def open_manifest(path: Path) -> Manifest:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Places:
-    """Where records lie in an environment's memory map."""
-
-    environment: Any
-    addresses: NDArray[np.uint64]
-    """(pictures,); 0 where it is not known yet."""
-
-
 class CropStore:
     """A finished store, opened read-only and without locks; safe to read from many threads at once.
 
-    Pickles by path, so that each process opens it for itself; a forked one may keep reading.
+    Pickled by its path: each process opens it for itself. A forked process may keep reading.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -105,7 +95,8 @@ class CropStore:
         """Of the crops, in pixels."""
         self._threads = threading.local()
         self._environment: Any = _open_environment(path)
-        self._places: _Places | None = None
+        self._places: tuple[Any, NDArray[np.uint64]] | None = None
+        """Where records lie in an environment's memory map: the environment, and addresses, 0 if not known yet."""
         classes, names, labels, crcs = self._read_arrays()
         if digest_of([self.codec, classes, names, labels, crcs]) != manifest.digest:
             raise ArtifactError(f"{path}: its content does not fit its digest, it is damaged: preprocess it again")
@@ -116,7 +107,7 @@ class CropStore:
                 f"{path}: has different numbers of names, labels and checksums, it is damaged: preprocess it again"
             )
         self.labels = np.frombuffer(labels, dtype="<i8").astype(np.int64)
-        """int64 (pictures,): class indices; -1 where the store has no labels."""
+        """int64 (pictures,): class indices; -1 if the store has no labels."""
         self.crcs = np.frombuffer(crcs, dtype="<u4").astype(np.uint32)
         """uint32 (pictures,): CRC-32C of each record's stored bytes."""
         if len(self) and not -1 <= int(self.labels.min()) <= int(self.labels.max()) < max(len(self.classes), 1):
@@ -135,7 +126,6 @@ class CropStore:
 
     @property
     def digest(self) -> str:
-        """The content's digest."""
         return self.manifest.digest
 
     @property
@@ -145,7 +135,6 @@ class CropStore:
 
     @property
     def labelled(self) -> bool:
-        """Whether the pictures have labels."""
         return len(self) > 0 and bool((self.labels != UNLABELLED).all())
 
     def stored(self, index: int) -> memoryview:
@@ -156,7 +145,7 @@ class CropStore:
         return value
 
     def read_many(self, indices: NDArray[np.int64], out: Crop, ways: Ways = SLOW) -> None:
-        """Copy crops into `out`, uint8 (N, side, side, 3) RGB, contiguous. ArtifactError where a record is damaged.
+        """Copy crops into `out`, uint8 (N, side, side, 3) RGB, contiguous. ArtifactError if a record is damaged.
 
         ways: faster ones to do it, which callers that read many prepare.
         """
@@ -194,7 +183,7 @@ class CropStore:
         self._environment = self._places = None
 
     def _require_known(self, indices: NDArray[np.int64]) -> None:
-        """ArtifactError where there is no record of such an index."""
+        """ArtifactError if a record of one of these indices does not exist."""
         for index in indices[(indices < 0) | (indices >= len(self))]:
             raise ArtifactError(f"{self.path}: record {index} is missing: it has {len(self):,}")
 
@@ -202,15 +191,16 @@ class CropStore:
         """Where records of that many bytes lie in memory, while what comes with it is held. Each is looked up once."""
         environment = self._open()
         places = self._places
-        if places is None or places.environment is not environment:
-            places = self._places = _Places(environment, np.zeros(len(self), np.uint64))
-        found = places.addresses[indices]
+        if places is None or places[0] is not environment:
+            places = self._places = environment, np.zeros(len(self), np.uint64)
+        addresses = places[1]
+        found = addresses[indices]
         for place in np.flatnonzero(found == 0).tolist():
             index = int(indices[place])
             value = self._found(index)
             if len(value) != nbytes:
                 raise self._no_crop(index, f"{len(value):,} bytes, not {nbytes:,}")
-            found[place] = places.addresses[index] = np.frombuffer(value, np.uint8).ctypes.data
+            found[place] = addresses[index] = np.frombuffer(value, np.uint8).ctypes.data
         return environment, found
 
     def _no_crop(self, index: int, why: object) -> ArtifactError:
@@ -270,7 +260,7 @@ class CropStore:
         return np.frombuffer(facts, np.uint8), np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _explained(self, names: list[str]) -> ClassList:
-        """The class list, with words and IDs where the store has them: both are outside the digest."""
+        """The class list, with words and IDs if the store has them: both are outside the digest."""
         words, ids = self._get(KEY_WORDS, KEY_IDS).values()
         explained = parse_texts(words or b"[]", path=self.path, what="its list of words")
         numbers = parse_json(ids or b"[]", path=self.path, what="its list of IDs")
@@ -297,7 +287,7 @@ def _damaged(path: Path, error: Exception) -> ArtifactError:
 def _open_environment(path: Path) -> Any:
     """The process's environment on a store, shared by all who read it: LMDB forbids a second one on the same file."""
     try:
-        require_regular(path / DATA_FILE)  # ResourceError where it may not be read: LMDB says that in words alone
+        require_regular(path / DATA_FILE)  # ResourceError if it may not be read: LMDB says that in words alone
         with (path / DATA_FILE).open("rb") as file:
             status = os.fstat(file.fileno())
         with _OPENING:

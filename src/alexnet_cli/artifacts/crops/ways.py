@@ -1,4 +1,4 @@
-"""How a record becomes a crop: by numpy and Pillow, or in faster ways that pay where many are read.
+"""How a record becomes a crop: by numpy and Pillow, or in faster ways that pay if many are read.
 
 ways = fast_ways("raw", crops=1_281_167, nbytes=196_608)
 store.read_many(indices, out, ways)
@@ -29,7 +29,7 @@ Decode = Callable[[memoryview, NDArray[np.uint8]], None]
 
 
 def decode(value: memoryview, out: NDArray[np.uint8]) -> None:
-    """A JPEG's pixels into `out`, (rows, columns, 3), by Pillow. ValueError, OSError, SyntaxError where they aren't."""
+    """A JPEG's pixels into `out`, (rows, columns, 3), by Pillow. ValueError, OSError, SyntaxError if they aren't."""
     with Image.open(io.BytesIO(value), formats=("JPEG",)) as image:
         _require_size(image.size, out)
         out[...] = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -58,7 +58,7 @@ def fast_ways(codec: str, *, crops: int, nbytes: int) -> Ways:
 def _torchvisions() -> Decode | None:
     """torchvision's decoder, also libjpeg-turbo: it writes RGB; Pillow writes four bytes a pixel and packs them.
 
-    None where it, or this private name of torchvision, is missing.
+    None if it, or this private name of torchvision, is missing.
     """
     import torch
 
@@ -82,7 +82,7 @@ def nvjpeg(device: torch.device) -> Callable[[list[torch.Tensor]], list[torch.Te
     """What decodes JPEGs, uint8 (bytes,) each, on a CUDA device: uint8 (3, rows, columns) each, RGB, or RuntimeError.
 
     nvJPEG, by torchvision. Its pixels differ from libjpeg-turbo's by a rounding, and by more at edges between colours:
-    crops hold colour at half their size (4:2:0), and each decoder enlarges it in its own way. None where it is missing
+    crops hold colour at half their size (4:2:0), and each decoder enlarges it in its own way. None if it is missing
     or does not work, which one small JPEG tells, and under ALEXNET_KERNELS=0.
     """
     import torch
@@ -102,7 +102,7 @@ def nvjpeg(device: torch.device) -> Callable[[list[torch.Tensor]], list[torch.Te
 
 @cache
 def _operation(name: str) -> Any:
-    """One of torchvision's for pictures; None where it is missing.
+    """One of torchvision's for pictures; None if it is missing.
 
     Only its extension is loaded: importing the package takes longer than reading thousands of crops.
     """

@@ -20,7 +20,7 @@ _NUMBER = ir.IntType(64)
 
 
 def lanes_here() -> int:
-    """Numbers of 64 bits in the widest register that the processor multiplies without carries; 0 where it doesn't."""
+    """Numbers of 64 bits in the widest register that the processor multiplies without carries; 0 if it doesn't."""
     has = binding.get_host_cpu_features()
     if not (has.get("sse4.2") and has.get("pclmul")):
         return 0
@@ -57,8 +57,8 @@ def fold_by(lanes: int):
 
     @intrinsic
     def fold(typing, source, target, steps, state, ahead):
-        """Copies `steps` times REGISTERS registers, and leaves in `state` what has the same rest. The processor begins
-        to fetch what lies `ahead` bytes after what is read."""
+        """Copies `steps` times REGISTERS registers, and leaves in `state` what has the same rest. The processor
+        prefetches the bytes that lie `ahead` of those read."""
 
         def generate(context, builder, signature, arguments):
             read, write, count, left, far = arguments
