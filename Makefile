@@ -33,7 +33,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock scripts/install.sh scripts/pill
 	@touch $@
 
 .PHONY: lock
-lock: setup  ## write requirements.lock anew, from what .venv has
+lock: setup  ## write requirements.lock from what .venv has
 	@{ grep '^#' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable --exclude alexnet --exclude pillow \
 	    --exclude pillow-simd | sed -E '/^(nvidia|cuda|triton)/s/$$/ ; sys_platform == "linux"/'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock

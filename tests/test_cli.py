@@ -387,3 +387,9 @@ def test_a_docstrings_paragraphs_fill_the_terminals_lines_and_its_tables_stay() 
     """)
     paragraphs = ["A title.", "One line and the next.", "A list:\n  x   y\n  z   w\nAfter it comes this."]
     assert text == "\n\n".join([*paragraphs, "Example: a b\n         c d"])
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--epochs", "whole number"), ("--rate", "number")])
+def test_a_word_for_a_number_is_answered_with_what_it_must_be(capsys: Capture, option: str, kind: str) -> None:
+    assert main(["train", "crops.lmdb", option, "x", "--out", "run"]) == 2
+    assert f"'{option}': 'x' is not a valid {kind}." in capsys.readouterr().err
