@@ -50,21 +50,7 @@ class Net:
         if set(names) - set(order):
             raise FieldError("order", f"order leaves out '{min(set(names) - set(order))}'").under("net")
         layers = tuple(_spec(name, values.get(name)) for name in order)
-        try:
-            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers, patch=patch)
-        except FieldError as error:
-            raise error if error.path.startswith("net") else error.under("net") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Head:
-    """The fields of [net] beside its layers."""
-
-    columns: int = 2
-    classes: int = 1000
-
-    def net(self) -> Net:
-        return Net(columns=self.columns, classes=self.classes)
+        return section(Net, "net", plain, layers=layers, patch=patch)
 
 
 def _fields(spec: Spec) -> dict[str, Any]:
@@ -85,7 +71,7 @@ def _spec(name: str, table: Any) -> Spec:
     for item in dataclasses.fields(KINDS[kind]):
         if item.default is dataclasses.MISSING and item.name not in (*fields, "name"):
             raise FieldError(item.name, f"needs {item.name}: a {kind} layer has no default for it").under(where)
-    return section(KINDS[kind], f"net.{name}", fields, name=name)
+    return section(KINDS[kind], where, fields, name=name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +161,6 @@ def shapes(net: Net) -> tuple[Layer, ...]:
     """Every layer in order with its shapes; FieldError names a layer that does not fit the one below."""
     found: list[Layer] = []
     shape = (3, net.patch)
-    last = ""
     for number, spec in enumerate(net.layers):
         try:
             out = spec.shape(shape, net.columns, net.classes)
@@ -184,7 +169,7 @@ def shapes(net: Net) -> tuple[Layer, ...]:
             if isinstance(spec, Dropout) and any(isinstance(one, (Convolution, Pool, Norm)) for one in above):  # (4.2)
                 raise FieldError("", "is dropout below a convolution, pool or norm: it must come after them all")
         except FieldError as error:
-            raise error.under(f"net.{spec.name}") from None
+            raise error.under(spec.name) from None
         after: list[str] = []
         for follower in net.layers[number + 1 :]:
             if isinstance(follower, (Convolution, Linear)):
@@ -201,10 +186,10 @@ def shapes(net: Net) -> tuple[Layer, ...]:
                 after=tuple(after),
             )
         )
-        shape, last = out, spec.name
+        shape = out
     if net.layers and shape != (net.classes, 1):
         text = f'gives {shape[0]}×{shape[1]}×{shape[1]} outputs: end the net with linear layers, neurons = "classes"'
-        raise FieldError("", text).under(f"net.{last}")
+        raise FieldError("", text).under(net.layers[-1].name)
     return tuple(found)
 
 
