@@ -83,7 +83,6 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     archives = found.archive_states()
     return Sources(
         root=found.root,
-        names=found.listing.names,
         labels=labels,
         classes=classes,
         ignored=dict(found.ignored),
@@ -115,9 +114,7 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
         if config.labels is not None:
             raise PictureError(f"{layout.root}: has its labels in itself: leave --labels out, or give --unlabelled")
         labelled, column = not config.unlabelled, config.label_column
-        found, known = index_parquet(layout.root, layout.archives, talk, labelled=labelled, column=column)
-        found.known = known
-        return found
+        return index_parquet(layout.root, layout.archives, talk, labelled=labelled, column=column)
     if layout.kind is Kind.TAR_OF_TARS:
         archives = inner_archives(layout.root)
     else:
