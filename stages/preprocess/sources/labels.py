@@ -72,9 +72,8 @@ def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str]
             f"{path}: gives devkit IDs, whose classes only meta.mat knows (ID - 1 is not the class index): put the "
             "devkit beside it, give --labels DEVKIT, or --classes of a store that was made with it"
         )
-    known = {number: index for index, number in enumerate(classes.ids)}
     _require_length(path, len(lines), root, len(names))
-    return [classes.names[index] for index in parse_ids(path, "\n".join(lines), known)]
+    return [classes.names[index] for index in parse_ids(path, "\n".join(lines), classes.ids)]
 
 
 def _devkit_beside(path: Path) -> ClassList | None:
