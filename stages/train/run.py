@@ -30,7 +30,7 @@ from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedTraining, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import find_origin, plan
-from alexnet_stages.train.inputs import difference, doubts, has_more_to_do, open_inputs
+from alexnet_stages.train.inputs import ORIGIN, difference, doubts, has_more_to_do, open_inputs
 from alexnet_stages.train.loop import Training
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.room import require_room
@@ -92,7 +92,7 @@ def check(config: TrainConfig) -> Checked:
         split(inputs.recipe)
     checked = Checked(**vars(inputs), origin=origin)
     if origin is not None:
-        checked.parents.update(origin.parents)
+        checked.parents[ORIGIN] = origin.digest
     return checked
 
 
