@@ -78,7 +78,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
     with CropLoader(store, batches, device=ranks.device, threads=1, ranks=sharing) as loader:
         for step, batch in enumerate(loader):
             if step == work.warmup:
-                sent = dict(ranks.traffic.bytes)
+                sent = dict(ranks.traffic)
                 ranks.barrier("measuring")
                 start = time.perf_counter()
             ranks.tick(f"step {step}")
@@ -92,7 +92,7 @@ def measure(work: Work, ranks: Ranks) -> dict[str, Any]:
         torch.cuda.synchronize(ranks.device)
     ranks.barrier("measured")
     seconds = (time.perf_counter() - start) / work.steps
-    bytes_sent = sum(ranks.traffic.bytes.values()) - sum(sent.values())
+    bytes_sent = sum(ranks.traffic.values()) - sum(sent.values())
     return {"seconds": seconds, "sent": bytes_sent / work.steps, "memory": peak_memory(ranks.device)}
 
 

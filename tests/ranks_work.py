@@ -30,7 +30,7 @@ def trainings(jobs: list[Job], ranks: Ranks) -> list[dict[str, int]]:
     for job in jobs:
         peers = ranks_of(job, ranks)
         train(job.config, peers)
-        sent.append(dict(peers.traffic.bytes))
+        sent.append(dict(peers.traffic))
     return sent
 
 

@@ -137,7 +137,7 @@ def test_the_names_ending_is_the_format(net: Path, tmp_path: Path, ending: str) 
 
 def test_a_figure_has_the_pixels_that_its_inches_and_dpi_say(tmp_path: Path, store: CropStore) -> None:
     out = tmp_path / "page.png"
-    Page(4, 2).publish(MeanConfig(stats=Path("x"), out=out, dpi=75), {})
+    Page(4, 2).publish(MeanConfig(stats=Path("x"), out=out, dpi=75), {}, {})
     with Image.open(out) as image:
         assert image.size == (300, 150)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import pytest
 
@@ -113,5 +114,5 @@ def test_a_schedule_continued_from_its_record_goes_on_as_it_would_have(after: in
     for epoch, error in enumerate(errors, 1):
         schedule.end_epoch(training, epoch, error)
         if epoch == after:
-            schedule = Schedule.from_dict(schedule.to_dict())
-    assert schedule.to_dict() == whole.to_dict()
+            schedule = Schedule(**asdict(schedule))
+    assert schedule == whole

@@ -80,7 +80,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[StandIn], StandIn]:
     """Makes trainings record by it."""
 
     def use(recorder: StandIn) -> StandIn:
-        def find(_: torch.device) -> Recorder:
+        def find(*_: object) -> Recorder:
             return recorder
 
         def rule(*parts: object, **options: object) -> UpdateRule:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -117,12 +118,9 @@ class _Lines:
     """Progress for logs: ten lines in all, each with count, rate and time left."""
 
     def __init__(self, label: str, total: int, unit: str, done: int, talk: Talk) -> None:
-        import time
-
-        self._clock = time.perf_counter
         self.label, self.total, self.unit, self.talk = label, total, unit, talk
         self.first = self.done = done
-        self.start = self._clock()
+        self.start = time.perf_counter()
         self.tenth = 10 * done // max(total, 1)
 
     def __call__(self, count: int = 1, *, note: str = "") -> None:
@@ -131,7 +129,7 @@ class _Lines:
         if tenth <= self.tenth:
             return
         self.tenth = tenth
-        rate = (self.done - self.first) / max(self._clock() - self.start, 1e-9)
+        rate = (self.done - self.first) / max(time.perf_counter() - self.start, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
         text = f"{self.label}: {self.done:,}/{self.total:,}, {rate:,.0f} {self.unit}/s, {duration(left)} left"
         self.talk.say(f"{text}{', ' + note if note else ''}")

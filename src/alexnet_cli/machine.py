@@ -73,6 +73,11 @@ def threads_of_process(processes: int = 1) -> int:
     return max(1, cores() // processes)
 
 
+def loader_threads(processes: int = 1) -> int:
+    """Threads that read crops for one of some processes, unless --workers says how many."""
+    return max(1, min(8, cores() // processes))
+
+
 def memory() -> int | None:
     """Bytes of main memory; a container's limit where that is smaller."""
     try:

@@ -67,9 +67,9 @@ class CudaRecorder:
         return graph.replay
 
 
-def recorder_for(device: torch.device) -> Recorder | None:
-    """What records on a device; None for a CPU."""
-    return CudaRecorder(device) if device.type == "cuda" else None
+def recorder_for(device: torch.device, world: int) -> Recorder | None:
+    """What records a step; None on a CPU, and for several processes: these communicate in the middle of a step."""
+    return CudaRecorder(device) if device.type == "cuda" and world == 1 else None
 
 
 _ABANDONED: list[torch.cuda.CUDAGraph] = []

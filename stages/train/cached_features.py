@@ -30,6 +30,7 @@ from alexnet_cli.artifacts.common.manifest import digest_of, digest_of_file
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_text
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import RunFolder
+from alexnet_cli.artifacts.scores import Scores
 from alexnet_cli.console import Talk, duration, size
 from alexnet_cli.devices import autocast, on_device
 from alexnet_cli.errors import ResourceError, UsageError
@@ -43,10 +44,8 @@ from alexnet_cli.recipes.net import Layer, layers
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_cli.signals import StopRequest
 from alexnet_stages.train.loop import Training
-from alexnet_stages.train.losses import require_finite_scores
 from alexnet_stages.train.schedule import Schedule
 from alexnet_stages.train.setting import Setting
-from alexnet_stages.train.validation import Validation
 
 FEATURES = "features"
 """Folder of the features in a run folder."""
@@ -274,7 +273,7 @@ class CachedTraining(Training):
         with autocast(self.setting.device, self.setting.precision):
             return self.network.run(patches, masks, self.rest_steps)
 
-    def _validate(self, store: CropStore) -> Validation | None:
+    def _scores(self, store: CropStore) -> Scores | None:
         assert self.validation is not None, "whoever validates has features of the validation pictures"
         found = []
         for start in range(0, len(store), _JUDGED_AT_ONCE):
@@ -283,7 +282,4 @@ class CachedTraining(Training):
                 logits = self.network.run(numbers.to(self.setting.device), None, self.rest_steps)
             found.append(torch.softmax(logits.float(), 1).cpu().numpy())
         probabilities = np.concatenate(found)
-        finite = np.isfinite(probabilities).all(axis=1)
-        bad = None if finite.all() else store.names[int(np.argmin(finite))]
-        require_finite_scores(bad, self.progress.step, self.parameters)
-        return Validation.of(probabilities, store.labels)
+        return Scores(probabilities, probabilities, store.labels, store.names, store.classes)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from alexnet_cli.commandline import command_from
 from alexnet_cli.console import duration, percent, print_facts, print_json
 from alexnet_stages.train.config import TrainConfig
-
-if TYPE_CHECKING:
-    from alexnet_stages.train.result import Result
 
 
 @command_from(TrainConfig)
@@ -28,7 +23,11 @@ def command(config: TrainConfig) -> None:
 
     Example: alexnet train out/train.lmdb --val out/val.lmdb --stats out/stats.h5 --recipe paper --out out/runs/1
     """
-    result = _finished(config)
+    result = None
+    if config.update:  # a finished run is found without torch
+        from alexnet_stages.train.update import up_to_date
+
+        result = up_to_date(config)
     if result is None:
         from alexnet_stages.train.run import run
 
@@ -44,12 +43,3 @@ def command(config: TrainConfig) -> None:
             f"top-1 {percent(result.top1_error)}, top-5 {percent(result.top5_error)} (centre view)"
         )
     print_facts(f"Trained {result.run}", facts)
-
-
-def _finished(config: TrainConfig) -> Result | None:
-    """The run that --update finds finished, without loading torch."""
-    if not config.update:
-        return None
-    from alexnet_stages.train.update import up_to_date
-
-    return up_to_date(config)

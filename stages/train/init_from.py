@@ -7,14 +7,12 @@ says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
 from alexnet_cli.artifacts.run import RunFolder, Saved, read_found
@@ -58,11 +56,6 @@ class Origin:
     differences: tuple[str, ...] = ()
     """In what the taken layers compute different things here than in the origin, in words."""
 
-    @property
-    def parents(self) -> dict[str, str]:
-        """For manifests."""
-        return {ORIGIN: self.digest}
-
     def record(self) -> dict[str, Any]:
         """For the run's config.json."""
         return {
@@ -87,18 +80,13 @@ class Origin:
     def load_into(self, network: Network) -> None:
         """Copy the rows of the taken layers that the network holds, once: then the origin's tensors are let go."""
         assert self.checkpoint is not None, "a run that is continued has its values already"
-        taken = [fate.layer for fate in self.fates if fate.fate == "taken"]
-        load_layers(network, taken, self.checkpoint.model)
-        self.checkpoint.model.clear()
-
-
-def load_layers(network: Network, names: list[str], tensors: Mapping[str, Tensor]) -> None:
-    """Copy some layers' rows held here out of whole tensors; the others keep their values."""
-    with torch.no_grad():
-        for name in names:
-            weights = network.weights(name)
-            weights.weight.copy_(tensors[f"{name}.weight"][weights.rows])
-            weights.bias.copy_(tensors[f"{name}.bias"][weights.rows])
+        tensors = self.checkpoint.model
+        with torch.no_grad():
+            for name in (fate.layer for fate in self.fates if fate.fate == "taken"):
+                weights = network.weights(name)
+                weights.weight.copy_(tensors[f"{name}.weight"][weights.rows])
+                weights.bias.copy_(tensors[f"{name}.bias"][weights.rows])
+        tensors.clear()
 
 
 def find_origin(config: TrainConfig, folder: RunFolder) -> Origin | None:

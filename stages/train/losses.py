@@ -6,16 +6,12 @@ A training ends where they are not finite, and is warned of where they stay at a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import RunFolder
-from alexnet_cli.errors import TrainingError
-from alexnet_cli.finite import not_finite, not_finite_layer
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.recipes.recipe import Recipe, Training
 from alexnet_stages.train.journal import Journal
@@ -88,36 +84,3 @@ def class_weights(store: CropStore, training: Training, device: torch.device) ->
         return None
     counts = np.bincount(store.labels, minlength=len(store.classes))
     return torch.from_numpy((len(store) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)).to(device)
-
-
-def loss_not_finite(
-    step: int,
-    epoch: int,
-    rate: float,
-    *,
-    parameters: Mapping[str, Tensor],
-    folder: RunFolder,
-    forward: Callable[[], object] | None = None,
-) -> TrainingError:
-    """The error for a loss that is not finite; it names the parameter or layer that was so first, where that is known.
-
-    forward: repeats the step's forward pass, not compiled, where the parameters are still those of the step.
-    """
-    name = not_finite(parameters)
-    if name is None and forward is not None:
-        name = not_finite_layer(parameters.items(), forward)
-    newest = folder.newest()
-    where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
-    first = f"; the first to be so is {name}" if name is not None else ""
-    return TrainingError(
-        f"the loss is not finite at step {step} (epoch {epoch}){first}; {where}: try a lower --rate than {rate:g}"
-    )
-
-
-def require_finite_scores(picture: str | None, step: int, parameters: Mapping[str, Tensor]) -> None:
-    """TrainingError where what the net says of a validation picture, of this name, is not finite; None: of none."""
-    if picture is None:
-        return
-    parameter = not_finite(parameters)
-    first = f"; the first weight to be so is {parameter}" if parameter is not None else ""
-    raise TrainingError(f"the net's output for {picture} is not finite after step {step}{first}: try a lower --rate")

@@ -20,7 +20,7 @@ from alexnet_cli.devices import prepare
 from alexnet_cli.errors import ArtifactError, UsageError
 from alexnet_cli.input.normalisation import input_transform
 from alexnet_cli.loggers.find import asked_for, make
-from alexnet_cli.machine import cores, describe_machine, device_name
+from alexnet_cli.machine import describe_machine, device_name, loader_threads
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.layout import choose_layout
 from alexnet_cli.parallel.meeting import log_to, rank_of_environment, restarted
@@ -30,7 +30,7 @@ from alexnet_cli.signals import stop_requests
 from alexnet_stages.train.cached_features import CachedTraining, split
 from alexnet_stages.train.config import TrainConfig
 from alexnet_stages.train.init_from import find_origin, plan
-from alexnet_stages.train.inputs import difference, doubts, has_more_to_do, open_inputs
+from alexnet_stages.train.inputs import ORIGIN, difference, doubts, has_more_to_do, open_inputs
 from alexnet_stages.train.loop import Training
 from alexnet_stages.train.result import Result
 from alexnet_stages.train.room import require_room
@@ -92,7 +92,7 @@ def check(config: TrainConfig) -> Checked:
         split(inputs.recipe)
     checked = Checked(**vars(inputs), origin=origin)
     if origin is not None:
-        checked.parents.update(origin.parents)
+        checked.parents[ORIGIN] = origin.digest
     return checked
 
 
@@ -118,7 +118,7 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
             compile=config.compile,
             cuda_graph=config.cuda_graph,
             seed=config.seed,
-            threads=config.workers or max(1, min(8, cores() // ranks.local_world)),
+            threads=config.workers or loader_threads(ranks.local_world),
             checkpoint_seconds=60 * config.checkpoint_minutes,
             log=asked_for(config.log),
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from alexnet_cli.recipes.recipe import Input, Training
 
@@ -25,15 +24,6 @@ class Schedule:
     def start(cls, training: Training, input_: Input) -> Schedule:
         """As the recipe begins."""
         return cls(rate=training.rate, colour_noise=input_.colour_noise, layers=dict(training.layer_rates))
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Schedule:
-        """As a checkpoint recorded it."""
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return asdict(self)
 
     def rates(self, training: Training, names: list[str]) -> dict[str, float]:
         """ε by parameter name (`conv1.weight`): a layer's own, else the common one; biases may have theirs.

@@ -20,13 +20,14 @@ from alexnet_cli.artifacts.checkpoint import Checkpoint, write_checkpoint
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.filters import keep_filters
 from alexnet_cli.artifacts.run import METRICS_DETAIL, RunFolder, vouch_for
+from alexnet_cli.artifacts.scores import Scores
 from alexnet_cli.console import Advance, Talk, duration, percent
 from alexnet_cli.cutting import DETAIL as CUTTING
 from alexnet_cli.cutting import cutting_of
 from alexnet_cli.devices import float_type
 from alexnet_cli.errors import InterruptedBySaveError, StoppedBySignalError, TrainingError
-from alexnet_cli.evaluation import Net
-from alexnet_cli.finite import not_finite
+from alexnet_cli.evaluation import Net, evaluate
+from alexnet_cli.finite import not_finite, not_finite_layer
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.net.whole import load_whole, own_rows
@@ -35,10 +36,13 @@ from alexnet_cli.signals import StopRequest
 from alexnet_cli.step_graph import Input, Step, StepGraph, recorder_for
 from alexnet_cli.training_step import TrainingStep
 from alexnet_stages.train.journal import Journal
-from alexnet_stages.train.losses import Losses, class_weights, loss_not_finite, require_finite_scores
+from alexnet_stages.train.losses import Losses, class_weights
 from alexnet_stages.train.schedule import Schedule
 from alexnet_stages.train.setting import Progress, Setting
-from alexnet_stages.train.validation import Validation, scores_of
+
+
+class _StopError(Exception):
+    """A signal came during validation: it starts again when the run is resumed."""
 
 
 class Session:
@@ -86,7 +90,7 @@ class Session:
         else:
             load_whole(self.network, checkpoint.model)
             self.progress = Progress(**checkpoint.state["progress"])
-            self.schedule = Schedule.from_dict(checkpoint.state["schedule"])
+            self.schedule = Schedule(**checkpoint.state["schedule"])
         self.network.to(self.setting.device)
         self.parameters = dict(self.network.named_parameters())
         self.update = UpdateRule(
@@ -168,8 +172,20 @@ class Session:
             self.save()
 
     def _not_finite(self, step: int, forward: Callable[[], object] | None = None) -> TrainingError:
-        epoch, rate = self.progress.epoch, self.training.rate
-        return loss_not_finite(step, epoch, rate, parameters=self.parameters, folder=self.folder, forward=forward)
+        """The error for a loss that is not finite; it names the first parameter or layer that is not, if known.
+
+        forward: repeats the step's forward pass, not compiled, while the parameters are still those of the step.
+        """
+        name = not_finite(self.parameters)
+        if name is None and forward is not None:
+            name = not_finite_layer(self.parameters.items(), forward)
+        first = f"; the first to be so is {name}" if name is not None else ""
+        newest = self.folder.newest()
+        where = f"the last good checkpoint is {newest.path}" if newest else "there is no checkpoint yet"
+        return TrainingError(
+            f"the loss is not finite at step {step} (epoch {self.progress.epoch}){first}; {where}: try a lower --rate "
+            f"than {self.training.rate:g}"
+        )
 
     def _time_left(self) -> str:
         """How much longer the run takes at most, validation and checkpoints included, at the pace so far."""
@@ -183,11 +199,12 @@ class Session:
         progress = self.progress
         loss = error = error5 = None
         if self.setting.val is not None:
-            validation = self._validate(self.setting.val)
-            if validation is None:
+            scores = self._scores(self.setting.val)
+            if scores is None:
                 self._stop()
             else:
-                loss, error, error5 = validation
+                self._require_finite_scores(scores)
+                loss, error, error5 = scores.loss(), scores.error(1), scores.error(5)
         images = self.epoch_pictures
         rate = images / max(progress.epoch_seconds, 1e-9)
         row: dict[str, Any] = {
@@ -217,20 +234,31 @@ class Session:
         if self.ranks.sum([bool(self.stop)])[0]:
             self._stop(saved=True)
 
-    def _validate(self, store: CropStore) -> Validation | None:
-        """Loss and errors of the centre view; None where a signal came meanwhile."""
+    def _scores(self, store: CropStore) -> Scores | None:
+        """The scores of the centre view; None if a signal came in the meantime."""
         net = Net(self.network, self.transform, store.classes, self.setting.device, self.setting.precision)
 
-        def stops() -> bool:
+        def move(count: int) -> None:
+            advance(count)
             self.ranks.tick(f"validation after step {self.progress.step}")
-            return bool(self.ranks.sum([bool(self.stop)])[0])
+            if self.ranks.sum([bool(self.stop)])[0]:
+                raise _StopError
 
         with self.talk.progress("validation", len(store)) as advance:
-            scores = scores_of(net, store, threads=self.setting.threads, ranks=self.ranks, advance=advance, stops=stops)
-        if scores is None:
-            return None
-        require_finite_scores(scores.first_not_finite(), self.progress.step, self.parameters)
-        return Validation.of(scores.centre_probabilities, scores.labels)
+            try:
+                return evaluate(net, store, views=1, threads=self.setting.threads, ranks=self.ranks, advance=move)
+            except _StopError:
+                return None
+
+    def _require_finite_scores(self, scores: Scores) -> None:
+        picture = scores.first_not_finite()
+        if picture is None:
+            return
+        name, step = not_finite(self.parameters), self.progress.step
+        first = f"; the first weight to be so is {name}" if name is not None else ""
+        raise TrainingError(
+            f"the net's output for {picture} is not finite after step {step}{first}: try a lower --rate"
+        )
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
         """Write a checkpoint, unless the weights are not finite, and keep the newest two and the best."""
@@ -264,7 +292,7 @@ class Session:
                 transform=self.setting.transform,
                 state={
                     "progress": asdict(self.progress),
-                    "schedule": self.schedule.to_dict(),
+                    "schedule": asdict(self.schedule),
                     "seed": self.setting.seed,
                     "precision": self.setting.precision,
                 },
@@ -296,11 +324,11 @@ class Session:
         raise StoppedBySignalError(text)
 
     def _graph_of_step(self) -> StepGraph | None:
-        """What makes the steps of `--cuda-graph`: one process alone, since ranks send in the middle of a step."""
+        """What makes the steps of `--cuda-graph`."""
         if not self.setting.cuda_graph:
             return None
-        recorder = recorder_for(self.setting.device)
-        if recorder is None or self.ranks.world > 1:
+        recorder = recorder_for(self.setting.device, self.ranks.world)
+        if recorder is None:
             self.journal.note("--cuda-graph is for one CUDA device: training continues without a graph")
             return None
         return StepGraph(recorder, tell=self.journal.warn, undo=self.update.clear)

@@ -33,7 +33,7 @@ def account(net: Net, layout: Layout, batch_size: int) -> list[LayerAccount]:
     found = []
     last = layers(net)[-1].name
     for layer in layers(net):
-        held = _held_rows(layer, layout) * layer.parameters // layer.outputs
+        held = _held_parameters(layer, layout)
         sent = _crossing(net, layer, layout)
         if layer.name == last:  # the logits are gathered; their gradient is not sent
             sent += (layout.part(0)[1] - 1) * net.classes * _FLOAT
@@ -55,22 +55,23 @@ def crop_bytes(net: Net, layout: Layout) -> int:
 
 def state_bytes(net: Net, layout: Layout) -> int:
     """Bytes of weights, gradients and momentum on the first device."""
-    return (
-        _STATES * _FLOAT * sum(_held_rows(layer, layout) * layer.parameters // layer.outputs for layer in layers(net))
-    )
+    return _STATES * _FLOAT * sum(_held_parameters(layer, layout) for layer in layers(net))
 
 
 def map_bytes(net: Net, layout: Layout, batch_size: int) -> int:
     """Bytes of the layers' outputs that the first device keeps for the backward pass of a mini-batch."""
-    total: int = 0
+    share = Shares(layout, 0).seen(batch_size)
+    seen = max(1, share.stop - share.start)
+    total = 0
     for layer in layers(net):
-        pictures = batch_size
-        if layer.kind == "convolution" or layout.mode != "hybrid":
-            share = Shares(layout, 0).seen(batch_size)
-            pictures = max(1, share.stop - share.start)
+        pictures = seen if layer.kind == "convolution" or layout.mode != "hybrid" else batch_size
         numbers = _held_rows(layer, layout) * layer.output_side * layer.output_side
         total += _FLOAT * pictures * numbers
     return total
+
+
+def _held_parameters(layer: Layer, layout: Layout) -> int:
+    return _held_rows(layer, layout) * layer.parameters // layer.outputs
 
 
 def _held_rows(layer: Layer, layout: Layout) -> int:
@@ -84,13 +85,8 @@ def _held_rows(layer: Layer, layout: Layout) -> int:
 def _crossing(net: Net, layer: Layer, layout: Layout) -> float:
     """Bytes of a layer's inputs that are sent: an all-gather forward, a reduce-scatter of as much backward."""
     others = layout.part(0)[1] - 1
-    if others == 0 or layer.name == layers(net)[0].name:
+    exchanged = layer.kind == "linear" if layout.mode == "hybrid" else layer.sees == "all"
+    if not exchanged or layer.name == layers(net)[0].name:
         return 0.0
-    exchanged = layer.sees == "all"
-    if layout.mode == "hybrid":
-        if layer.kind == "convolution":
-            return 0.0
-        exchanged = True
-    seen = layer.seen
     side = layer.input_side if layer.kind == "convolution" else 1
-    return 2.0 * others * seen * side**2 * _FLOAT if exchanged else 0.0
+    return 2.0 * others * layer.seen * side**2 * _FLOAT

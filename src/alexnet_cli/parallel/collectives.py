@@ -18,22 +18,13 @@ _ALL_GATHER: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_i
 _REDUCE_SCATTER: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
-class Traffic:
-    """Bytes that this rank sent, by what they were for. An all-gather sends the own part to each of the others; a
-    reduce-scatter sends each of the others its part; a (ring) all-reduce does both, in parts of 1/P."""
-
-    def __init__(self) -> None:
-        self.bytes: Counter[str] = Counter()
-
-    def add(self, what: str, count: float) -> None:
-        """Count bytes."""
-        self.bytes[what] += round(count)
-
-
 class Group:
     """Ranks that put tensors together, and what this rank sends them."""
 
-    def __init__(self, group: Any, traffic: Traffic) -> None:
+    def __init__(self, group: Any, traffic: Counter[str]) -> None:
+        """traffic: counts the bytes that this rank sends, by what they are for. An all-gather sends its own part to
+        each of the others; a reduce-scatter sends each of the others its part; a (ring) all-reduce does both, in parts
+        of 1/P."""
         self.group = group
         self.traffic = traffic
         self.size = dist.get_world_size(group)
@@ -46,12 +37,12 @@ class Group:
         """
         if self.size == 1:
             return own
-        self.traffic.add(what, (self.size - 1) * own.numel() * own.element_size())
+        self.traffic[what] += (self.size - 1) * own.numel() * own.element_size()
         maps = own.dim() == 4 and dim == 1
-        part = _padded(own.permute(0, 2, 3, 1) if maps else own, max(sizes), 3 if maps else dim).contiguous()
+        along = 3 if maps else dim
+        part = _padded(own.permute(0, 2, 3, 1) if maps else own, max(sizes), along).contiguous()
         parts = part.new_empty((self.size, *part.shape))
         _ALL_GATHER(parts.flatten(0, 1), part, group=self.group)
-        along = 3 if maps else dim
         whole = torch.cat([piece.narrow(along, 0, size) for piece, size in zip(parts, sizes, strict=True)], along)
         return whole.permute(0, 3, 1, 2) if maps else whole
 
@@ -64,7 +55,7 @@ class Group:
         laid = whole.permute(0, 2, 3, 1) if maps else whole
         parts = torch.stack([_padded(piece, max(sizes), along) for piece in torch.split(laid, list(sizes), along)])
         own = torch.empty_like(parts[0])
-        self.traffic.add(what, (self.size - 1) * own.numel() * own.element_size())
+        self.traffic[what] += (self.size - 1) * own.numel() * own.element_size()
         _REDUCE_SCATTER(own, parts.flatten(0, 1), group=self.group)
         own = own.narrow(along, 0, sizes[self.rank])
         return own.permute(0, 3, 1, 2) if maps else own
@@ -125,7 +116,7 @@ def summing_hook(group: Group, what: str) -> Any:
 
     def hook(_, bucket):  # type: ignore[no-untyped-def]  # torch looks at annotations, and knows no strings
         buffer = bucket.buffer()
-        group.traffic.add(what, 2 * (group.size - 1) / group.size * buffer.numel() * buffer.element_size())
+        group.traffic[what] += round(2 * (group.size - 1) / group.size * buffer.numel() * buffer.element_size())
         work = dist.all_reduce(buffer, group=group.group, async_op=True)
         assert work is not None
         return work.get_future().then(lambda done: done.value()[0])

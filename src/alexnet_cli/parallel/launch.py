@@ -25,12 +25,7 @@ from typing import Any
 import torch
 
 from alexnet_cli import errors
-from alexnet_cli.errors import (
-    AlexNetError,
-    InterruptedBySaveError,
-    StoppedBySignalError,
-    TrainingError,
-)
+from alexnet_cli.errors import AlexNetError, InterruptedBySaveError, StoppedBySignalError, TrainingError
 from alexnet_cli.memory import start_threads_where_there_is_room
 from alexnet_cli.parallel.meeting import join, rank_of_environment
 from alexnet_cli.parallel.ranks import Ranks

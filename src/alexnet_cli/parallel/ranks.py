@@ -7,6 +7,7 @@ Which part of a net lives here: place.py. Which pictures fall to it: layout.py. 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from alexnet_cli.parallel.collectives import Group, Traffic
+from alexnet_cli.parallel.collectives import Group
 from alexnet_cli.parallel.layout import Layout, Shares, lengths_of_shares
 
 
@@ -27,7 +28,8 @@ class Ranks:
         self.rank = rank
         self.world = layout.world
         self.shares = Shares(layout, rank)
-        self.traffic = Traffic()
+        self.traffic: Counter[str] = Counter()
+        """Bytes that this rank sent, by what they were for."""
         self.tick: Callable[[str], None] = lambda phase: None
         """Call it as the work progresses, with what is being done: a rank that stops ticking counts as hung."""
         self._side = side

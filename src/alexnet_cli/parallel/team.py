@@ -23,8 +23,6 @@ class Team:
     layout: Layout
     timeout: float
     """Seconds without a sign of life after which a rank counts as lost."""
-    what: str = ""
-    """The layout in words, and why it was chosen."""
 
     @property
     def world(self) -> int:
@@ -39,8 +37,8 @@ def find_team(devices: str, parallel: str = "data", *, net: Net | None = None, t
     ResourceError where a device isn't there.
     """
     here, world = _of_ranks(choose_devices(devices))
-    layout, what = choose_layout(parallel, world, net)
-    return Team(tuple(map(str, here)), layout, timeout, what)
+    layout, _ = choose_layout(parallel, world, net)
+    return Team(tuple(map(str, here)), layout, timeout)
 
 
 def _of_ranks(devices: list[torch.device]) -> tuple[list[torch.device], int]:

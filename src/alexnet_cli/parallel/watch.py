@@ -94,7 +94,7 @@ class Watch:
         """
         if by_peer and self._thread.is_alive():
             time.sleep(_PATIENCE)  # the thread ends the process when it finds the culprit
-        self._record(self.rank, cause, code, kind="collateral" if by_peer else "error", error=error)
+        self._record(self.rank, cause, kind="collateral" if by_peer else "error", code=code, error=error)
         with suppress(Exception):
             self._store.compare_set("abort", "", json.dumps([self.rank, cause]))
 
@@ -118,7 +118,7 @@ class Watch:
                     return
                 if os.environ.get("ALEXNET_DEBUG"):
                     os.write(self._stderr, f"rank {self.rank}: the watch ends: {error!r}\n".encode())
-                self._record(self.rank, "its launcher is gone", 6, kind="collateral")
+                self._record(self.rank, "its launcher is gone", kind="collateral")
                 os._exit(LEFT_BEHIND)
             if os.getppid() != self._parent:
                 os._exit(LEFT_BEHIND)
@@ -174,7 +174,7 @@ class Watch:
     def _accuse(self, rank: int, cause: str, *, died: bool = False) -> None:
         """Name the rank that is lost, for everyone, and end it where it only sleeps."""
         who = self._who(rank)
-        self._record(rank, cause, 6, kind="died" if died else "lost", device=who[2] if who else "")
+        self._record(rank, cause, kind="died" if died else "lost")
         first = self._store.compare_set("abort", "", json.dumps([rank, cause]))
         if who and who[0] == socket.gethostname():
             with suppress(OSError):
@@ -186,29 +186,17 @@ class Watch:
         os._exit(LEFT_BEHIND)
 
     def _leave(self) -> NoReturn:
-        rank, cause = json.loads(self._store.get("abort"))
+        rank, _ = json.loads(self._store.get("abort"))
         if rank == self.rank:
-            time.sleep(2 * _PATIENCE)  # our own main thread is on its way out with the reason
-        self._record(self.rank, f"left because of rank {rank}: {cause}", LEFT_BEHIND, kind="followed")
+            time.sleep(2 * _PATIENCE)  # our own main thread is about to end the process, and says why
         os._exit(LEFT_BEHIND)
 
-    def _record(
-        self, rank: int, cause: str, code: int, *, kind: str, device: str | None = None, error: str = ""
-    ) -> None:
+    def _record(self, rank: int, cause: str, *, kind: str, code: int = 6, error: str = "") -> None:
         """What went wrong, for our own launcher: one small file for each rank that is named, by each that names it."""
         folder = os.environ.get(RECORDS)
         if folder is None:
             return
-        record = {
-            "rank": rank,
-            "device": self.device if device is None else device,
-            "kind": kind,
-            "cause": cause,
-            "code": code,
-            "error": error,
-            "phase": self.phase,
-            "time": time.time(),
-        }
+        record = {"rank": rank, "kind": kind, "cause": cause, "code": code, "error": error, "time": time.time()}
         with suppress(OSError):
             path = Path(folder) / f"{kind}-{rank}-by-{self.rank}.json"
             path.write_text(json.dumps(record), encoding="utf-8")

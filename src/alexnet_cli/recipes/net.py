@@ -50,7 +50,23 @@ class Net:
         if set(names) - set(order):
             raise FieldError("order", f"order leaves out '{min(set(names) - set(order))}'").under("net")
         layers = tuple(_spec(name, values.get(name)) for name in order)
-        return section(Net, "net", plain, layers=layers, patch=patch)
+        net = section(Net, "net", plain, layers=layers, patch=patch)
+        if not layers:
+            raise FieldError("", 'has no layers: add extends = "paper", or a table for each layer').under("net")
+        return net
+
+
+_TAKEN = frozenset(
+    """T_destination add_module advance apply bfloat16 buffers call_super_init children compile cpu cuda double
+    dump_patches eval exchanges extra_repr flatten float forward get_buffer get_extra_state get_parameter get_submodule
+    half held here ipu layers load_state_dict logits modules mtia named_buffers named_children named_modules
+    named_parameters net parameters register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ run set_extra_state set_submodule
+    share_memory state_dict steps to to_empty train training type weights xpu zero_grad""".split()  # noqa: SIM905 (one name on each line takes a screen)
+)
+"""Attributes that a `Network` has already; a test compares the list with torch's."""
 
 
 def _fields(spec: Spec) -> dict[str, Any]:
@@ -62,10 +78,13 @@ def _spec(name: str, table: Any) -> Spec:
     where = f"net.{name}"
     if not isinstance(table, Mapping):
         raise FieldError("", f"is a table of fields, not {table!r}").under(where)
+    if not name or "." in name or name.startswith("_") or name in _TAKEN:
+        text = f"'{name}' can't be a layer's name, which becomes an attribute of a torch module: name it as conv1"
+        raise FieldError("", text).under(where)
     kind = table.get("kind")
     if kind is None:
         raise FieldError("", f"has no kind: use one of {', '.join(KINDS)}").under(where)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise FieldError("kind", f"kind '{kind}' is unknown: {nearest(str(kind), KINDS)}").under(where)
     fields = {field: value for field, value in table.items() if field != "kind"}
     for item in dataclasses.fields(KINDS[kind]):
@@ -164,6 +183,9 @@ def shapes(net: Net) -> tuple[Layer, ...]:
             above = net.layers[number + 1 :]
             if isinstance(spec, Dropout) and any(isinstance(one, (Convolution, Pool, Norm)) for one in above):  # (4.2)
                 raise FieldError("", "is dropout below a convolution, pool or norm: it must come after them all")
+            linear = next((layer.name for layer in found if layer.kind == "linear"), "")
+            if linear and isinstance(spec, (Convolution, Pool, Norm)):
+                raise FieldError("", f"is a {spec.kind} layer after {linear}: linear layers leave no maps for it")
         except FieldError as error:
             raise error.under(spec.name) from None
         after: list[str] = []

@@ -18,7 +18,7 @@ from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.input.normalisation import KnownStatistics, input_transform
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.loader import Batch, CropLoader
-from alexnet_cli.machine import cores
+from alexnet_cli.machine import loader_threads
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.network import Masks, Network
 from alexnet_cli.net.update import UpdateRule
@@ -87,7 +87,7 @@ class TimedStep:
         self.forward = replicate(self.network, torch.compile(self.network) if compile else self.network, ranks)
         self.steps = 0
         self._graph = self._graph_of_step() if cuda_graph else None
-        self._threads = threads or max(1, min(8, cores() // ranks.local_world))
+        self._threads = threads or loader_threads(ranks.local_world)
         self._batches = self._made_up() if store is None else self._read(store)
 
     def close(self) -> None:
@@ -124,8 +124,8 @@ class TimedStep:
         return loss.detach()
 
     def _graph_of_step(self) -> StepGraph:
-        recorder = recorder_for(self.ranks.device)
-        if recorder is None or self.ranks.world > 1:
+        recorder = recorder_for(self.ranks.device, self.ranks.world)
+        if recorder is None:
             raise UsageError("--cuda-graph: is for one CUDA device: leave it out, or give --devices cuda")
 
         def refuse(line: str) -> None:

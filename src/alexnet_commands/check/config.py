@@ -25,7 +25,7 @@ class CheckConfig:
     ] = None
     """None: the sample."""
     holdout: Annotated[
-        float, Option("--holdout", help="As for `alexnet preprocess`, where --data is one source.", metavar="F")
+        float, Option("--holdout", help="As for `alexnet preprocess`, if --data is one source.", metavar="F")
     ] = 0.1
     recipe: Annotated[list[str], Option("--recipe", help="As for `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
     epochs: Annotated[

@@ -12,7 +12,7 @@ from alexnet_commands.contest.config import ContestConfig
 
 @command_from(ContestConfig)
 def command(config: ContestConfig) -> None:
-    """Make the contest entry of 2012, or show its results beside the paper's table 2.
+    """Make the contest entry of 2012, or show its results next to the paper's table 2.
 
     Without options the command shows the results in OUT. With --update it first makes what is absent or out of date:
     crop stores, nets, scores, ensembles. Stop it at any time; the same command resumes. `make contest` runs it.
@@ -20,7 +20,7 @@ def command(config: ContestConfig) -> None:
     With --dry-run it shows each command, and how many hours and bytes it will take. The hours follow from rates: those
     you give, else those of nets that are finished, else rates measured now on a few pictures.
 
-    Example: alexnet contest contest --dry-run --data /data/ilsvrc2012
+    Example: alexnet contest out/contest --dry-run --data /data/ilsvrc2012
     """
     if config.dry_run:
         _show_plan(config)

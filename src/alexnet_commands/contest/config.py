@@ -88,7 +88,7 @@ class ContestConfig:
     ] = "ilsvrc2012"
     devkit: Annotated[
         Path | None,
-        Option("--devkit", help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none."),
+        Option("--devkit", help="ILSVRC's devkit, whose class IDs the submissions use; needed if --data has none."),
     ] = None
     train_options: Annotated[
         str | None, Option("--train-options", help="Options added to each `alexnet train`, such as '--compile'.")

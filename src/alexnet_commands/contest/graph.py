@@ -148,14 +148,8 @@ class _Graph:
             words += ["--epochs", epochs]
         if parent is not None:
             words += ["--init-from", self._net(parent)]
-        words += [
-            "--devices",
-            config.devices,
-            "--precision",
-            config.precision,
-            *shlex.split(config.train_options or ""),
-        ]
-        words += ["--seed", seed, "--out", out]
+        words += ["--devices", config.devices, "--precision", config.precision]
+        words += [*shlex.split(config.train_options or ""), "--seed", seed, "--out", out]
         needs = [f"preprocess {store}", f"pca {store}"]
         needs += ["preprocess val"] if store == "train" else []
         needs += [f"train {parent}"] if parent is not None else []

@@ -57,9 +57,8 @@ class _Plan:
         self.counts: dict[str, int] = {}
         self.classes: dict[str, int] = {}
         for name, official in OFFICIAL.items():
-            self.counts[name], self.classes[name] = _counted(
-                self.out / "crops" / f"{name}.lmdb", official, CLASSES.get(name, 0)
-            )
+            store = self.out / "crops" / f"{name}.lmdb"
+            self.counts[name], self.classes[name] = _counted(store, official, CLASSES.get(name, 0))
         self.paper = self._recipe(config.recipe, config.epochs, "train")
 
     def _recipe(self, name: str, epochs: int | None, store: str) -> Recipe:

@@ -23,7 +23,7 @@ TABLE = Kind(
 """The results as text, in OUT."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """A line of the table: ten views, errors as fractions, None where there is none."""
 
@@ -47,26 +47,14 @@ def table(out: Path, members: int) -> list[Row]:
     if not cnns:
         raise ArtifactError(f"{out}: has no scores of nets (scores/val/{CNN}-1.h5 …): run `make contest` first")
     five, seven = members, members + FINETUNED_NETS
-    none = (None, None)
-    rows: list[tuple[str, int, Errors, tuple[float, float], Errors, float | None]] = [
-        (_mean_of("1 CNN", cnns), len(cnns), _mean(cnns), (0.407, 0.182), none, None),
-        (f"{five} CNNs", five, _ensemble(out, five, "val"), (0.381, 0.164), _ensemble(out, five, "test"), 0.164),
-        (_mean_of("1 CNN*", finetuned), len(finetuned), _mean(finetuned), (0.390, 0.166), none, None),
-        (f"{seven} CNNs*", seven, _ensemble(out, seven, "val"), (0.367, 0.154), _ensemble(out, seven, "test"), 0.153),
+    test5, test7 = (_ensemble(out, count, "test")[1] for count in (five, seven))
+    rows: list[tuple[str, int, Errors, tuple[float, float], float | None, float | None]] = [
+        (_mean_of("1 CNN", cnns), len(cnns), _mean(cnns), (0.407, 0.182), None, None),
+        (f"{five} CNNs", five, _ensemble(out, five, "val"), (0.381, 0.164), test5, 0.164),
+        (_mean_of("1 CNN*", finetuned), len(finetuned), _mean(finetuned), (0.390, 0.166), None, None),
+        (f"{seven} CNNs*", seven, _ensemble(out, seven, "val"), (0.367, 0.154), test7, 0.153),
     ]
-    return [
-        Row(
-            model=model,
-            nets=nets_in_it,
-            top1_error=ours[0],
-            top5_error=ours[1],
-            paper_top1_error=paper[0],
-            paper_top5_error=paper[1],
-            test_top5_error=test[1],
-            paper_test_top5_error=paper_test,
-        )
-        for model, nets_in_it, ours, paper, test, paper_test in rows
-    ]
+    return [Row(model, count, *ours, *paper, test, paper_test) for model, count, ours, paper, test, paper_test in rows]
 
 
 def nets(out: Path, members: int) -> dict[str, tuple[float | None, float | None]]:

@@ -163,12 +163,7 @@ def _pool(step: Step, spec: specs.Pool) -> CaffeLayer:
 
 
 def _lrn(spec: specs.Norm, region: str) -> dict[str, object]:
-    return {
-        "local_size": spec.window,
-        "alpha": spec.alpha,
-        "beta": spec.beta,
-        "norm_region": region,
-    }
+    return {"local_size": spec.window, "alpha": spec.alpha, "beta": spec.beta, "norm_region": region}
 
 
 def _norm_by_column(step: Step, spec: specs.Norm, below: str) -> list[CaffeLayer]:

@@ -30,7 +30,10 @@ command = typer.Typer(
 )
 
 
-def _tell(config: PlotConfig, drawn: Drawn) -> None:
+def _draw(config: PlotConfig) -> None:
+    from alexnet_commands.plot import run
+
+    drawn: Drawn = getattr(run, config.figure)(config)
     if config.json:
         print_json(drawn.as_json())
     else:
@@ -45,9 +48,7 @@ def filters(config: FiltersConfig) -> None:
 
     Example: alexnet plot filters out/runs/1 -o filters.png
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.filters(config))
+    _draw(config)
 
 
 @command_from(CurvesConfig)
@@ -59,9 +60,7 @@ def curves(config: CurvesConfig) -> None:
 
     Example: alexnet plot curves out/runs/1 out/runs/2 -o curves.svg
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.curves(config))
+    _draw(config)
 
 
 @command_from(PredictionsConfig)
@@ -70,9 +69,7 @@ def predictions(config: PredictionsConfig) -> None:
 
     Example: alexnet plot predictions out/runs/1 out/val.lmdb --picture 3 --picture 17
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.predictions(config))
+    _draw(config)
 
 
 @command_from(NeighboursConfig)
@@ -83,9 +80,7 @@ def neighbours(config: NeighboursConfig) -> None:
 
     Example: alexnet plot neighbours out/runs/1 out/train.lmdb --query-crops out/val.lmdb --query 12
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.neighbours(config))
+    _draw(config)
 
 
 @command_from(ConfusionConfig)
@@ -94,9 +89,7 @@ def confusion(config: ConfusionConfig) -> None:
 
     Example: alexnet plot confusion out/scores/1.h5 -o confusion.pdf
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.confusion(config))
+    _draw(config)
 
 
 @command_from(ActivationsConfig)
@@ -105,9 +98,7 @@ def activations(config: ActivationsConfig) -> None:
 
     Example: alexnet plot activations out/runs/1 cat.jpg
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.activations(config))
+    _draw(config)
 
 
 @command_from(MeanConfig)
@@ -116,9 +107,7 @@ def mean(config: MeanConfig) -> None:
 
     Example: alexnet plot mean out/stats.h5
     """
-    from alexnet_commands.plot import run
-
-    _tell(config, run.mean(config))
+    _draw(config)
 
 
 for _work in (filters, curves, predictions, neighbours, confusion, activations, mean):

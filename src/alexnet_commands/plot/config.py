@@ -28,7 +28,8 @@ FORMATS = (".png", ".svg", ".pdf")
 class PlotConfig(OutputOptions):
     """What every figure takes."""
 
-    default_name: ClassVar[str] = "figure.png"
+    figure: ClassVar[str] = "figure"
+    """Name of the command, of the function in run.py, and of the file if there is no --out."""
 
     out: Annotated[
         Path | None,
@@ -48,14 +49,14 @@ class PlotConfig(OutputOptions):
     @property
     def path(self) -> Path:
         """Where the figure is written."""
-        return Path(self.default_name) if self.out is None else self.out
+        return Path(f"{self.figure}.png") if self.out is None else self.out
 
 
 @dataclass(frozen=True, kw_only=True)
 class FiltersConfig(PlotConfig):
     """Whose kernels."""
 
-    default_name: ClassVar[str] = "filters.png"
+    figure: ClassVar[str] = "filters"
 
     net: Net
     scale: Annotated[
@@ -76,7 +77,7 @@ class FiltersConfig(PlotConfig):
 class CurvesConfig(PlotConfig):
     """Which runs."""
 
-    default_name: ClassVar[str] = "curves.png"
+    figure: ClassVar[str] = "curves"
 
     runs: Annotated[list[Path], Argument(help="Run folders, also unfinished ones.", metavar="RUN...")]
     separate: Annotated[bool, Option("--separate", help="One line for each run, no bands.")] = False
@@ -86,7 +87,7 @@ class CurvesConfig(PlotConfig):
 class PredictionsConfig(PlotConfig):
     """What a net says of which pictures."""
 
-    default_name: ClassVar[str] = "predictions.png"
+    figure: ClassVar[str] = "predictions"
 
     net: Net
     crops: Crops
@@ -115,7 +116,7 @@ class PredictionsConfig(PlotConfig):
 class NeighboursConfig(PlotConfig):
     """Which pictures resemble which, to a net."""
 
-    default_name: ClassVar[str] = "neighbours.png"
+    figure: ClassVar[str] = "neighbours"
 
     net: Net
     crops: Crops
@@ -152,7 +153,7 @@ class NeighboursConfig(PlotConfig):
 class ConfusionConfig(PlotConfig):
     """Of which scores."""
 
-    default_name: ClassVar[str] = "confusion.png"
+    figure: ClassVar[str] = "confusion"
 
     scores: Annotated[Path, Argument(help="Scores from `alexnet eval` or an ensemble.", metavar="SCORES")]
 
@@ -161,7 +162,7 @@ class ConfusionConfig(PlotConfig):
 class ActivationsConfig(PlotConfig):
     """What a net's convolutions make of a picture."""
 
-    default_name: ClassVar[str] = "activations.png"
+    figure: ClassVar[str] = "activations"
 
     net: Net
     picture: Annotated[
@@ -174,6 +175,6 @@ class ActivationsConfig(PlotConfig):
 class MeanConfig(PlotConfig):
     """Of which statistics."""
 
-    default_name: ClassVar[str] = "mean.png"
+    figure: ClassVar[str] = "mean"
 
     stats: Annotated[Path, Argument(help="Statistics from `alexnet pca`.", metavar="STATS")]

@@ -26,18 +26,13 @@ Array = NDArray[np.float64]
 
 LOSSES = ("train_loss", "validation_loss")
 ERRORS = ("validation_top1_error", "validation_top5_error")
-STYLES: dict[str, Literal["-", "--", ":"]] = {
-    "train_loss": "--",
-    "validation_loss": "-",
-    "validation_top1_error": "-",
-    "validation_top5_error": ":",
+STYLES: dict[str, tuple[Literal["-", "--", ":"], str]] = {
+    "train_loss": ("--", "training"),
+    "validation_loss": ("-", "validation"),
+    "validation_top1_error": ("-", "top-1"),
+    "validation_top5_error": (":", "top-5"),
 }
-MEANINGS = {
-    "train_loss": "training",
-    "validation_loss": "validation",
-    "validation_top1_error": "top-1",
-    "validation_top5_error": "top-5",
-}
+"""Each column's line, and its name in the legend."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,33 +156,20 @@ def _graph(axes: Axes, groups: Sequence[Group], columns: Sequence[str], title: s
     shown: list[str] = []
     epochs: set[int] = set()
     for number, group in enumerate(groups):
+        colour = _colour(number)
         for column in columns:
             band = group.band(column)
             if not band.epochs:
                 continue
             shown.append(column)
             epochs |= set(band.epochs)
-            few = len(band.epochs) <= 12
-            axes.plot(
-                band.epochs,
-                scale * band.mean,
-                STYLES[column],
-                color=_colour(number),
-                linewidth=1.4,
-                marker="o" if few else None,
-                markersize=2.6,
-            )
+            line, marker = STYLES[column][0], "o" if len(band.epochs) <= 12 else None
+            axes.plot(band.epochs, scale * band.mean, line, color=colour, linewidth=1.4, marker=marker, markersize=2.6)
             if len(group.runs) > 1:
-                axes.fill_between(
-                    band.epochs,
-                    scale * band.lowest,
-                    scale * band.highest,
-                    color=_colour(number),
-                    alpha=0.18,
-                    linewidth=0,
-                )
+                lowest, highest = scale * band.lowest, scale * band.highest
+                axes.fill_between(band.epochs, lowest, highest, color=colour, alpha=0.18, linewidth=0)
         for epoch in group.drops():
-            axes.axvline(epoch - 0.5, color=_colour(number), linewidth=0.7, linestyle=(0, (1, 3)), zorder=0)
+            axes.axvline(epoch - 0.5, color=colour, linewidth=0.7, linestyle=(0, (1, 3)), zorder=0)
     plain(axes)
     axes.set_title(title, fontsize=10, loc="left", color="#222222")
     axes.set_xlabel("epoch", fontsize=9)
@@ -196,9 +178,8 @@ def _graph(axes: Axes, groups: Sequence[Group], columns: Sequence[str], title: s
     if len(epochs) == 1:
         axes.set_xlim(min(epochs) - 1, min(epochs) + 1)
     handles = [
-        Line2D([], [], color="#444444", linestyle=STYLES[column], linewidth=1.2, label=MEANINGS[column])
-        for column in columns
-        if column in shown
+        Line2D([], [], color="#444444", linestyle=line, linewidth=1.2, label=label)
+        for line, label in (STYLES[column] for column in columns if column in shown)
     ]
     axes.legend(handles=handles, fontsize=8, frameon=False, loc="upper right")
 

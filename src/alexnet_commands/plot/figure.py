@@ -2,7 +2,7 @@
 
 page = Page(8, 3)
 page.figure.add_subplot()
-page.publish(config)
+page.publish(config, inputs, numbers)
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import logging
 import os
 import tempfile
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,14 @@ class Drawn:
     """A figure, and the numbers that it shows."""
 
     path: Path
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {"path": str(self.path), **self.numbers}
 
 
-def require_figure(config: PlotConfig, inputs: dict[str, Path | None]) -> None:
+def require_figure(config: PlotConfig, inputs: Mapping[str, Path | None]) -> None:
     """UsageError where the figure may not be written, ResourceError without matplotlib; before any work."""
     _matplotlib()
     require_output(config.path, FIGURE, overwrite=config.overwrite, inputs=inputs)
@@ -107,16 +108,12 @@ class Page:
         style: dict[str, Any] = {"va": "top", "ha": "left", "fontsize": 9, "color": INK, **NAMES, **how}
         self.figure.text(left / across, 1 - top / down, printable(text), **style)
 
-    def publish(self, config: PlotConfig, inputs: dict[str, Path | None]) -> None:
-        """Write the file whole, or not at all."""
+    def publish(self, config: PlotConfig, inputs: Mapping[str, Path | None], numbers: dict[str, Any]) -> Drawn:
+        """Write the file whole, or not at all. numbers: what it shows."""
         prepare_parent(config.path)
-        publish_file(
-            config.path,
-            self.content(config.path.suffix.lower().removeprefix("."), config.dpi),
-            FIGURE,
-            overwrite=config.overwrite,
-            inputs=inputs,
-        )
+        content = self.content(config.path.suffix.lower().removeprefix("."), config.dpi)
+        publish_file(config.path, content, FIGURE, overwrite=config.overwrite, inputs=inputs)
+        return Drawn(config.path, numbers)
 
     def content(self, kind: str, dpi: int) -> bytes:
         """The bytes of a file of a kind (png, svg, pdf); the same figure gives the same."""
@@ -150,7 +147,7 @@ def shortened(text: str, most: int) -> str:
     text = printable(text)
     if len(text) <= most:
         return text
-    head = (most - 1 + 1) // 2
+    head = most // 2
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 

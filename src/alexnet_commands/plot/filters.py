@@ -28,15 +28,8 @@ def draw(weights: NDArray[np.float32], columns: int, *, each: bool) -> Page:
     for number in range(columns if columns > 1 else 0):
         letter = chr(ord("a") + number)
         name = f"column {letter}" if part > 0.8 else letter  # what there is room for
-        page.text(
-            _MARGIN + label / 2,
-            _MARGIN + (number + 0.5) * part,
-            name,
-            rotation=90,
-            va="center",
-            ha="center",
-            fontsize=10,
-        )
+        left, top = _MARGIN + label / 2, _MARGIN + (number + 0.5) * part
+        page.text(left, top, name, rotation=90, va="center", ha="center", fontsize=10)
     return page
 
 

@@ -73,14 +73,8 @@ def draw(crop: NDArray[np.uint8], layers: list[Maps], columns: int) -> Page:
         count, size = maps.values.shape[:2]
         silent = f", {maps.silent} silent" if maps.silent else ""
         page.text(left, _MARGIN + top, f"{maps.layer}: {count} maps of {size}×{size}{silent}", fontsize=10)
-        page.picture(
-            left,
-            _MARGIN + top + _HEAD,
-            _WIDE,
-            _WIDE * block.shape[0] / block.shape[1],
-            block,
-            interpolation="antialiased",
-        )
+        height = _WIDE * block.shape[0] / block.shape[1]
+        page.picture(left, _MARGIN + top + _HEAD, _WIDE, height, block, interpolation="antialiased")
     return page
 
 

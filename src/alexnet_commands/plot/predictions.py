@@ -47,15 +47,8 @@ def _bars(page: Page, left: float, top: float, values: NDArray[np.float32], labe
         linewidth=0,
     )
     for row, index in enumerate(order):
-        axes.text(
-            0.02,
-            row + 0.03,
-            shortened(classes.called(index), _LETTERS),
-            va="center",
-            fontsize=7.5,
-            color=INK,
-            **NAMES,
-        )
+        name = shortened(classes.called(index), _LETTERS)
+        axes.text(0.02, row + 0.03, name, va="center", fontsize=7.5, color=INK, **NAMES)
     axes.set(xlim=(0, 1), ylim=(len(order) - 0.5, -0.5), xticks=[], yticks=[])
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)

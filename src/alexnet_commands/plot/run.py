@@ -46,7 +46,7 @@ from alexnet_commands.plot.opened import chosen, net_of, read_some, steps_to
 
 def filters(config: FiltersConfig) -> Drawn:
     """Draw the first convolution's kernels."""
-    inputs: dict[str, Path | None] = {"NET": config.net}
+    inputs = {"NET": config.net}
     require_figure(config, inputs)
     checkpoint, which = read_found(config.net, read_checkpoint)
     net = checkpoint.recipe.net
@@ -58,22 +58,20 @@ def filters(config: FiltersConfig) -> Drawn:
     if weights.ndim != 4 or weights.shape[1] != 3:
         raise UsageError(f"{config.net}: its {layer} does not see a picture's three colours: there is nothing to draw")
     page = filters_figure.draw(weights, net.columns, each=config.scale == "each")
-    page.publish(config, inputs)
-    return Drawn(config.path, filters_figure.numbers(weights, net.columns, layer))
+    return page.publish(config, inputs, filters_figure.numbers(weights, net.columns, layer))
 
 
 def curves(config: CurvesConfig) -> Drawn:
     """Draw the metrics of runs."""
-    inputs: dict[str, Path | None] = {"RUN": None} | {f"RUN {path}": path for path in config.runs}
+    inputs = {f"RUN {path}": path for path in config.runs}
     require_figure(config, inputs)
     groups = curves_figure.grouped([curves_figure.read_run(path) for path in config.runs], separate=config.separate)
-    curves_figure.draw(groups).publish(config, inputs)
-    return Drawn(config.path, curves_figure.numbers(groups))
+    return curves_figure.draw(groups).publish(config, inputs, curves_figure.numbers(groups))
 
 
 def predictions(config: PredictionsConfig) -> Drawn:
     """Draw what a net says of some pictures."""
-    inputs: dict[str, Path | None] = {"NET": config.net, "CROPS": config.crops}
+    inputs = {"NET": config.net, "CROPS": config.crops}
     require_figure(config, inputs)
     store = open_crops(config.crops)
     net = _net_for(config.net, config.devices, store, quiet=config.quiet)
@@ -81,7 +79,6 @@ def predictions(config: PredictionsConfig) -> Drawn:
     crops, classes = read_some(store, indices), net.classes.explained_by(store.classes)
     _, mean = average_views(net, torch.from_numpy(crops).to(net.device), config.views)
     values = mean.numpy()
-    predictions_figure.draw(crops, values, store.labels[indices], classes).publish(config, inputs)
     pictures = [
         {
             "name": store.names[index],
@@ -97,7 +94,8 @@ def predictions(config: PredictionsConfig) -> Drawn:
         }
         for index, row, order in zip(indices, values, best_classes(values, predictions_figure.MOST_BARS), strict=True)
     ]
-    return Drawn(config.path, {"pictures": pictures})
+    page = predictions_figure.draw(crops, values, store.labels[indices], classes)
+    return page.publish(config, inputs, {"pictures": pictures})
 
 
 def neighbours(config: NeighboursConfig) -> Drawn:
@@ -117,12 +115,12 @@ def neighbours(config: NeighboursConfig) -> Drawn:
         nearest = neighbours_figure.nearest(
             net, store, queries, steps, count=config.count, without=own, batch_size=config.batch_size, advance=advance
         )
-    neighbours_figure.draw(
+    page = neighbours_figure.draw(
         read_some(asked, indices),
         [_title(asked, index) for index in indices],
         [read_some(store, [one.index for one in row]) if row else np.empty((0, 1, 1, 3), np.uint8) for row in nearest],
         [[f"{_title(store, one.index)}, {one.distance:#.3g}".removesuffix(".") for one in row] for row in nearest],
-    ).publish(config, inputs)
+    )
     queries_told = [
         {
             "name": asked.names[index],
@@ -134,12 +132,12 @@ def neighbours(config: NeighboursConfig) -> Drawn:
         }
         for index, row in zip(indices, nearest, strict=True)
     ]
-    return Drawn(config.path, {"layer": layer, "queries": queries_told})
+    return page.publish(config, inputs, {"layer": layer, "queries": queries_told})
 
 
 def confusion(config: ConfusionConfig) -> Drawn:
     """Draw a confusion matrix."""
-    inputs: dict[str, Path | None] = {"SCORES": config.scores}
+    inputs = {"SCORES": config.scores}
     require_figure(config, inputs)
     folder = config.scores / "scores.h5"
     _, scores = read_scores(folder if folder.is_file() else config.scores)
@@ -148,15 +146,15 @@ def confusion(config: ConfusionConfig) -> Drawn:
             f"{config.scores}: its pictures have no labels, so nothing is right or wrong: evaluate others"
         )
     counts = confusion_matrix(scores.labels, scores.probabilities.argmax(axis=1), len(scores.classes))
-    confusion_figure.draw(scores, counts).publish(config, inputs)
     rows, columns = np.nonzero(counts)
     entries = [[int(row), int(column), int(counts[row, column])] for row, column in zip(rows, columns, strict=True)]
-    return Drawn(config.path, {"classes": list(scores.classes.names), "counts": entries})
+    page = confusion_figure.draw(scores, counts)
+    return page.publish(config, inputs, {"classes": list(scores.classes.names), "counts": entries})
 
 
 def activations(config: ActivationsConfig) -> Drawn:
     """Draw every convolution's maps of a picture."""
-    inputs: dict[str, Path | None] = {"NET": config.net, "PICTURE": config.picture}
+    inputs = {"NET": config.net, "PICTURE": config.picture}
     require_figure(config, inputs)
     checkpoint, which = read_found(config.net, read_checkpoint)
     try:
@@ -168,7 +166,6 @@ def activations(config: ActivationsConfig) -> Drawn:
     if not layers:
         raise UsageError(f"{config.net}: its net has no convolution, and so no maps to draw")
     Talk(quiet=config.quiet).say(f"{len(layers)} convolutions of {which}")
-    maps_figure.draw(crop, layers, net.network.net.columns).publish(config, inputs)
     told = [
         {
             "name": maps.layer,
@@ -180,16 +177,15 @@ def activations(config: ActivationsConfig) -> Drawn:
         }
         for maps in layers
     ]
-    return Drawn(config.path, {"layers": told})
+    return maps_figure.draw(crop, layers, net.network.net.columns).publish(config, inputs, {"layers": told})
 
 
 def mean(config: MeanConfig) -> Drawn:
     """Draw a mean image and the principal directions of the colours."""
-    inputs: dict[str, Path | None] = {"STATS": config.stats}
+    inputs = {"STATS": config.stats}
     require_figure(config, inputs)
     _, statistics = read_statistics(config.stats)
-    colours_figure.draw(statistics).publish(config, inputs)
-    return Drawn(config.path, colours_figure.numbers(statistics))
+    return colours_figure.draw(statistics).publish(config, inputs, colours_figure.numbers(statistics))
 
 
 def _net_for(path: Path, devices: str, store: CropStore, *, quiet: bool) -> Net:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from alexnet_commands.predict.config import PredictConfig
 _AHEAD = 2
 """Mini-batches that are decoded while the nets are busy with another."""
 Crop = NDArray[np.uint8]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -118,62 +120,28 @@ def _predict(
 ) -> None:
     """Fill the rows. Each device takes the next mini-batch that is ready; the good pictures alone make mini-batches."""
 
-    def ask(nets: Nets, device: torch.device, places: list[int], crops: list[Crop]) -> None:
-        _, said = nets.probabilities(torch.from_numpy(np.stack(crops)).to(device), config.views)
-        for place, probabilities, best in zip(places, said, best_classes(said, config.top), strict=True):
-            rows[place].predictions = [Prediction(index, float(probabilities[index])) for index in best.tolist()]
+    def ask(numbered: tuple[int, _Batch]) -> int:
+        number, (places, crops, count) = numbered
+        if crops:
+            at = number % len(devices)
+            _, said = copies[at].probabilities(torch.from_numpy(np.stack(crops)).to(devices[at]), config.views)
+            for place, probabilities, best in zip(places, said, best_classes(said, config.top), strict=True):
+                rows[place].predictions = [Prediction(index, float(probabilities[index])) for index in best.tolist()]
+        return count
 
-    asked: deque[tuple[Future[None], int]] = deque()
-    before = 0
-    with ThreadPoolExecutor(len(devices), "alexnet-net") as pool:
-        try:
-            for number, (places, crops, after) in enumerate(_batches(pictures, rows, copies[0].cutting, config)):
-                if len(asked) == len(devices):
-                    _take(asked, advance)
-                at = number % len(devices)
-                if crops:
-                    asked.append((pool.submit(ask, copies[at], devices[at], places, crops), after - before))
-                else:
-                    advance(after - before)
-                before = after
-            while asked:
-                _take(asked, advance)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    batches = enumerate(_batches(pictures, rows, copies[0].cutting, config))
+    for count in _in_order(ask, batches, threads=len(devices), most=len(devices)):
+        advance(count)
 
 
-def _take(asked: deque[tuple[Future[None], int]], advance: Advance) -> None:
-    """Wait for the oldest mini-batch."""
-    future, count = asked.popleft()
-    future.result()
-    advance(count)
+_Batch = tuple[list[int], list[Crop], int]
+"""Good pictures: their places and crops, and how many pictures are done with them."""
 
 
 def _batches(
     pictures: Sequence[Picture], rows: list[Row], cutting: dict[str, Any], config: PredictConfig
-) -> Iterator[tuple[list[int], list[Crop], int]]:
-    """Mini-batches of good pictures: their places, crops, and how many pictures are done with them.
-
-    Whole ones but the last. Bad pictures get their error.
-    """
-    places: list[int] = []
-    crops: list[Crop] = []
-    for place, cut in enumerate(_crops_in_order(pictures, cutting, config.workers or cores(), config.batch_size)):
-        if isinstance(cut, str):
-            rows[place].error = cut
-        else:
-            places.append(place)
-            crops.append(cut)
-        if len(crops) == config.batch_size:
-            yield places, crops, place + 1
-            places, crops = [], []
-    yield places, crops, len(pictures)
-
-
-def _crops_in_order(
-    pictures: Sequence[Picture], cutting: dict[str, Any], threads: int, batch_size: int
-) -> Iterator[Crop | str]:
-    """Each picture's crop, or why there is none, decoded in threads some mini-batches ahead."""
+) -> Iterator[_Batch]:
+    """Whole mini-batches but the last, decoded in threads some mini-batches ahead. Bad pictures get their error."""
 
     def cut(picture: Picture) -> Crop | str:
         try:
@@ -181,13 +149,31 @@ def _crops_in_order(
         except BadPictureError as error:
             return str(error)
 
-    waiting: deque[Future[Crop | str]] = deque()
-    with ThreadPoolExecutor(threads, "alexnet-decode") as pool:
+    size, before = config.batch_size, 0
+    places: list[int] = []
+    crops: list[Crop] = []
+    found = _in_order(cut, pictures, threads=config.workers or cores(), most=_AHEAD * size)
+    for place, crop in enumerate(found):
+        if isinstance(crop, str):
+            rows[place].error = crop
+        else:
+            places.append(place)
+            crops.append(crop)
+        if len(crops) == size:
+            yield places, crops, place + 1 - before
+            places, crops, before = [], [], place + 1
+    yield places, crops, len(pictures) - before
+
+
+def _in_order(work: Callable[[A], B], items: Iterable[A], *, threads: int, most: int) -> Iterator[B]:
+    """What `work` returns for each item, in their order. It runs in threads; `most` results at a time wait here."""
+    waiting: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            for picture in pictures:
-                if len(waiting) > _AHEAD * batch_size:
+            for item in items:
+                if len(waiting) == most:
                     yield waiting.popleft().result()
-                waiting.append(pool.submit(cut, picture))
+                waiting.append(pool.submit(work, item))
             while waiting:
                 yield waiting.popleft().result()
         finally:

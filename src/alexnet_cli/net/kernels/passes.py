@@ -15,6 +15,7 @@ from alexnet_cli.compiled import Kernel, array, over, serves, triton_serves
 from alexnet_cli.net.norm import Norm
 from alexnet_cli.net.pool import Pool
 from alexnet_cli.recipes.layers import MapNorm
+from alexnet_cli.recipes.layers import Norm as NormSpec
 
 _LARGEST_WINDOW = 15
 """Side: a place in it is one byte, and 255 means nowhere."""
@@ -64,15 +65,17 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
         if isinstance(module, nn.ReLU) and not (found.relu or found.norm or found.size):
             found = replace(found, relu=True)
         elif isinstance(module, Norm) and not (isinstance(module.spec, MapNorm) or found.norm or found.size):
-            if not _fits(module):
+            if not _fits(module.spec):
                 break
             spec = module.spec
             found = replace(
                 found, norm=True, groups=module.columns, k=spec.k, alpha=spec.alpha / spec.window, half=spec.window // 2
             )
-        elif isinstance(module, Pool) and not found.size and _serves_pool(module):
-            spec_ = module.spec
-            found = replace(found, size=spec_.size, stride=spec_.stride, overhang=spec_.overhang)
+        elif isinstance(module, Pool) and not found.size:
+            pool = module.spec
+            if pool.mode != "max" or pool.size > _LARGEST_WINDOW:
+                break
+            found = replace(found, size=pool.size, stride=pool.stride, overhang=pool.overhang)
         elif isinstance(module, nn.ReLU) and found.size and not found.relu_after:
             found = replace(found, relu_after=True)
         else:
@@ -82,9 +85,9 @@ def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
     return found, taken
 
 
-def _fits(module: Norm) -> bool:
-    """Whether the loops can compute this norm, and no hook watches what comes in or out."""
-    return module.spec.beta == 0.75 and module.spec.k > 0 and not _watched(module)
+def _fits(spec: NormSpec) -> bool:
+    """Whether the loops can compute this norm."""
+    return spec.beta == 0.75 and spec.k > 0
 
 
 def _watched(module: nn.Module) -> bool:
@@ -92,21 +95,19 @@ def _watched(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _serves_pool(module: Pool) -> bool:
-    return module.spec.mode == "max" and module.spec.size <= _LARGEST_WINDOW
-
-
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
     """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
     first = modules[0]
-    if isinstance(first, Norm) and not (isinstance(first.spec, MapNorm) or _watched(first)) and triton_serves(numbers):
+    if _watched(first):
+        return numbers, 0
+    if isinstance(first, Norm) and not isinstance(first.spec, MapNorm) and triton_serves(numbers):
         return _on_gpu(numbers, first), 1
     if numbers.dim() != 4 or not serves(numbers):
         return numbers, 0
-    if isinstance(first, Norm) and isinstance(first.spec, MapNorm) and _fits(first):
+    if isinstance(first, Norm) and isinstance(first.spec, MapNorm) and _fits(first.spec):
         spec = first.spec
         return over_pixels(numbers, k=spec.k, alpha=spec.alpha, window=spec.window), 1
-    if isinstance(first, Pool) and first.spec.mode == "average" and not _watched(first):
+    if isinstance(first, Pool) and first.spec.mode == "average":
         pool = first.spec
         return average(numbers, size=pool.size, stride=pool.stride, overhang=pool.overhang), 1
     work, count = pass_of(modules)
