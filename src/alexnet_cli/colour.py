@@ -42,11 +42,11 @@ def to_srgb(image: Any, profile: object) -> Any:
     transform = _transform(manager, profile, mode)
     if transform is None:
         return image
-    plain = _of(manager, plain)
+    plain = manager.own(plain)
     colours = manager.module("ImageCms").applyTransform(plain.convert(mode), transform)
     if mode != plain.mode:
         colours.putalpha(plain.getchannel("A"))
-    return _of(active(), colours)
+    return active().own(colours)
 
 
 def _plain(image: Any) -> Any:
@@ -56,13 +56,6 @@ def _plain(image: Any) -> Any:
     if image.mode in ("L", "RGB") and "transparency" in image.info:
         return image.convert("LA" if image.mode == "L" else "RGBA")
     return image
-
-
-def _of(decoder: Decoder, image: Any) -> Any:
-    """The same picture, of one of the Pillows."""
-    if type(image).__module__.split(".")[0] == decoder.package:
-        return image
-    return decoder.image.frombytes(image.mode, image.size, image.tobytes())
 
 
 @lru_cache(64)

@@ -69,6 +69,12 @@ class Decoder:
         """One of its modules."""
         return importlib.import_module(f"{self.package}.{name}")
 
+    def own(self, image: Any) -> Any:
+        """The same picture, as an image of this Pillow."""
+        if type(image).__module__.split(".")[0] == self.package:
+            return image
+        return self.image.frombytes(image.mode, image.size, image.tobytes())
+
     def has(self, need: str) -> bool:
         """Whether it has a codec, or can import an extension module."""
         if not need.startswith("_"):

@@ -16,7 +16,8 @@ import os
 import re
 import stat
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from alexnet_cli.artifacts.crops.store import SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, beside, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
-from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
 from alexnet_cli.untrusted import damage_of, is_cut, is_unusual_jpeg, unread
 
 FILTERS = {
@@ -41,6 +41,7 @@ FILTERS = {
 
 # 179 megapixels, Pillow's own bound for "surely a decompression bomb": 0.7 GB decoded.
 MAX_PIXELS = 2 * 89_478_485
+_TOO_LARGE = f"has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
 MAX_FILE_BYTES = 1 << 30
 
 # libjpeg can scale by 1/2, 1/4, 1/8 while it decodes, much faster. What remains is at least this many times larger than
@@ -58,7 +59,6 @@ _UPRIGHT = {
 }
 _ORIENTATION_TAG = 0x0112
 
-_UNKNOWN = "is not a picture in a known format"
 _JPEGS_END = b"\xff\xd9"
 _NEARLY_GREY = 16
 """Of a JPEG without any pixels, libjpeg makes a grey with a few specks."""
@@ -140,25 +140,26 @@ def crop_image(
     BadPictureError gives the reason in one line.
     """
     to_srgb = colour_profile == "convert"
+    crop = partial(_crop, name=name, side=side, filter=filter, exif_rotation=exif_rotation, to_srgb=to_srgb)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with _opened(data) as image:
-                return _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+                return crop(image, data)
         except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
             cut_off = kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
             if truncated == "keep" and cut_off:
-                return _crop_of_part(data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+                return _crop_of_part(data, crop)
             raise BadPictureError(_reason(data, error)) from None
 
 
-def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:
+def _crop_of_part(data: bytes, crop_of_image: Callable[[Image.Image, bytes], Cropped]) -> Cropped:
     """The crop of a JPEG that is cut off: libjpeg shows what is missing in front of the end as grey."""
     try:
         with _opened(data + _JPEGS_END) as image:
-            crop, facts = _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+            crop, facts = crop_of_image(image, data)
     except (AlexNetError, MemoryError):  # a signal's too
         raise
     except Exception:
@@ -197,13 +198,13 @@ def _heif(data: bytes) -> Any:
 
 
 def _crop(
-    image: Image.Image, data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool
+    image: Image.Image, data: bytes, *, name: str, side: int, filter: str, exif_rotation: bool, to_srgb: bool
 ) -> Cropped:
     facts = Facts.NONE
     kind = image.format or ""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise BadPictureError(_too_large())
+        raise BadPictureError(_TOO_LARGE)
     if kind == "TIFF" and (reason := tiff.misread(image)):
         raise BadPictureError(reason)
     if min(width, height) < side:
@@ -233,16 +234,12 @@ def _crop(
     prepared, conversion = _prepared(image)
     small = prepared.resize((side, side), FILTERS[filter], box=_central_square(*extent))
     crop = _opaque(small)
-    if turn in _UPRIGHT:
-        if exif_rotation:
-            facts |= Facts.ROTATED
-        if exif_rotation and not turned:
-            crop = crop.transpose(_UPRIGHT[turn])
-        elif turned and not exif_rotation:
-            crop = crop.transpose(_UPRIGHT[{6: 8, 8: 6}.get(turn, turn)])
-    if not isinstance(crop, Image.Image):  # of the Pillow beside the active one
-        crop = Image.fromarray(np.asarray(crop))
-    return crop, facts | conversion
+    if turn in _UPRIGHT and exif_rotation:
+        facts |= Facts.ROTATED
+    if turn in _UPRIGHT and exif_rotation != turned:
+        back = {6: 8, 8: 6}.get(turn, turn)
+        crop = crop.transpose(_UPRIGHT[turn if exif_rotation else back])
+    return active().own(crop), facts | conversion
 
 
 def _in_srgb(image: Image.Image, data: bytes) -> Cropped:
@@ -309,7 +306,7 @@ def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
     if mode in ("1", "L", "LA", "La") or mode.startswith("I"):
         facts |= Facts.GREYSCALE
     if mode == "F":
-        raise BadPictureError("has floating-point pixels, whose scale is unknown: convert it to 8 or 16 bits")
+        raise BadPictureError(f"has floating-point {tiff.WITHOUT_SCALE}")
     if mode == "LAB":
         return _from_lab(image), facts
     if mode.startswith("I"):
@@ -328,10 +325,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     A TIFF may have 12 bits, and black for the greatest value: Pillow gives such values as they are.
     """
     values = np.asarray(image).astype(np.int64)
-    if image.format == "TIFF" and image.mode == "I":  # whatever the values: a rule that pictures' content can't change
-        raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
-    if values.min() < 0 or values.max() > 65535:
-        raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
+    # A TIFF whatever its values: a rule that pictures' content can't change.
+    if (image.format == "TIFF" and image.mode == "I") or values.min() < 0 or values.max() > 65535:
+        raise BadPictureError(f"has 32-bit {tiff.WITHOUT_SCALE}")
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         greatest = (1 << max(tags.get(tiff.BITS_TAG, (16,)))) - 1
@@ -348,11 +344,9 @@ def _from_lab(image: Image.Image) -> Image.Image:
     manager = colour_manager()
     if manager is None:
         raise BadPictureError(f"has Lab colours, which {active_pillow()} as built here does not convert: convert it")
-    if type(image).__module__.split(".")[0] != manager.package:
-        image = manager.image.frombytes("LAB", image.size, image.tobytes())
     ImageCms = manager.module("ImageCms")  # noqa: N806
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+    converted = ImageCms.profileToProfile(manager.own(image), lab, rgb, outputMode="RGB")
     assert converted is not None
     return converted  # type: ignore[no-any-return]
 
@@ -374,10 +368,6 @@ def _formats(reader: Decoder) -> tuple[str, ...]:
     return tuple(name for name in EXTENSIONS if name in reader.image.OPEN)
 
 
-def _too_large() -> str:
-    return f"has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
-
-
 def _reason(data: bytes, error: Exception) -> str:
     """Why a picture was rejected, in one line that is the same on every machine."""
     if not data:
@@ -385,22 +375,21 @@ def _reason(data: bytes, error: Exception) -> str:
     kind = kind_of(data)
     reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
-        return _too_large()
+        return _TOO_LARGE
     opened = not isinstance(error, reader.image.UnidentifiedImageError)
     if kind == "TIFF" and (reason := tiff.unread(data, reader, opened=opened)):
         return reason
-    if not opened:
-        if re.match(
-            rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE
-        ):
-            return "is a web page or XML, not a picture"
-        if not any(data):
-            return "holds only zero bytes"
-        return unread(data) or (
-            f"is {kind}, but damaged or of a kind that is not read: convert it" if kind else _UNKNOWN
-        )
+    start = data[:200].removeprefix(b"\xef\xbb\xbf")
+    if not opened and re.match(rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", start, re.IGNORECASE):
+        return "is a web page or XML, not a picture"
+    if not opened and not any(data):
+        return "holds only zero bytes"
     if reason := unread(data):
         return reason
+    if not opened and kind is None:
+        return "is not a picture in a known format"
+    if not opened:
+        return f"is {kind}, but damaged or of a kind that is not read: convert it"
     if is_cut(data, kind):
         return "is truncated"
     text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")
