@@ -103,12 +103,11 @@ def _unpack(archive: Path, place: Path, talk: Talk) -> None:
     try:
         with partial.open("wb") as out:
             (unpack_parquet if is_parquet(archive) else unpack)(archive, out)
-    except OSError as error:
+    except (OSError, PictureError) as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, PictureError):
+            raise
         raise ResourceError(
             f"{archive}: can't be unpacked beside the store ({error.strerror}): make room, or decompress it first"
         ) from None
-    except PictureError:
-        partial.unlink(missing_ok=True)
-        raise
     partial.rename(place)

@@ -13,7 +13,7 @@ from pathlib import Path
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
 from alexnet_cli.console import span
 from alexnet_cli.errors import PictureError
-from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
+from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, is_devkit, is_ilsvrc2012
 from alexnet_cli.sources.tars import is_archive_name, is_picture
 from alexnet_stages.preprocess.sources.archives import first_members
 from alexnet_stages.preprocess.sources.foreign import foreign_files
@@ -27,10 +27,8 @@ _OBJECTS = (
     ({"images", "labels"}, "YOLO's layout, which names objects in the pictures"),
     ({"images", "annotations"}, "a layout of pictures with annotations, which are not read"),
     ({"images", "masks"}, "a layout of pictures with outlines"),
-    *(
-        ({f"{split}2017", "annotations"}, "COCO's layout, which names objects in the pictures")
-        for split in ("train", "val")
-    ),
+    ({"train2017", "annotations"}, "COCO's layout, which names objects in the pictures"),
+    ({"val2017", "annotations"}, "COCO's layout, which names objects in the pictures"),
 )
 """Folders that lie beside each other, in small letters, and what that means."""
 _WNID = re.compile(r"n\d{8}")
@@ -60,7 +58,9 @@ def require_pictures(found: Found) -> None:
             )
         if foreign := foreign_files(ending for ending, _ in found.ignored.most_common()):
             raise PictureError(f"{found.root}: {foreign}")
-        raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.ignored.most_common(3))
+        others = f"other files: {kinds}" if kinds else "it is empty"
+        raise PictureError(f"{found.root}: holds no pictures: check the path ({others})")
 
 
 def require_class_names(root: Path, names: Sequence[str]) -> None:
@@ -288,10 +288,9 @@ def first_words(names: Sequence[str]) -> str:
 
 def require_several(found: Found, classes: Sequence[str]) -> None:
     """PictureError where all pictures are of one class: probably the folder above or below is meant."""
-    names = set(classes)
-    if len(names) != 1:
+    if len(set(classes)) != 1:
         return
-    name = next(iter(names))
+    name = classes[0]
     above = os.path.commonpath({picture.rpartition("/")[0] for picture in found.listing.names})
     parts = above.split("/")
     deeper = all(picture.count("/") > len(parts) for picture in found.listing.names)
@@ -375,7 +374,14 @@ def require_official(root: Path, names: Sequence[str], labels: Sequence[int], cl
     if not is_ilsvrc2012(classes):
         what = "other ones" if len(classes) == CLASSES else f"{len(classes):,}"
         raise PictureError(f"{where}: expected its {CLASSES:,} classes, found {what}")
-    _require_sizes(where, official, Counter(labels), classes)
+    counts = Counter(labels)
+    outside = [index for index in range(len(classes)) if not official.fewest <= counts[index] <= official.most]
+    if outside:
+        some = ", ".join(f"{classes.title(index)}: {counts[index]:,}" for index in outside[:_SHOWN])
+        raise PictureError(
+            f"{where}: expected {span(official.fewest, official.most)} pictures of each class, found another number in "
+            f"{len(outside):,}: {some}"
+        )
     return (
         f"as ILSVRC-2012 {split} must be: {len(names):,} pictures of {len(classes):,} classes, "
         f"{span(official.fewest, official.most)} of each"
@@ -384,20 +390,9 @@ def require_official(root: Path, names: Sequence[str], labels: Sequence[int], cl
 
 def split_by_names(names: Sequence[str]) -> str | None:
     """The split of ILSVRC-2012 that pictures are named after."""
-    for split, official in OFFICIAL.items():
-        if re.fullmatch(official.names, _stem(names[0])) and re.fullmatch(official.names, _stem(names[-1])):
-            return split
-    return None
-
-
-def _require_sizes(where: str, official: Official, counts: Counter[int], classes: ClassList) -> None:
-    outside = [index for index in range(len(classes)) if not official.fewest <= counts[index] <= official.most]
-    if outside:
-        some = ", ".join(f"{classes.title(index)}: {counts[index]:,}" for index in outside[:_SHOWN])
-        raise PictureError(
-            f"{where}: expected {span(official.fewest, official.most)} pictures of each class, found another number in "
-            f"{len(outside):,}: {some}"
-        )
+    ends = _stem(names[0]), _stem(names[-1])
+    fitting = (split for split, official in OFFICIAL.items() if all(re.fullmatch(official.names, end) for end in ends))
+    return next(fitting, None)
 
 
 def _stem(name: str) -> str:
@@ -408,9 +403,3 @@ def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, …" if len(names) > _SHOWN else shown
 
-
-def _describe(ignored: Counter[str]) -> str:
-    if not ignored:
-        return "it is empty"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in ignored.most_common(3))
-    return f"other files: {kinds}"

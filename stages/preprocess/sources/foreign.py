@@ -21,28 +21,22 @@ _MAGIC = (
 )
 """First bytes, what it is, what to do."""
 _ENDINGS = {
-    ".arrow": "Arrow files of Hugging Face",
-    ".mdb": "LMDBs of another program",
-    ".tfrecord": "TFRecord files",
-    ".tfrecords": "TFRecord files",
-    ".h5": "HDF5 files",
-    ".hdf5": "HDF5 files",
-    ".npy": "arrays of numpy",
-    ".npz": "arrays of numpy",
-    ".mat": "Matlab's files",
-    ".pkl": "pickles",
-    ".rec": "RecordIO files of MXNet",
-    ".mds": "shards of MosaicML",
-    ".beton": "FFCV's files",
-    ".mp4": "videos",
-    ".dng": "raw pictures of cameras",
-    ".cr2": "raw pictures of cameras",
-    ".nef": "raw pictures of cameras",
-    ".arw": "raw pictures of cameras",
-    ".svg": "drawings (SVG)",
-    ".pdf": "PDFs",
+    "Arrow files of Hugging Face": (".arrow",),
+    "LMDBs of another program": (".mdb",),
+    "TFRecord files": (".tfrecord", ".tfrecords"),
+    "HDF5 files": (".h5", ".hdf5"),
+    "arrays of numpy": (".npy", ".npz"),
+    "Matlab's files": (".mat",),
+    "pickles": (".pkl",),
+    "RecordIO files of MXNet": (".rec",),
+    "shards of MosaicML": (".mds",),
+    "FFCV's files": (".beton",),
+    "videos": (".mp4",),
+    "raw pictures of cameras": (".dng", ".cr2", ".nef", ".arw"),
+    "drawings (SVG)": (".svg",),
+    "PDFs": (".pdf",),
 }
-"""What files are called that lie in folders without pictures."""
+"""What lies in folders without pictures -> what its names end in."""
 
 
 def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
@@ -78,5 +72,5 @@ def foreign_file(path: Path, start: bytes) -> str | None:
 
 def foreign_files(endings: Iterable[str]) -> str | None:
     """What lies where no pictures are, in words that follow the path; None where none of it is known."""
-    what = next((_ENDINGS[ending] for ending in endings if ending in _ENDINGS), None)
+    what = next((what for ending in endings for what, known in _ENDINGS.items() if ending in known), None)
     return None if what is None else f"holds {what}, which are not read: {_WRITE_OUT}"

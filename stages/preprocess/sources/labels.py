@@ -55,15 +55,6 @@ def _words(lines: Iterable[str]) -> ClassList:
     return ClassList(tuple(words), words=tuple(words.values()))
 
 
-def find_words(folder: Path, levels: int = 0) -> Path | None:
-    """A file of words in a folder, or in one of `levels` folders above it."""
-    for place in (folder, *folder.resolve().parents[:levels]):
-        for name in WORDS_FILES:
-            if (place / name).is_file():
-                return place / name
-    return None
-
-
 def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str], given: ClassList | None) -> list[str]:
     """A ground truth: one devkit ID for each picture in the order of their names."""
     classes = given if given is not None and given.ids else _devkit_beside(path)

@@ -74,6 +74,10 @@ class Rows:
     numbers: list[int]
     cells: list[list[str]]
 
+    def below(self, at: int) -> set[str]:
+        """The values of a column, below its title."""
+        return {cells[at] for cells in self.cells[1:] if at < len(cells)}
+
 
 class Names:
     """A source's pictures, found by what tables call them."""
@@ -193,7 +197,7 @@ def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
     titles = rows.cells[0]
     lines = [f"{where}: the labels are its column {titles[label]!r}"] if len(titles) > 2 else []
     for at, title in enumerate(titles):
-        values = sorted({cells[at] for cells in rows.cells[1:] if at < len(cells)})
+        values = sorted(rows.below(at))
         if at != label and _plain_title(title) in _PARTS and len(values) > 1:
             lines.append(
                 f"{where}: its column {title!r} ({', '.join(values[:3])}{', …' if len(values) > 3 else ''}) is "
@@ -329,7 +333,7 @@ def _columns(
 
 def _only_names(rows: Rows, at: int, title: str) -> bool:
     """Whether a column whose cells name pictures can't be labels: 0 to 9 name the pictures 0.png to 9.png too."""
-    return title in NAME_COLUMNS or not are_numbers(cells[at].strip() for cells in rows.cells[1:] if at < len(cells))
+    return title in NAME_COLUMNS or not are_numbers(map(str.strip, rows.below(at)))
 
 
 def _plain_title(title: str) -> str:
@@ -349,7 +353,7 @@ def _called(where: Path | str, rows: Rows, column: str, name: int) -> int:
 def _why_none(rows: Rows, others: Sequence[int]) -> str:
     """What a table has in place of a column of labels that is known by its title, and what to do."""
     titles = rows.cells[0]
-    ones = [at for at in others if {cells[at].strip() for cells in rows.cells[1:] if at < len(cells)} <= _ONE_HOT]
+    ones = [at for at in others if set(map(str.strip, rows.below(at))) <= _ONE_HOT]
     if len(ones) > 1:
         some = ", ".join(titles[at] for at in ones[:3])
         return (
@@ -371,11 +375,7 @@ def _is_header(rows: Rows, titles: Sequence[str], naming: Sequence[int]) -> bool
     if titles[naming[0]] in NAME_COLUMNS:
         return True
     # A picture that is not there has a label that others have too.
-    return not any(
-        cell in {cells[at] for cells in rows.cells[1:] if at < len(cells)}
-        for at, cell in enumerate(rows.cells[0])
-        if at != naming[0]
-    )
+    return not any(cell in rows.below(at) for at, cell in enumerate(rows.cells[0]) if at != naming[0])
 
 
 def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) -> None:

@@ -111,11 +111,6 @@ def is_shard(found: Sequence[Member]) -> bool:
     )
 
 
-def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
-    """Whether all of an archive's files lie in a folder of its name: then it is a class's, whatever its name."""
-    return all(member.name.startswith(f"{archive}/") for member in found)
-
-
 def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool, key: str | None = None) -> Found:
     """The samples of all shards, sorted by name; the class of each, unless `labelled` is false.
 
