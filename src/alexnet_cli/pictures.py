@@ -2,10 +2,10 @@
 
     crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
 
-Which decoder reads which format: decoders.py; what no decoder is trusted with: untrusted.py.
+decoders.py says which decoder reads which format, untrusted.py which files no decoder gets.
 
-Scaling and cutting are one Pillow `resize` whose box is the picture's central square, so that a 1×60000 picture never
-becomes a 256×15360000 one. Works with Pillow and with pillow-simd in its place.
+Scaling and cutting are one Pillow `resize` whose box is the picture's central square: a 1×60000 picture never becomes
+a 256×15360000 one. Works with Pillow and with pillow-simd.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ MAX_PIXELS = 2 * 89_478_485
 _TOO_LARGE = f"has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
 MAX_FILE_BYTES = 1 << 30
 
-# libjpeg can scale by 1/2, 1/4, 1/8 while it decodes, much faster. What remains is at least this many times larger than
-# the crop: with 3 the result is within rounding of the full decode for photographs (tests/test_pictures.py).
+# libjpeg can scale by 1/2, 1/4, 1/8 while it decodes, much faster. The result is at least this many times larger than
+# the crop: with 3 a photograph's crop is within rounding of that from a full decode (tests/test_pictures.py).
 _DRAFT_GAP = 3
 
 _UPRIGHT = {
@@ -61,11 +61,11 @@ _ORIENTATION_TAG = 0x0112
 
 _JPEGS_END = b"\xff\xd9"
 _NEARLY_GREY = 16
-"""Of a JPEG without any pixels, libjpeg makes a grey with a few specks."""
+"""libjpeg decodes a JPEG without any pixels as grey with a few specks."""
 
 
 class Facts(enum.IntFlag):
-    """What is noteworthy about a picture; counted in the summary."""
+    """What is noteworthy about a picture. The summary counts each."""
 
     NONE = 0
     GREYSCALE = 1
@@ -77,25 +77,24 @@ class Facts(enum.IntFlag):
     SMALL = 16
     """The shorter side is under the crop's (256, unless another side was requested): enlarged."""
     WRONG_EXTENSION = 32
-    """The name says a different format than the content."""
+    """The extension is that of another format."""
     ANIMATED = 64
     """More than one frame or page, of which the first was taken."""
     TRUNCATED = 128
-    """A JPEG that is cut off, of which the part that can be decoded was taken."""
+    """A JPEG that is cut off: the part that can be decoded was taken."""
 
 
 Cropped = tuple[Image.Image, Facts]
-"""A picture, and what is noteworthy about it."""
 
 
 class BadPictureError(PictureError):
-    """One picture that can't become a crop. Its text is the reason alone, without the file's name."""
+    """One picture that can't become a crop. The text is only the reason, without the file's name."""
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """A picture file's bytes; BadPictureError where it is not a regular file, too large or unreadable.
+    """A picture file's bytes; BadPictureError if it is not a regular file, too large or unreadable.
 
-    ResourceError where the disk fails: that is not the picture's fault, and the next try may succeed.
+    ResourceError if the disk fails: another try may succeed.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names costs more than reading some of them)
@@ -112,7 +111,7 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
 
 
 def crop_of(data: bytes, **how: Any) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy. how: as `crop_image` takes it."""
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy. how: as in `crop_image`."""
     image, facts = crop_image(data, **how)
     return np.array(image), facts
 
@@ -129,13 +128,13 @@ def crop_image(
 ) -> tuple[Image.Image, Facts]:
     """An encoded picture's crop as a Pillow image, RGB, side×side.
 
-    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). Antialiased, except by the filter
-    "nearest". A picture that has this size already keeps its pixels. The content decides the format, `name` only
-    whether its extension is noted as wrong. Transparent pictures lie over white. Of an animation the first frame is
-    taken.
+    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). All filters but "nearest" are
+    antialiased. A picture that has this size already keeps its pixels. The content decides the format; `name` only
+    decides whether the extension is noted as wrong. Transparent pictures are put on white. The first frame of an
+    animation is taken.
 
-    colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes of a
-    JPEG that is cut off the part that can be decoded, with grey for the rest; "refuse" rejects it.
+    colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes what
+    can be decoded of a JPEG that is cut off, with grey for the rest; "refuse" rejects it.
 
     BadPictureError gives the reason in one line.
     """
@@ -156,7 +155,7 @@ def crop_image(
 
 
 def _crop_of_part(data: bytes, crop_of_image: Callable[[Image.Image, bytes], Cropped]) -> Cropped:
-    """The crop of a JPEG that is cut off: libjpeg shows what is missing in front of the end as grey."""
+    """The crop of a JPEG that is cut off: given an end, libjpeg shows what is missing as grey."""
     try:
         with _opened(data + _JPEGS_END) as image:
             crop, facts = crop_of_image(image, data)
@@ -243,7 +242,7 @@ def _crop(
 
 
 def _in_srgb(image: Image.Image, data: bytes) -> Cropped:
-    """The picture in sRGB, by its own profile, and what that says of it."""
+    """The picture in sRGB, by its profile, and what is noteworthy about that."""
     profile, facts = colour.profile_of(image, data), Facts.NONE
     if not profile:
         return image, facts
@@ -258,7 +257,7 @@ def _in_srgb(image: Image.Image, data: bytes) -> Cropped:
 
 
 def _mend_transparent_colour(image: Image.Image, bits: int) -> None:
-    """PNG names its transparent colour in the file's own bits; Pillow compares it with pixels of 8 bits as it is."""
+    """PNG gives its transparent colour in the file's bits; Pillow compares that with pixels of 8 bits."""
     colour = image.info.get("transparency")
     if image.mode == "L" and isinstance(colour, int):
         image.info["transparency"] = colour * 255 // ((1 << bits) - 1)
@@ -267,7 +266,7 @@ def _mend_transparent_colour(image: Image.Image, bits: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none that can be read."""
+    """The EXIF orientation; 1 if there is none that can be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except AlexNetError:  # a signal's
@@ -293,9 +292,9 @@ def _central_square(width: float, height: float) -> tuple[float, float, float, f
 
 
 def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
-    """The picture in a mode whose values may be averaged: L, RGB, or with premultiplied alpha La, RGBa.
+    """The picture in a mode whose values may be averaged: L, RGB, or La, RGBa with premultiplied alpha.
 
-    Conversions that are not linear (palette, CMYK, Lab, alpha) must come before the averaging; grey to RGB comes after.
+    Conversions that are not linear (palette, CMYK, Lab, alpha) come before the averaging; grey to RGB comes after.
     """
     mode = image.mode
     if mode in ("RGB", "L") and "transparency" not in image.info:
@@ -320,12 +319,12 @@ def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits to 8: 65535 becomes 255, so divided by 257 and rounded; a transparent value becomes alpha.
+    """16 bits to 8, divided by 257 and rounded: 65535 becomes 255. A transparent value becomes alpha.
 
-    A TIFF may have 12 bits, and black for the greatest value: Pillow gives such values as they are.
+    A TIFF may have 12 bits, or black as the greatest value: Pillow leaves both as they are.
     """
     values = np.asarray(image).astype(np.int64)
-    # A TIFF whatever its values: a rule that pictures' content can't change.
+    # A 32-bit TIFF is refused even if its values fit: the rule must not depend on what a picture shows.
     if (image.format == "TIFF" and image.mode == "I") or values.min() < 0 or values.max() > 65535:
         raise BadPictureError(f"has 32-bit {tiff.WITHOUT_SCALE}")
     if image.format == "TIFF":
@@ -369,7 +368,7 @@ def _formats(reader: Decoder) -> tuple[str, ...]:
 
 
 def _reason(data: bytes, error: Exception) -> str:
-    """Why a picture was rejected, in one line that is the same on every machine."""
+    """Why a picture was rejected, in one line, the same on every machine."""
     if not data:
         return "is empty"
     kind = kind_of(data)

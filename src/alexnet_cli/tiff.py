@@ -1,4 +1,4 @@
-"""TIFF: what Pillow's tables lack, what it misreads, and what to say of a kind that is not read.
+"""TIFF: what Pillow's tables lack, what it misreads, and what to say about a kind that is not read.
 
 teach(reader)                   # its Pillow then opens grey TIFFs of 12 bits in either byte order
 reason = misread(image)         # "has signed pixels …", or None
@@ -31,12 +31,12 @@ _KINDS = {
 
 
 def teach(reader: Decoder) -> None:
-    """Add kinds to Pillow's table that it has the code for: of white as zero and of 12 bits it lists some alone."""
+    """Add kinds to Pillow's table that it has the code for: it lists only some with 12 bits or with white as zero."""
     reader.module("TiffImagePlugin").OPEN_INFO.update(_KINDS)
 
 
 def misread(image: Any) -> str | None:
-    """Why an opened TIFF would be shown as garbage; None where nothing speaks against it."""
+    """Why an opened TIFF would be shown as garbage; None if no reason is known."""
     tags = image.tag_v2
     if _SIGNED in tags.get(_SAMPLE_FORMAT_TAG, ()):
         return f"has signed {WITHOUT_SCALE}"
@@ -53,7 +53,7 @@ def repair_colour_map(image: Any) -> None:
 
 
 def unread(data: bytes, reader: Decoder, *, opened: bool) -> str | None:
-    """What kind of TIFF this is, where its kind is the reason why it was not read; None where that can't be told.
+    """What kind of TIFF this is, if its kind is why it was not read; else None.
 
     opened: whether Pillow knew the kind, and failed at the pixels.
     """

@@ -47,7 +47,7 @@ _COPY = re.compile(r"(?:copy of (.+)|(.+?)(?:[ _-]+copy(?: ?\(?\d+\)?)?| \(\d+\)
 
 
 def require_pictures(found: Found) -> None:
-    """PictureError where there are no pictures at all."""
+    """PictureError if there are no pictures at all."""
     if not len(found.listing):
         if found.packed:
             raise PictureError(f"{found.packed[0]}: is an archive in an archive or folder, not read: unpack it first")
@@ -64,7 +64,7 @@ def require_pictures(found: Found) -> None:
 
 
 def require_class_names(root: Path, names: Sequence[str]) -> None:
-    """PictureError where a class's name is empty, a step to another folder, of several lines, or there twice."""
+    """PictureError if a class's name is empty, a step to another folder, of several lines, or there twice."""
     for name, count in Counter(names).items():
         if name in ("", ".", "..") or len(name.splitlines()) > 1:
             raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
@@ -134,7 +134,7 @@ def _inside(names: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, set[st
 
 
 def require_one_folder_each(found: Found, spelt: Mapping[str, str]) -> None:
-    """PictureError where two class folders or archives are one class, such as `0` and `00`."""
+    """PictureError if two class folders or archives are one class, such as `0` and `00`."""
     written: dict[str, str] = {}
     for name, plain in sorted(spelt.items()):
         if plain in written:
@@ -202,7 +202,7 @@ def _alike(names: Sequence[str]) -> list[str]:
 
 
 def require_filled(found: Found, classes: Sequence[str]) -> None:
-    """PictureError where a class's folder or archive holds no pictures."""
+    """PictureError if a class's folder or archive holds no pictures."""
     filled = set(classes)
     for name in sorted(found.folders):
         if name not in filled and not (len(filled) == 1 and is_plain(min(filled))):  # then the level is the wrong one
@@ -212,7 +212,7 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
 
 
 def require_the_level(found: Found, folders: Collection[str]) -> None:
-    """PictureError where folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
+    """PictureError if folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
     first = min(folders, key=lambda name: (split_called(name) != "train", name))
     names = _some(sorted(folders))
     if are_parts(folders) and (len(folders) > 1 or all(name.count("/") > 1 for name in found.listing.names)):
@@ -287,7 +287,7 @@ def first_words(names: Sequence[str]) -> str:
 
 
 def require_several(found: Found, classes: Sequence[str]) -> None:
-    """PictureError where all pictures are of one class: probably the folder above or below is meant."""
+    """PictureError if all pictures are of one class: probably the folder above or below is meant."""
     if len(set(classes)) != 1:
         return
     name = classes[0]
@@ -308,7 +308,7 @@ def require_several(found: Found, classes: Sequence[str]) -> None:
 def require_classes(
     found: Found, classes: Sequence[str], known: ClassList, *, known_by: Path | str, complete: bool
 ) -> None:
-    """PictureError where a picture's class is none of the known ones, or, if `complete`, a known one has none."""
+    """PictureError if a picture's class is none of the known ones, or, with `complete`, a known one has none."""
     there, wanted = set(classes), set(known.names)
     for picture, name in zip(found.listing.names, classes, strict=True):
         if name not in wanted:
@@ -330,7 +330,7 @@ def require_classes(
 def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], classes: ClassList) -> str | None:
     """Of ILSVRC-2012's validation pictures, whether the labels that are known come out; a line that says so.
 
-    PictureError where one does not: the labels are in another order.
+    PictureError if one does not: the labels are in another order.
     """
     if not is_ilsvrc2012(classes) or not re.fullmatch(OFFICIAL["val"].names, _stem(names[0])):
         return None
@@ -349,7 +349,7 @@ def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], 
 
 
 def compare_with_devkit(devkit: Devkit, labels: Sequence[int]) -> str | None:
-    """A line that compares the number of pictures in each train class with meta.mat's; None where it gives none."""
+    """A line that compares the number of pictures in each train class with meta.mat's; None if it gives none."""
     if not devkit.train_pictures:
         return None
     counts = Counter(labels)

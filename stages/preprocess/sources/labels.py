@@ -20,9 +20,9 @@ def labels_of(
 ) -> list[str]:
     """The class of each of a source's pictures, from a label file, a table, or a ground truth of devkit IDs.
 
-    column: the title of the labels, where the user says it. content: the file's, where it lies in an archive. What is
+    column: the title of the labels, if the user gives it. content: the file's, where it lies in an archive. What is
     to be told goes to the source's notes.
-    PictureError where the file names unknown pictures, leaves some out, or has another number of lines.
+    PictureError if the file names unknown pictures, leaves some out, or has another number of lines.
     """
     lines = list(read_lines(path) if content is None else lines_in(path, content))
     if column is None and lines and all(line.strip().isdecimal() for _, line in lines):

@@ -184,7 +184,7 @@ def _file(path: Path, split: str | None) -> Layout:
 
 
 def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | None:
-    """The Parquet files of a folder, or of `data` in it, of one split; None where there are none, or pictures too."""
+    """The Parquet files of a folder, or of `data` in it, of one split; None if there are none, or pictures too."""
     data = next((entry for entry in entries if entry.name == "data" and entry.is_dir()), None)
     inside = sorted(data.iterdir()) if data is not None else entries
     files = [entry for entry in inside if entry.suffix == ".parquet" and not is_hidden(entry.name)]
@@ -257,7 +257,7 @@ def _choose_folder(root: Path, split: str | None) -> Path:
 
 
 def _kaggle(root: Path, split: str | None) -> Layout | None:
-    """Kaggle's layout, from any of its folders down to the split's; None where it is something else."""
+    """Kaggle's layout, from any of its folders down to the split's; None if it is something else."""
     if root.resolve().parent.name == KAGGLE and split_called(root.resolve().name):
         folder, named = root, split_called(root.resolve().name)
         if split not in (None, named):

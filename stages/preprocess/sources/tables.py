@@ -163,8 +163,8 @@ def read_table(
     """The label of each picture that a table names, in CSV with any separator, or in JSON.
 
     told: whether the user said that it is one of labels; else only a column whose title says so is. column: the title
-    of the labels, where the user says it. notes: grows by what to tell people. NoLabelsError where there is no column
-    of labels. PictureError where the table names what is not a picture, or one picture twice.
+    of the labels, if the user gives it. notes: grows by what to tell people. NoLabelsError if there is no column
+    of labels. PictureError if the table names what is not a picture, or one picture twice.
     """
     rows = _rows(where, lines, names)
     if rows is None:
@@ -178,7 +178,7 @@ def read_table(
 
 
 def _rows(where: Path | str, lines: Lines, names: Names) -> Rows | None:
-    """The cells of CSV or JSON; None where the file is neither."""
+    """The cells of CSV or JSON; None if the file is neither."""
     suffix = Path(where).suffix.lower()
     if suffix in _JSON:
         return _json_rows(where, lines)
@@ -207,7 +207,7 @@ def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
 
 
 def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool = False) -> Rows | None:
-    """The cells; None where the separator is not in the first line, or this is not CSV."""
+    """The cells; None if the separator is not in the first line, or this is not CSV."""
     if not strict and lines and separator not in lines[0][1]:
         return None
     reader = csv.reader((f"{line}\n" for _, line in lines), delimiter=separator, skipinitialspace=True)
@@ -252,7 +252,7 @@ def _json_rows(where: Path | str, lines: Lines) -> Rows:
 
 
 def _parsed(text: str) -> Any:
-    """What JSON says; None where it is not JSON."""
+    """What JSON says; None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -341,7 +341,7 @@ def _plain_title(title: str) -> str:
 
 
 def _called(where: Path | str, rows: Rows, column: str, name: int) -> int:
-    """The column of a title. PictureError where there is none, or it names the pictures."""
+    """The column of a title. PictureError if there is none, or it names the pictures."""
     titles = [title.strip() for title in rows.cells[0]]
     if titles.count(column) != 1 or titles.index(column) == name:
         raise PictureError(
@@ -379,7 +379,7 @@ def _is_header(rows: Rows, titles: Sequence[str], naming: Sequence[int]) -> bool
 
 
 def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) -> None:
-    """PictureError where two columns of labels divide the pictures differently."""
+    """PictureError if two columns of labels divide the pictures differently."""
     first, *others = columns
     for other in others:
         pairs = {(cells[first], cells[other]) for cells in rows.cells[1:] if len(cells) > max(first, other)}
@@ -391,7 +391,7 @@ def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) 
 
 
 def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int, label_at: int, boxed: bool) -> Table:
-    """Each row's picture and label. PictureError where a row lacks one, or names an unknown picture, or one twice."""
+    """Each row's picture and label. PictureError if a row lacks one, or names an unknown picture, or one twice."""
     form = "name,label" if Path(where).suffix.lower() in _TABLES else "name label"
     table: Table = {}
     lost: list[tuple[str, int]] = []
@@ -413,7 +413,7 @@ def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int
 
 
 def _require_classes(where: Path | str, table: Table) -> None:
-    """PictureError where labels are not classes: several in one, none, or another for each picture."""
+    """PictureError if labels are not classes: several in one, none, or another for each picture."""
     lines: dict[str, int] = {}
     for label, number in table.values():
         lines.setdefault(label, number)
@@ -436,7 +436,7 @@ def _require_classes(where: Path | str, table: Table) -> None:
 
 
 def complete(where: Path | str, table: Table, names: Names) -> list[str]:
-    """The label of each picture. PictureError where one has none."""
+    """The label of each picture. PictureError if one has none."""
     bare = [at for at in range(len(names.names)) if at not in table]
     if bare:
         raise PictureError(
