@@ -1,4 +1,4 @@
-"""BMPs whose bit fields lie as Pillow has no name for: blue before red, 4, 6 or 10 bits for a colour, and so on.
+"""BMPs with bit fields that Pillow does not know: blue before red, 4, 6 or 10 bits for a colour, and so on.
 
 data = with_bytes(data)         # the same picture with a byte for each colour; any other file as it is
 """
@@ -11,18 +11,18 @@ import numpy as np
 
 _BIT_FIELDS, _ALPHA_BIT_FIELDS = 3, 6
 _ALPHA_SINCE = 56
-"""Bytes of the header from which on it has a mask of alpha; in front of that, masks follow it."""
+"""A header of this many bytes or more holds an alpha mask; after a shorter one, the masks follow it."""
 _PILLOWS = {
     16: {(0xF800, 0x7E0, 0x1F, 0), (0x7C00, 0x3E0, 0x1F, 0)},
     32: {(0xFF0000, 0xFF00, 0xFF, alpha) for alpha in (0, 0xFF000000)} | {(0, 0, 0, 0)},
 }
-"""Bits of a pixel -> the masks of red, green, blue and alpha that are left to Pillow."""
+"""Bits of a pixel -> the masks of red, green, blue and alpha that Pillow reads."""
 _BLOCK = 1 << 18
-"""Pixels that are unpacked at once."""
+"""Pixels unpacked at once."""
 
 
 def with_bytes(data: bytes) -> bytes:
-    """A BMP of bit fields as one of four bytes a pixel: blue, green, red, alpha; any other file as it is.
+    """A BMP of bit fields, rewritten with four bytes a pixel: blue, green, red, alpha; any other file as it is.
 
     A field of n bits is scaled so that its greatest value becomes 255.
     """
@@ -56,7 +56,7 @@ def _is_one_run(mask: int) -> bool:
 
 
 def _scaled(words: np.ndarray[tuple[int, int], np.dtype[np.uint64]], mask: int) -> object:
-    """A field as 0 to 255."""
+    """A field, scaled to 0 … 255."""
     if not mask:
         return 0
     shift = (mask & -mask).bit_length() - 1

@@ -32,7 +32,7 @@ def read_class_list(path: Path) -> ClassList:
 
 
 def _listed_classes(path: Path) -> ClassList:
-    """A text file's classes: one a line, in its order, or in that of the numbers beside them; perhaps with words."""
+    """A text file's classes: one a line, in the file's order, or in the order of numbers that it gives; words too."""
     lines = [(number, line.strip()) for number, line in read_lines(path)]
     if path.suffix.lower() == ".json":
         lines = list(enumerate(_json_lines(path, "\n".join(line for _, line in lines)), 1))
@@ -60,8 +60,8 @@ def _listed_classes(path: Path) -> ClassList:
 def _in_order(texts: list[str]) -> tuple[int | None, list[str]]:
     """The first of the numbers in front of all names or behind them, and the names in the numbers' order.
 
-    Numbers count only where they are 0, 1, 2 … or 1, 2, 3 …, in any order, and each name is another without them: else
-    they are parts of the names.
+    Numbers count only if they are 0, 1, 2 … or 1, 2, 3 …, in any order, and the names differ without them: else they
+    are parts of the names.
     """
     for lines in _with_and_without_titles(texts):
         for pattern in _NUMBERED:
@@ -79,7 +79,7 @@ def _in_order(texts: list[str]) -> tuple[int | None, list[str]]:
 
 
 def _with_and_without_titles(texts: list[str]) -> list[list[str]]:
-    """The lines, and those behind the first where that may be titles, such as `index,name`."""
+    """The lines; also those after the first, if that may be titles, such as `index,name`."""
     words = re.findall(r"[a-z]+", texts[0].lower())
     return [texts, texts[1:]] if len(words) > 1 and _TITLES & set(words) else [texts]
 
@@ -104,7 +104,7 @@ def _json_lines(path: Path, text: str) -> list[str]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a UTF-8 text file, those that are blank excepted."""
+    """The lines of a UTF-8 text file with their numbers, without blank ones."""
     try:
         content = read_regular(path, PictureError)
     except FileNotFoundError:
@@ -113,7 +113,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def lines_in(path: Path, content: bytes) -> Iterator[tuple[int, str]]:
-    """The same, of a file whose content is known."""
+    """The same, given the file's content."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
             text = line.decode()

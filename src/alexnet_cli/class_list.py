@@ -3,8 +3,8 @@
     same = plain_names(["10", "9", "09"])     # {"10": "10", "9": "9", "09": "9"}
     ClassList.sorted(same.values()).names     # ("9", "10")
 
-**One order** for folders, archives, shards and label files: where all names are whole numbers, the order of the
-numbers, and 0, 00 and 000 are one class; otherwise the order of the names' code points, as it is for WNIDs.
+**One order** for folders, archives, shards and label files. If all names are whole numbers, it is the order of the
+numbers, and 0, 00 and 000 are one class. Otherwise it is the order of the names' code points, as for WNIDs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from dataclasses import dataclass, field, replace
 from alexnet_cli.errors import ArtifactError
 
 _NUMBER = re.compile(r"([+-]?[0-9]{1,18})(\.0*)?", re.ASCII)
-"""Of a table whose column had gaps, spreadsheets write 3.0 for 3."""
+"""Spreadsheets write 3.0 for 3 if the column had gaps."""
 
 _AROUND = "\t\n\v\f\r \x85\xa0\u200b\u2028\u2029\ufeff"
-"""What can't be seen before and behind a name."""
+"""Invisible characters before and after a name."""
 
 UNLABELLED_NAME = str(-1)
-"""What data sets write where a picture has no label."""
+"""What data sets write for a picture without a label."""
 
 
 def are_numbers(names: Iterable[str]) -> bool:
-    """Whether all names are whole numbers, and there is one."""
+    """Whether there are names, and all are whole numbers."""
     distinct = set(names)
     return bool(distinct) and all(_NUMBER.fullmatch(name) for name in distinct)
 
@@ -42,10 +42,10 @@ def number_of(name: str) -> int:
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Each name as it is written -> the name of the class it stands for.
+    """Each name as it is written -> the name of its class.
 
-    Without blanks around it, letters with accents in one spelling (Unicode NFC; macOS writes NFD), and where all are
-    whole numbers, those without leading zeros.
+    That has no blanks around it, and accents in one spelling (Unicode NFC; macOS writes NFD). If all names are whole
+    numbers, they lose their leading zeros.
     """
     plain = {name: unicodedata.normalize("NFC", name).strip(_AROUND) for name in names}
     if are_numbers(plain.values()):
@@ -55,21 +55,21 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ClassList:
-    """Class names in index order, and where they are known, what people call each.
+    """Class names in index order, and what people call each, if that is known.
 
-    Two lists with the same names are equal, whatever their words and IDs: those only explain the names.
+    Two lists with the same names are equal: words and IDs only explain the names.
     """
 
     names: tuple[str, ...]
     words: tuple[str, ...] = field(default=(), compare=False)
-    """`tench, Tinca tinca` for n01440764; empty where unknown."""
+    """`tench, Tinca tinca` for n01440764; empty if unknown."""
     ids: tuple[int, ...] = field(default=(), compare=False)
-    """ILSVRC's own number of each class, which is another order; empty where unknown."""
+    """ILSVRC's number of each class, which is another order; empty if unknown."""
     counted_from: int | None = field(default=None, compare=False)
     """The first class's number, 0 or 1, in a file that numbers its classes."""
 
     def __post_init__(self) -> None:
-        """ArtifactError where words or IDs are not one for each class."""
+        """ArtifactError unless there are as many words or IDs as classes, or none."""
         for what, values in (("words", self.words), ("IDs", self.ids)):
             if values and len(values) != len(self.names):
                 raise ArtifactError(
@@ -83,7 +83,7 @@ class ClassList:
         return cls(tuple(sorted(distinct, key=number_of) if are_numbers(distinct) else sorted(distinct)))
 
     def spelt(self, names: Iterable[str]) -> dict[str, str]:
-        """Each name -> this list's name for the same class, or the name itself where there is none."""
+        """Each name -> this list's name for the same class, or the name itself if it has none."""
         mine = {plain: name for name, plain in plain_names(self.names).items()}
         theirs = plain_names(names)
         known = set(self.names)
@@ -98,7 +98,7 @@ class ClassList:
         return hashlib.sha256(json.dumps(self.names, ensure_ascii=False).encode()).hexdigest()
 
     def title(self, index: int) -> str:
-        """What reports call a class: its name, and its first word where it is known: `n01440764 (tench)`."""
+        """What reports call a class: its name, and its first word if known: `n01440764 (tench)`."""
         name, called = self.names[index], self.called(index)
         return f"{name} ({called})" if called != name else name
 
@@ -108,7 +108,7 @@ class ClassList:
         return first or self.names[index]
 
     def explained_by(self, other: ClassList) -> ClassList:
-        """These classes, with the words and IDs of another list where this one has none and that one knows all."""
+        """These classes; words or IDs that they lack come from another list, if it knows all these classes."""
         place = {name: index for index, name in enumerate(other.names)}
         if not all(name in place for name in self.names):
             return self
@@ -118,7 +118,7 @@ class ClassList:
         return replace(self, words=words, ids=ids)
 
     def difference(self, other: ClassList) -> str | None:
-        """How `other` differs, in a few words; None where both are the same."""
+        """How `other` differs, in a few words; None if both are the same."""
         if self.names == other.names:
             return None
         missing = [name for name in self.names if name not in set(other.names)]

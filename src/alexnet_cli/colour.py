@@ -17,11 +17,11 @@ from alexnet_cli.untrusted import boxes
 _MODES = {"L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}
 """A picture's mode -> that of its colours."""
 _RESTRICTED, _ANY = 2, 3
-"""Methods of a JPEG 2000's box `colr` that have a profile (ISO 15444-1 I.5.3.3, 15444-2)."""
+"""Methods in a JPEG 2000's box `colr` that have a profile (ISO 15444-1 I.5.3.3, 15444-2)."""
 
 
 def profile_of(image: Any, data: bytes) -> object:
-    """The profile in a picture's file, None where there is none. Of JPEG 2000, Pillow does not tell it."""
+    """The profile in a picture's file, None if there is none. Pillow does not give that of JPEG 2000."""
     if image.format != "JPEG2000":
         return image.info.get("icc_profile")
     header = next((content for kind, content in boxes(data) if kind == b"jp2h"), b"")
@@ -30,9 +30,9 @@ def profile_of(image: Any, data: bytes) -> object:
 
 
 def to_srgb(image: Any, profile: object) -> Any:
-    """A loaded picture in sRGB: RGB, or RGBA where it has transparency; by the profile's own rendering intent.
+    """A loaded picture in sRGB: RGB, or RGBA if it has transparency; by the rendering intent in the profile.
 
-    profile: that in its file. Pictures of more than 8 bits stay as they are.
+    Pictures of more than 8 bits stay as they are.
     """
     manager = colour_manager()
     plain = _plain(image)
@@ -42,11 +42,11 @@ def to_srgb(image: Any, profile: object) -> Any:
     transform = _transform(manager, profile, mode)
     if transform is None:
         return image
-    plain = _of(manager, plain)
+    plain = manager.own(plain)
     colours = manager.module("ImageCms").applyTransform(plain.convert(mode), transform)
     if mode != plain.mode:
         colours.putalpha(plain.getchannel("A"))
-    return _of(active(), colours)
+    return active().own(colours)
 
 
 def _plain(image: Any) -> Any:
@@ -58,16 +58,9 @@ def _plain(image: Any) -> Any:
     return image
 
 
-def _of(decoder: Decoder, image: Any) -> Any:
-    """The same picture, of one of the Pillows."""
-    if type(image).__module__.split(".")[0] == decoder.package:
-        return image
-    return decoder.image.frombytes(image.mode, image.size, image.tobytes())
-
-
 @lru_cache(64)
 def _transform(manager: Decoder, profile: bytes, mode: str) -> Any:
-    """From a profile to sRGB for pixels of a mode; None where the profile is damaged, or of other pixels."""
+    """From a profile to sRGB for pixels of a mode; None if the profile is damaged, or for other pixels."""
     cms = manager.module("ImageCms")
     try:
         source = cms.ImageCmsProfile(io.BytesIO(profile))

@@ -1,8 +1,8 @@
-"""Which decoder reads which format: the Pillow that is imported, and another beside it for what that one can't read.
+"""Which decoder reads which format: the Pillow that is imported, or a second one for what the first can't read.
 
 pillow-simd scales fastest, but is built with what the machine has: often without WebP, AVIF, JPEG 2000, libtiff and
-colour management. `make setup` then lays stock Pillow beside it, in a folder of its own, and it is imported under
-another name: both are in one process, and neither knows of the other.
+colour management. `make setup` then installs stock Pillow as well, in a separate folder. It is imported under another
+name, so one process can use both.
 
     reader = reader_of("WEBP")          # Decoder(name="pillow 13.0.0", …)
     readers()                           # {"JPEG": "pillow-simd 12.1.1.post0", …, "WEBP": "pillow 13.0.0", …}
@@ -41,14 +41,14 @@ NEEDS: dict[str, str] = {
 }
 """Format -> the codec, or with an underscore the extension module, that a Pillow needs for it."""
 
-for _package in ("PIL", BESIDE):  # else its complaints about damaged files, without their names, go to stderr
+for _package in ("PIL", BESIDE):  # else it complains on stderr about damaged files, without their names
     logging.getLogger(_package).addHandler(logging.NullHandler())
 
 COLOUR_MANAGEMENT = "_imagingcms"
 HEIF = "HEIF"
 
 _DISTRUSTED = {"pillow-simd": ("BMP",)}
-"""What a decoder reads as garbage: pillow-simd 12.1.1 mixes up the rows of run-length encoded BMPs."""
+"""What a decoder gets wrong: pillow-simd 12.1.1 mixes up the rows of run-length encoded BMPs."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,12 @@ class Decoder:
     def module(self, name: str) -> Any:
         """One of its modules."""
         return importlib.import_module(f"{self.package}.{name}")
+
+    def own(self, image: Any) -> Any:
+        """The same picture, as an image of this Pillow."""
+        if type(image).__module__.split(".")[0] == self.package:
+            return image
+        return self.image.frombytes(image.mode, image.size, image.tobytes())
 
     def has(self, need: str) -> bool:
         """Whether it has a codec, or can import an extension module."""
@@ -98,9 +104,9 @@ def active_pillow() -> str:
 
 
 def replaced_simd() -> str | None:
-    """The pillow-simd that is installed but no longer imported, since plain Pillow's files lie over its own.
+    """The pillow-simd that is installed but no longer imported, because plain Pillow's files have replaced its files.
 
-    pip does that for a package that needs a newer Pillow than the one that pillow-simd stands in for.
+    pip does that for a package that needs a newer Pillow than pillow-simd's.
     """
     try:
         simd = metadata.version("pillow-simd")
@@ -117,14 +123,14 @@ def active() -> Decoder:
 
 @cache
 def beside() -> Decoder | None:
-    """The stock Pillow that lies beside the active one; None where there is none, or it can't be imported."""
+    """The stock Pillow that is installed next to the active one; None without one that can be imported."""
     for place in (Path(PIL.__file__).parents[1], Path(sysconfig.get_path("platlib"))):
         folder = place / BESIDE / "PIL"
         if (folder / "__init__.py").is_file():
             try:
                 package = _import_as(BESIDE, folder)
                 importlib.import_module(f"{BESIDE}.Image")
-            except ImportError:  # made for another Python: as good as none
+            except ImportError:  # made for another Python
                 sys.modules.pop(BESIDE, None)
                 continue
             return Decoder(f"pillow {package.__version__}", BESIDE)
@@ -146,7 +152,7 @@ def _import_as(name: str, folder: Path) -> ModuleType:
 
 @cache
 def reader_of(kind: str) -> Decoder | None:
-    """Who reads a format: the active Pillow where it can, else the one beside it; None where neither can."""
+    """Who reads a format: the active Pillow if it can, else the second one; None if neither can."""
     for decoder in _decoders():
         if decoder.reads(kind):
             return decoder
@@ -160,12 +166,12 @@ def colour_manager() -> Decoder | None:
 
 
 def _decoders() -> list[Decoder]:
-    """Those that there are, in the order in which they are asked."""
+    """All decoders, the preferred one first."""
     return [active(), *filter(None, [beside()])]
 
 
 def heif_version() -> str | None:
-    """`pillow-heif 1.8.1`, which reads HEIC; None where the extra `heif` is not installed."""
+    """`pillow-heif 1.8.1`, which reads HEIC; None if the extra `heif` is not installed."""
     if importlib.util.find_spec("pillow_heif") is None:
         return None
     try:
@@ -175,7 +181,7 @@ def heif_version() -> str | None:
 
 
 def readers() -> dict[str, str | None]:
-    """Format -> who reads it, with version; None where nothing does."""
+    """Format -> who reads it, with version; None if nothing does."""
     found = {kind: _name(reader_of(kind)) for kind in NEEDS}
     return {**found, HEIF: heif_version(), "Lab colours": _name(colour_manager())}
 
@@ -185,7 +191,7 @@ def _name(decoder: Decoder | None) -> str | None:
 
 
 def decoding() -> str:
-    """All that shapes pixels, in one line: `pillow-simd 12.1.1.post0; pillow 13.0.0 for BMP, TIFF, WEBP`."""
+    """All that decides a picture's pixels, in one line: `pillow-simd 12.1.1.post0; pillow 13.0.0 for BMP, TIFF, WEBP`."""
     others: dict[str, list[str]] = {}
     for kind, name in readers().items():
         if name is not None and name != active().name:
@@ -194,7 +200,7 @@ def decoding() -> str:
 
 
 def kind_of(data: bytes) -> str | None:
-    """The format of an encoded picture, by its first bytes: a key of NEEDS, or HEIF; None where it is none of them."""
+    """The format of an encoded picture, by its first bytes: a key of NEEDS, or HEIF; None for any other file."""
     for kind, start, mark in _MARKS:
         if data.startswith(mark, start):
             return kind

@@ -1,12 +1,12 @@
-"""What is known of ILSVRC-2012, and how its devkit is read.
+"""What is known about ILSVRC-2012, and how its devkit is read.
 
     devkit = read_devkit(Path("ILSVRC2012_devkit_t12.tar.gz"))
     devkit.wnids[65], devkit.ids[65]          # ("n01751748", 490)
     devkit.validation[:3]                     # [65, 970, 230]: class indices, not IDs
 
-The class index is the position of the WNID in sorted order. The devkit numbers the classes in another order: on the
-50,000 validation labels `ID - 1` is the right index not once. Counts and defective files as published and as known to
-the data set's users. Nothing of an archive is written to disk.
+The class index is the position of the WNID in sorted order. The devkit numbers the classes in another order: `ID - 1`
+is the right index for none of the 50,000 validation labels. The counts are the published ones; the defective files are
+those that the data set's users know. Archives are not extracted.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Official:
     """train, val or test."""
     pictures: int
     fewest: int
-    """Pictures of the smallest class; 0 where there are no labels."""
+    """Pictures of the smallest class; 0 without labels."""
     most: int
-    """Pictures of the largest class; 0 where there are no labels."""
+    """Pictures of the largest class; 0 without labels."""
     names: str
     """Regular expression for the pictures' names without folder and extension."""
 
@@ -71,7 +71,7 @@ DEFECTIVE: Mapping[str, str] = {"n02105855_2933": "PNG named .JPEG", **dict.from
 DEVKIT_NAME = re.compile(
     r"ILSVRC20\d\d_devkit(?!.*\.(md5|sha\d*|asc|sig|torrent|part|crdownload|aria2)$).*", re.IGNORECASE
 )
-"""What a devkit, or the folder made of it, is called; not its checksum, or half of its download."""
+"""The name of a devkit, or of the folder unpacked from it; not of its checksum or unfinished download."""
 
 _META = "meta.mat"
 _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
@@ -93,9 +93,9 @@ class Devkit:
     ids: tuple[int, ...]
     """The devkit's ID of each class."""
     train_pictures: tuple[int, ...] = ()
-    """Pictures of each class in train, where meta.mat gives them."""
+    """Pictures of each class in train, if meta.mat gives them."""
     validation: tuple[int, ...] = ()
-    """The class index of each validation picture, in the order of their names; empty where the devkit has none."""
+    """The class index of each validation picture, in the order of their names; empty if the devkit lacks them."""
 
     @cached_property
     def classes(self) -> ClassList:
@@ -120,10 +120,10 @@ def is_ilsvrc2012(classes: ClassList) -> bool:
 
 
 def find_devkit(folder: Path) -> Path | None:
-    """The devkit (archive or folder) that lies in a folder, archives first; None where there is none."""
+    """The devkit (archive or folder) that lies in a folder, archives first; None if there is none."""
     try:
         found = [entry for entry in folder.iterdir() if DEVKIT_NAME.fullmatch(entry.name)]
-    except OSError:  # what was not requested need not be readable
+    except OSError:  # nobody asked for it: it need not be readable
         return None
     fit = [entry for entry in found if entry.is_file() or _meta_in(entry)]
     return min(fit, key=lambda entry: (entry.is_dir(), entry.name), default=None)
@@ -135,11 +135,11 @@ def is_devkit(path: Path) -> bool:
 
 
 def read_devkit(path: Path) -> Devkit:
-    """Read a devkit: the archive (compressed or not) or a folder made of it.
+    """Read a devkit: the archive (compressed or not) or the folder unpacked from it.
 
-    Keeps the leaves, ILSVRC2012_ID from 1 to 1000: the others are their ancestors. PictureError where the file is no
-    devkit, IDs or WNIDs repeat, the ground truth names an unknown ID, or, of the real devkit, where one of the
-    known figures (KNOWN_IDS, KNOWN_VALIDATION, 50 pictures of each class) does not come out.
+    Keeps the leaves, ILSVRC2012_ID from 1 to 1000: the others are their ancestors. PictureError if the file is not a
+    devkit, IDs or WNIDs repeat, the ground truth names an unknown ID, or the real devkit differs from what is known of
+    it (KNOWN_IDS, KNOWN_VALIDATION, 50 pictures of each class).
     """
     meta, truth = _files_of(path)
     wnids, ids, words, pictures = zip(*sorted(_leaves(path, meta)), strict=True)
@@ -162,7 +162,7 @@ def read_devkit(path: Path) -> Devkit:
 
 
 def parse_ids(path: Path, text: str, ids: Sequence[int]) -> list[int]:
-    """A ground truth's lines, one devkit ID each, as class indices. ids: each class's. PictureError names the line."""
+    """The class indices of a ground truth, one devkit ID a line. ids: of each class. PictureError names the line."""
     known = {number: index for index, number in enumerate(ids)}
     indices = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -179,7 +179,7 @@ def parse_ids(path: Path, text: str, ids: Sequence[int]) -> list[int]:
 
 
 def _wrong_figures(devkit: Devkit) -> Iterator[str]:
-    """The figures known of the real devkit that this one does not have."""
+    """How a devkit differs from what is known of the real one."""
     wnids = dict(zip(devkit.ids, devkit.wnids, strict=True))
     for number, wnid in KNOWN_IDS.items():
         if wnids.get(number) != wnid:
@@ -264,7 +264,7 @@ def _files_of(path: Path) -> tuple[bytes, bytes | None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The devkit's archive; whatever is wrong with it is one line."""
+    """The devkit's archive; PictureError or ResourceError if it can't be read."""
     try:
         require_regular(path, PictureError)
         with tarfile.open(path) as archive:
@@ -281,5 +281,5 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _meta_in(folder: Path) -> Path | None:
-    """meta.mat of a folder that was made of a devkit, or of its data folder."""
+    """meta.mat in a folder unpacked from a devkit, or in its data folder."""
     return next((file for file in (folder / "data" / _META, folder / _META) if file.is_file()), None)

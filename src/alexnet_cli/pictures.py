@@ -2,10 +2,10 @@
 
     crop, facts = crop_of(read_picture(path), name=path.name)      # uint8 (256, 256, 3)
 
-Which decoder reads which format: decoders.py; what no decoder is trusted with: untrusted.py.
+decoders.py says which decoder reads which format, untrusted.py which files no decoder gets.
 
-Scaling and cutting are one Pillow `resize` whose box is the picture's central square, so that a 1×60000 picture never
-becomes a 256×15360000 one. Works with Pillow and with pillow-simd in its place.
+Scaling and cutting are one Pillow `resize` whose box is the picture's central square: a 1×60000 picture never becomes
+a 256×15360000 one. Works with Pillow and with pillow-simd.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import os
 import re
 import stat
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from alexnet_cli.artifacts.crops.store import SIDE, Crop
 from alexnet_cli.decoders import HEIF, NEEDS, Decoder, active, active_pillow, beside, colour_manager, kind_of, reader_of
 from alexnet_cli.errors import THE_MACHINES, AlexNetError, PictureError, ResourceError, describe_os_error
 from alexnet_cli.extensions import EXTENSIONS
-from alexnet_cli.extensions import PICTURE_EXTENSIONS as PICTURE_EXTENSIONS
 from alexnet_cli.untrusted import damage_of, is_cut, is_unusual_jpeg, unread
 
 FILTERS = {
@@ -41,10 +41,11 @@ FILTERS = {
 
 # 179 megapixels, Pillow's own bound for "surely a decompression bomb": 0.7 GB decoded.
 MAX_PIXELS = 2 * 89_478_485
+_TOO_LARGE = f"has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
 MAX_FILE_BYTES = 1 << 30
 
-# libjpeg can scale by 1/2, 1/4, 1/8 while it decodes, much faster. What remains is at least this many times larger than
-# the crop: with 3 the result is within rounding of the full decode for photographs (tests/test_pictures.py).
+# libjpeg can scale by 1/2, 1/4, 1/8 while it decodes, much faster. The result is at least this many times larger than
+# the crop: with 3 a photograph's crop is within rounding of that from a full decode (tests/test_pictures.py).
 _DRAFT_GAP = 3
 
 _UPRIGHT = {
@@ -58,14 +59,13 @@ _UPRIGHT = {
 }
 _ORIENTATION_TAG = 0x0112
 
-_UNKNOWN = "is not a picture in a known format"
 _JPEGS_END = b"\xff\xd9"
 _NEARLY_GREY = 16
-"""Of a JPEG without any pixels, libjpeg makes a grey with a few specks."""
+"""libjpeg decodes a JPEG without any pixels as grey with a few specks."""
 
 
 class Facts(enum.IntFlag):
-    """What is noteworthy about a picture; counted in the summary."""
+    """What is noteworthy about a picture. The summary counts each."""
 
     NONE = 0
     GREYSCALE = 1
@@ -77,25 +77,24 @@ class Facts(enum.IntFlag):
     SMALL = 16
     """The shorter side is under the crop's (256, unless another side was requested): enlarged."""
     WRONG_EXTENSION = 32
-    """The name says a different format than the content."""
+    """The extension is that of another format."""
     ANIMATED = 64
     """More than one frame or page, of which the first was taken."""
     TRUNCATED = 128
-    """A JPEG that is cut off, of which the part that can be decoded was taken."""
+    """A JPEG that is cut off: the part that can be decoded was taken."""
 
 
 Cropped = tuple[Image.Image, Facts]
-"""A picture, and what is noteworthy about it."""
 
 
 class BadPictureError(PictureError):
-    """One picture that can't become a crop. Its text is the reason alone, without the file's name."""
+    """One picture that can't become a crop. The text is only the reason, without the file's name."""
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """A picture file's bytes; BadPictureError where it is not a regular file, too large or unreadable.
+    """A picture file's bytes; BadPictureError if it is not a regular file, too large or unreadable.
 
-    ResourceError where the disk fails: that is not the picture's fault, and the next try may succeed.
+    ResourceError if the disk fails: another try may succeed.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names costs more than reading some of them)
@@ -112,7 +111,7 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
 
 
 def crop_of(data: bytes, **how: Any) -> tuple[Crop, Facts]:
-    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy. how: as `crop_image` takes it."""
+    """An encoded picture's crop, uint8 (side, side, 3) RGB, and what is noteworthy. how: as in `crop_image`."""
     image, facts = crop_image(data, **how)
     return np.array(image), facts
 
@@ -129,36 +128,37 @@ def crop_image(
 ) -> tuple[Image.Image, Facts]:
     """An encoded picture's crop as a Pillow image, RGB, side×side.
 
-    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). Antialiased, except by the filter
-    "nearest". A picture that has this size already keeps its pixels. The content decides the format, `name` only
-    whether its extension is noted as wrong. Transparent pictures lie over white. Of an animation the first frame is
-    taken.
+    Shorter side scaled to `side`, central square cut out (paper, section 2: 256). All filters but "nearest" are
+    antialiased. A picture that has this size already keeps its pixels. The content decides the format; `name` only
+    decides whether the extension is noted as wrong. Transparent pictures are put on white. The first frame of an
+    animation is taken.
 
-    colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes of a
-    JPEG that is cut off the part that can be decoded, with grey for the rest; "refuse" rejects it.
+    colour_profile: "convert" applies the file's, "ignore" takes the numbers as they are. truncated: "keep" takes what
+    can be decoded of a JPEG that is cut off, with grey for the rest; "refuse" rejects it.
 
     BadPictureError gives the reason in one line.
     """
     to_srgb = colour_profile == "convert"
+    crop = partial(_crop, name=name, side=side, filter=filter, exif_rotation=exif_rotation, to_srgb=to_srgb)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with _opened(data) as image:
-                return _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+                return crop(image, data)
         except (AlexNetError, MemoryError):  # a signal's too
             raise
         except Exception as error:  # decoders raise anything at all over broken files
             cut_off = kind_of(data) == "JPEG" and not data.rstrip(b"\0").endswith(_JPEGS_END)
             if truncated == "keep" and cut_off:
-                return _crop_of_part(data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+                return _crop_of_part(data, crop)
             raise BadPictureError(_reason(data, error)) from None
 
 
-def _crop_of_part(data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool) -> Cropped:
-    """The crop of a JPEG that is cut off: libjpeg shows what is missing in front of the end as grey."""
+def _crop_of_part(data: bytes, crop_of_image: Callable[[Image.Image, bytes], Cropped]) -> Cropped:
+    """The crop of a JPEG that is cut off: given an end, libjpeg shows what is missing as grey."""
     try:
         with _opened(data + _JPEGS_END) as image:
-            crop, facts = _crop(image, data, name, side, filter, exif_rotation, to_srgb=to_srgb)
+            crop, facts = crop_of_image(image, data)
     except (AlexNetError, MemoryError):  # a signal's too
         raise
     except Exception:
@@ -197,13 +197,13 @@ def _heif(data: bytes) -> Any:
 
 
 def _crop(
-    image: Image.Image, data: bytes, name: str, side: int, filter: str, exif_rotation: bool, *, to_srgb: bool
+    image: Image.Image, data: bytes, *, name: str, side: int, filter: str, exif_rotation: bool, to_srgb: bool
 ) -> Cropped:
     facts = Facts.NONE
     kind = image.format or ""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise BadPictureError(_too_large())
+        raise BadPictureError(_TOO_LARGE)
     if kind == "TIFF" and (reason := tiff.misread(image)):
         raise BadPictureError(reason)
     if min(width, height) < side:
@@ -233,20 +233,16 @@ def _crop(
     prepared, conversion = _prepared(image)
     small = prepared.resize((side, side), FILTERS[filter], box=_central_square(*extent))
     crop = _opaque(small)
-    if turn in _UPRIGHT:
-        if exif_rotation:
-            facts |= Facts.ROTATED
-        if exif_rotation and not turned:
-            crop = crop.transpose(_UPRIGHT[turn])
-        elif turned and not exif_rotation:
-            crop = crop.transpose(_UPRIGHT[{6: 8, 8: 6}.get(turn, turn)])
-    if not isinstance(crop, Image.Image):  # of the Pillow beside the active one
-        crop = Image.fromarray(np.asarray(crop))
-    return crop, facts | conversion
+    if turn in _UPRIGHT and exif_rotation:
+        facts |= Facts.ROTATED
+    if turn in _UPRIGHT and exif_rotation != turned:
+        back = {6: 8, 8: 6}.get(turn, turn)
+        crop = crop.transpose(_UPRIGHT[turn if exif_rotation else back])
+    return active().own(crop), facts | conversion
 
 
 def _in_srgb(image: Image.Image, data: bytes) -> Cropped:
-    """The picture in sRGB, by its own profile, and what that says of it."""
+    """The picture in sRGB, by its profile, and what is noteworthy about that."""
     profile, facts = colour.profile_of(image, data), Facts.NONE
     if not profile:
         return image, facts
@@ -261,7 +257,7 @@ def _in_srgb(image: Image.Image, data: bytes) -> Cropped:
 
 
 def _mend_transparent_colour(image: Image.Image, bits: int) -> None:
-    """PNG names its transparent colour in the file's own bits; Pillow compares it with pixels of 8 bits as it is."""
+    """PNG gives its transparent colour in the file's bits; Pillow compares that with pixels of 8 bits."""
     colour = image.info.get("transparency")
     if image.mode == "L" and isinstance(colour, int):
         image.info["transparency"] = colour * 255 // ((1 << bits) - 1)
@@ -270,7 +266,7 @@ def _mend_transparent_colour(image: Image.Image, bits: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none that can be read."""
+    """The EXIF orientation; 1 if there is none that can be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except AlexNetError:  # a signal's
@@ -296,9 +292,9 @@ def _central_square(width: float, height: float) -> tuple[float, float, float, f
 
 
 def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
-    """The picture in a mode whose values may be averaged: L, RGB, or with premultiplied alpha La, RGBa.
+    """The picture in a mode whose values may be averaged: L, RGB, or La, RGBa with premultiplied alpha.
 
-    Conversions that are not linear (palette, CMYK, Lab, alpha) must come before the averaging; grey to RGB comes after.
+    Conversions that are not linear (palette, CMYK, Lab, alpha) come before the averaging; grey to RGB comes after.
     """
     mode = image.mode
     if mode in ("RGB", "L") and "transparency" not in image.info:
@@ -309,7 +305,7 @@ def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
     if mode in ("1", "L", "LA", "La") or mode.startswith("I"):
         facts |= Facts.GREYSCALE
     if mode == "F":
-        raise BadPictureError("has floating-point pixels, whose scale is unknown: convert it to 8 or 16 bits")
+        raise BadPictureError(f"has floating-point {tiff.WITHOUT_SCALE}")
     if mode == "LAB":
         return _from_lab(image), facts
     if mode.startswith("I"):
@@ -323,15 +319,14 @@ def _prepared(image: Image.Image) -> tuple[Image.Image, Facts]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits to 8: 65535 becomes 255, so divided by 257 and rounded; a transparent value becomes alpha.
+    """16 bits to 8, divided by 257 and rounded: 65535 becomes 255. A transparent value becomes alpha.
 
-    A TIFF may have 12 bits, and black for the greatest value: Pillow gives such values as they are.
+    A TIFF may have 12 bits, or black as the greatest value: Pillow leaves both as they are.
     """
     values = np.asarray(image).astype(np.int64)
-    if image.format == "TIFF" and image.mode == "I":  # whatever the values: a rule that pictures' content can't change
-        raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
-    if values.min() < 0 or values.max() > 65535:
-        raise BadPictureError("has 32-bit pixels, whose scale is unknown: convert it to 8 or 16 bits")
+    # A 32-bit TIFF is refused even if its values fit: the rule must not depend on what a picture shows.
+    if (image.format == "TIFF" and image.mode == "I") or values.min() < 0 or values.max() > 65535:
+        raise BadPictureError(f"has 32-bit {tiff.WITHOUT_SCALE}")
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         greatest = (1 << max(tags.get(tiff.BITS_TAG, (16,)))) - 1
@@ -348,11 +343,9 @@ def _from_lab(image: Image.Image) -> Image.Image:
     manager = colour_manager()
     if manager is None:
         raise BadPictureError(f"has Lab colours, which {active_pillow()} as built here does not convert: convert it")
-    if type(image).__module__.split(".")[0] != manager.package:
-        image = manager.image.frombytes("LAB", image.size, image.tobytes())
     ImageCms = manager.module("ImageCms")  # noqa: N806
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+    converted = ImageCms.profileToProfile(manager.own(image), lab, rgb, outputMode="RGB")
     assert converted is not None
     return converted  # type: ignore[no-any-return]
 
@@ -374,33 +367,28 @@ def _formats(reader: Decoder) -> tuple[str, ...]:
     return tuple(name for name in EXTENSIONS if name in reader.image.OPEN)
 
 
-def _too_large() -> str:
-    return f"has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
-
-
 def _reason(data: bytes, error: Exception) -> str:
-    """Why a picture was rejected, in one line that is the same on every machine."""
+    """Why a picture was rejected, in one line, the same on every machine."""
     if not data:
         return "is empty"
     kind = kind_of(data)
     reader = (reader_of(kind) if kind in NEEDS else active()) or active()
     if isinstance(error, reader.image.DecompressionBombError):
-        return _too_large()
+        return _TOO_LARGE
     opened = not isinstance(error, reader.image.UnidentifiedImageError)
     if kind == "TIFF" and (reason := tiff.unread(data, reader, opened=opened)):
         return reason
-    if not opened:
-        if re.match(
-            rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", data[:200].removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE
-        ):
-            return "is a web page or XML, not a picture"
-        if not any(data):
-            return "holds only zero bytes"
-        return unread(data) or (
-            f"is {kind}, but damaged or of a kind that is not read: convert it" if kind else _UNKNOWN
-        )
+    start = data[:200].removeprefix(b"\xef\xbb\xbf")
+    if not opened and re.match(rb"\s*(<!doctype|<html|<\?xml|<head|<svg)", start, re.IGNORECASE):
+        return "is a web page or XML, not a picture"
+    if not opened and not any(data):
+        return "holds only zero bytes"
     if reason := unread(data):
         return reason
+    if not opened and kind is None:
+        return "is not a picture in a known format"
+    if not opened:
+        return f"is {kind}, but damaged or of a kind that is not read: convert it"
     if is_cut(data, kind):
         return "is truncated"
     text = " ".join(re.sub(r"<[^>]*>|0x[0-9a-f]+", "", str(error)).split()).rstrip(" :")

@@ -1,6 +1,6 @@
-"""Files that a user or an artifact names: only regular ones are opened, and JSON from them is JSON or one line.
+"""Files that a user or an artifact names: only regular files are opened, and bad JSON is one line.
 
-A FIFO or a terminal would never end, /dev/zero would fill the memory: all are refused before a byte is read.
+A FIFO or a terminal would never end, and /dev/zero would fill the memory: they are refused before a byte is read.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _KINDS = {
     stat.S_IFDIR: "a folder",
 }
 MOST_JSON_BYTES = 1 << 30
-"""Of a file of JSON: those of ours have some megabytes at most, but for the names of a large store."""
+"""Of a JSON file: ours have a few megabytes, except the names of a large store."""
 
 
 def open_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError) -> int:
     """A descriptor to read a regular file.
 
-    `kind` of error where it is something else: a FIFO, a device, a folder. FileNotFoundError where it is missing,
-    ResourceError for whatever else the system says.
+    `kind` of error if it is something else: a FIFO, a device, a folder. FileNotFoundError if it is missing,
+    ResourceError for all other errors of the system.
     """
     try:
         require_kind(path, os.stat(path).st_mode, kind)  # noqa: PTH116 (also called for each of a million pictures)
-        # Not waiting for a writer, should the file have become a FIFO in between.
+        # O_NONBLOCK: should the file have become a FIFO meanwhile, do not wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
@@ -47,18 +47,18 @@ def open_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError) -> 
 
 
 def require_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError) -> None:
-    """For files that a library opens: `kind` of error unless it is a regular file that may be read; else as above."""
+    """For files that a library opens: raises what `open_regular` raises."""
     os.close(open_regular(path, kind))
 
 
 def require_kind(path: Path | str, mode: int, kind: type[AlexNetError]) -> None:
-    """`kind` of error unless a file's mode says that it is regular."""
+    """`kind` of error unless the mode is a regular file's."""
     if not stat.S_ISREG(mode):
         raise kind(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file: check the path")
 
 
 def read_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError, *, most: int | None = None) -> bytes:
-    """A regular file's bytes; as `open_regular`, and `kind` of error where it has more than `most`."""
+    """A regular file's bytes. Raises what `open_regular` does, and `kind` of error if there are more than `most`."""
     with os.fdopen(open_regular(path, kind), "rb") as file:
         try:
             size = os.fstat(file.fileno()).st_size
@@ -70,7 +70,7 @@ def read_regular(path: Path | str, kind: type[AlexNetError] = ArtifactError, *, 
 
 
 def parse_json(text: str | bytes, *, path: Path | str, what: str = "its content") -> Any:
-    """What JSON says. ArtifactError where it is not JSON, not UTF-8, nested too deep, or has a number too long."""
+    """The values in JSON. ArtifactError if it is not JSON, not UTF-8, nested too deep, or has too long a number."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -80,12 +80,12 @@ def parse_json(text: str | bytes, *, path: Path | str, what: str = "its content"
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file says; as `parse_json` and `read_regular`."""
+    """The values in a JSON file. Raises what `parse_json` and `read_regular` raise."""
     return parse_json(read_regular(path, most=MOST_JSON_BYTES), path=path)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """As `read_json`, of a file that holds an object."""
+    """`read_json` for a file that must hold an object."""
     values = read_json(path)
     if not isinstance(values, dict):
         raise ArtifactError(f"{path}: its content is damaged (not an object): make it again")

@@ -1,11 +1,11 @@
-"""Standard input, output and error, whatever the caller made of them: closed, a full disk, a reader that is gone.
+"""Standard input, output and error, even if they are closed, on a full disk, or without a reader.
 
     prepare_streams()        # once, as a process starts
-    finish_streams()         # before it ends: OSError where the result could not be written
+    finish_streams()         # before it ends: OSError if the result could not be written
     with quiet_libraries():  # what C libraries write to stderr goes nowhere; what we say arrives
 
-A reader of stdout that is gone (`| head -1`) wants no more: the rest is dropped quietly. A message that stderr won't
-take is dropped, and the work continues. A result that stdout won't take is an error.
+If the reader of stdout is gone (`| head -1`), the rest is dropped quietly. If stderr takes no message, the message is
+dropped and the work continues. If stdout takes no result, that is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 
 class _Stream(io.FileIO):
-    """A stream's file descriptor, which drops what can't be delivered after it has said so once."""
+    """A stream's file descriptor. It reports once that it can't write, and drops what follows."""
 
     def __init__(self, descriptor: int, name: str, *, required: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -34,7 +34,7 @@ class _Stream(io.FileIO):
             return super().write(data) or 0
         except OSError as error:
             if not self._required:
-                return size  # such as a log on a disk that is full: it may have room again
+                return size  # such as a log on a full disk, which may have room again later
             self._lost = True
             if error.errno == errno.EPIPE:
                 return size
@@ -42,7 +42,7 @@ class _Stream(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr safe to write to. Leaves alone what a notebook or a test has put in their place."""
+    """Make stdout and stderr safe to write to, unless a notebook or a test has replaced them."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -55,16 +55,16 @@ def prepare_streams() -> None:
 
 
 def finish_streams() -> None:
-    """Write out what is left. OSError, which names the stream, where stdout fails."""
+    """Write out what is left. OSError, which names the stream, if stdout fails."""
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Send to nowhere what libraries in C, and processes started meanwhile, write to file descriptor 2.
+    """Drop what libraries in C, and processes started meanwhile, write to file descriptor 2.
 
-    libtiff and others tell there of each damaged file, without its name. `sys.stderr` still arrives.
+    libtiff and others complain there about damaged files, without their names. `sys.stderr` still works.
     """
     ours = _descriptor(sys.stderr) == 2
     try:

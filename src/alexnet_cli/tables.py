@@ -1,4 +1,4 @@
-"""Tables of text that fit a width: long text is wrapped, and what still does not fit goes into a further table below.
+"""Tables of text that fit a width: long text is wrapped, and columns that don't fit go into another table below.
 
 lines_of(("layer", "parameters"), [("conv1", "34,944")], left=1, width=80)
 """
@@ -15,7 +15,7 @@ from alexnet_cli.console import print_lines, printable, terminal_width
 
 _GAP = 2
 _LEAST = 12
-"""Columns of text are not made narrower than this, unless they are."""
+"""Columns of text are not made narrower than this."""
 
 
 def print_table(
@@ -23,7 +23,7 @@ def print_table(
 ) -> None:
     """A table of text on stdout that fits the terminal; the first `left` columns are text, the others numbers.
 
-    together: as `lines_of`.
+    together: as in `lines_of`.
     """
     lines = lines_of(columns, rows, left=left, width=terminal_width(), together=together)
     print_lines("\n".join([*([printable(title)] if title else []), "", *lines, "", ""]))
@@ -34,9 +34,9 @@ def lines_of(
 ) -> list[str]:
     """The lines of a table: heads, a rule, rows, without blanks at their ends.
 
-    The first `left` columns are text, left-aligned, and may be wrapped; the others are numbers, right-aligned. Where
-    all columns don't fit, several tables follow one another, each with the first column in front. together: that many
-    columns at a time belong together, such as one of several nets: a table is of whole groups, each with its own names.
+    The first `left` columns are text, left-aligned, and may be wrapped; the others are numbers, right-aligned. If the
+    columns don't all fit, several tables follow one another, each with the first column in front. together: so many
+    columns at a time form a group, such as one of several nets, which stays in one table if it fits.
     """
     grid = [[printable(cell) for cell in row] for row in (heads, *rows)]
     natural = [max(cells(row[column]) for row in grid) for column in range(len(heads))]
@@ -52,7 +52,7 @@ def lines_of(
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV, a line each: text without what acts on a terminal, nothing for None and NaN."""
+    """Rows as CSV, a line each: text without characters that act on a terminal, nothing for None and NaN."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows([_field(value) for value in row] for row in rows)
     return file.getvalue()
@@ -65,7 +65,7 @@ def _field(value: object) -> object:
 
 
 def cells(text: str) -> int:
-    """Columns of a terminal that a text takes: Chinese letters take two."""
+    """Columns of a terminal that a text takes: Chinese characters take two."""
     from rich.cells import cell_len
 
     return cell_len(text)
@@ -76,7 +76,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _blocks(natural: Sequence[int], least: Sequence[int], width: int, together: int) -> list[list[int]]:
-    """Which columns belong together; the first of a group begins each block of it."""
+    """Which columns go into each table; the first of a group begins each table that holds some of it."""
     smallest = [*least, *natural[len(least) :]]
     blocks: list[list[int]] = []
     for start in range(0, len(natural), together):
@@ -93,7 +93,7 @@ def _blocks(natural: Sequence[int], least: Sequence[int], width: int, together: 
 
 
 def _shrunk(widths: list[int], smallest: Sequence[int], block: Sequence[int], width: int) -> list[int]:
-    """The widths of a block's columns: natural ones, the widest text made narrower until all fit."""
+    """The widths of a table's columns: natural ones, the widest text made narrower until all fit."""
     while _total(widths) > width:
         room = [found - smallest[column] for found, column in zip(widths, block, strict=True)]
         at = max(range(len(widths)), key=lambda place: (room[place] > 0, widths[place]))

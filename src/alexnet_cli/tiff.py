@@ -1,4 +1,4 @@
-"""TIFF: what Pillow's tables lack, what it misreads, and what to say of a kind that is not read.
+"""TIFF: what Pillow's tables lack, what it misreads, and what to say about a kind that is not read.
 
 teach(reader)                   # its Pillow then opens grey TIFFs of 12 bits in either byte order
 reason = misread(image)         # "has signed pixels …", or None
@@ -19,7 +19,7 @@ ZERO_IS_WHITE = 0
 _SIGNED, _FLOATING = 2, 3
 _BIG = b"MM\0+"
 _NONE, _WEBP = 1, 50001
-_WITHOUT_SCALE = "pixels, whose scale is unknown: convert it to 8 or 16 bits"
+WITHOUT_SCALE = "pixels, whose scale is unknown: convert it to 8 or 16 bits"
 
 _KINDS = {
     (b"MM", 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
@@ -31,15 +31,15 @@ _KINDS = {
 
 
 def teach(reader: Decoder) -> None:
-    """Add kinds to Pillow's table that it has the code for: of white as zero and of 12 bits it lists some alone."""
+    """Add kinds to Pillow's table that it has the code for: it lists only some with 12 bits or with white as zero."""
     reader.module("TiffImagePlugin").OPEN_INFO.update(_KINDS)
 
 
 def misread(image: Any) -> str | None:
-    """Why an opened TIFF would be shown as garbage; None where nothing speaks against it."""
+    """Why an opened TIFF would be shown as garbage; None if no reason is known."""
     tags = image.tag_v2
     if _SIGNED in tags.get(_SAMPLE_FORMAT_TAG, ()):
-        return f"has signed {_WITHOUT_SCALE}"
+        return f"has signed {WITHOUT_SCALE}"
     if tags.get(_PLANAR_TAG) == 2 and max(tags.get(BITS_TAG, (8,))) > 8 and tags.get(_SAMPLES_TAG, 1) > 1:
         return "is a TIFF of 16-bit planes, which Pillow misreads: convert it to interleaved pixels"
     return None
@@ -53,7 +53,7 @@ def repair_colour_map(image: Any) -> None:
 
 
 def unread(data: bytes, reader: Decoder, *, opened: bool) -> str | None:
-    """What kind of TIFF this is, where its kind is the reason why it was not read; None where that can't be told.
+    """What kind of TIFF this is, if its kind is why it was not read; else None.
 
     opened: whether Pillow knew the kind, and failed at the pixels.
     """
@@ -73,9 +73,9 @@ def unread(data: bytes, reader: Decoder, *, opened: bool) -> str | None:
     if not tags or (opened and compression != _WEBP):
         return None
     if _FLOATING in formats:
-        return f"has floating-point {_WITHOUT_SCALE}"
+        return f"has floating-point {WITHOUT_SCALE}"
     if max(bits) > 16:
-        return f"has {max(bits)}-bit {_WITHOUT_SCALE}"
+        return f"has {max(bits)}-bit {WITHOUT_SCALE}"
     return (
         f"is a TIFF of {channels} × {max(bits)} bits with compression {compression}, which is not read: convert it to "
         "8 bits with LZW or without compression"

@@ -23,10 +23,10 @@ _WHITE = 1.0
 
 
 def kernel_colours(weights: Numbers, *, each: bool = False) -> Array:
-    """Kernels as colours: 0.5 + w / (2·m), so that a weight of zero is mid-grey and the largest ±1 is full colour.
+    """Kernels as colours: 0.5 + w / (2·m). A weight of zero is mid-grey, the largest is full colour.
 
-    weights: (kernels, 3, size, size), red, green, blue. each: m is the kernel's own largest |w|; else that of all
-    kernels. Gives (kernels, size, size, 3), 0 … 1; kernels of zeros alone are grey.
+    weights: (kernels, 3, size, size), red, green, blue. m: the largest |w| of all kernels, or with `each` of each
+    kernel. Gives (kernels, size, size, 3), 0 … 1; kernels of zeros are grey.
     """
     values = np.asarray(weights, np.float64).transpose(0, 2, 3, 1)
     magnitude = np.abs(values)
@@ -36,10 +36,10 @@ def kernel_colours(weights: Numbers, *, each: bool = False) -> Array:
 
 
 def shape_of(count: int, *, wide: float = 16 / 3) -> tuple[int, int]:
-    """Rows and squares in a row for `count` squares, about `wide` times as wide as high: 48 are 3 rows of 16."""
+    """(rows, squares in a row) for `count` squares, about `wide` times as wide as high: 48 are 3 rows of 16."""
     across = max(1, min(count, round(math.sqrt(count * wide))))
     whole = [width for width in range(1, count + 1) if count % width == 0 and 0.7 * across <= width <= 1.4 * across]
-    if whole:  # rather no gap in the last row
+    if whole:  # without a gap in the last row
         across = min(whole, key=lambda width: abs(math.log(width / across)))
     return -(-count // across), across
 
@@ -47,8 +47,8 @@ def shape_of(count: int, *, wide: float = 16 / 3) -> tuple[int, int]:
 def tile(squares: Array, *, columns: int = 1, wide: float = 16 / 3, gap: int = GAP) -> Array:
     """Squares in rows, the net's columns above one another with a wider gap between them.
 
-    squares: (count, side, side, 3), the first column's first; the first columns have one more where `columns` does not
-    divide them, as in the net. Gives (H, W, 3), white between the squares.
+    squares: (count, side, side, 3), the first column's first; if `columns` does not divide them, the first columns have
+    one more, as in the net. Gives (H, W, 3), white between the squares.
     """
     side = squares.shape[1]
     parts = np.array_split(squares, columns)

@@ -1,4 +1,4 @@
-"""Damaged and unusual files that decoders read as garbage, or not at all: seen by looking into the file.
+"""Damaged and unusual files that decoders read as garbage, or not at all, recognised by their bytes.
 
 damage_of(data, "PNG")          # "is damaged: its pixels fail their checksum", or None
 """
@@ -17,7 +17,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """PNG colour type -> values of a pixel."""
 _MOST_FILTERS = 4
 _RUN_LENGTHS = (1, 2)
-"""Of a BMP's compression: runs of 8 bits, of 4 bits."""
+"""Compressions of a BMP: runs of 8 bits, of 4 bits."""
 _PIECE = 1 << 20
 _SWAPPED = "is JPEG 2000 with its channels in another order, which Pillow misreads: convert it"
 _UNREAD = (
@@ -43,18 +43,18 @@ _UNREAD = (
     (4, b"ftypmp4", "a video"),
     (4, b"ftypisom", "a video"),
 )
-"""Position, first bytes, what has them: what lies among pictures, and is not read."""
+"""Position, bytes there, what has them: files that lie among pictures and are not read."""
 _JPEG_KINDS = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG"),
     **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "hierarchical JPEG"),
     **dict.fromkeys((0xC9, 0xCA), "JPEG with arithmetic coding"),
     0xF7: "JPEG-LS",
 }
-"""Marker of a JPEG's frame (ITU T.81, table B.1) -> what it is called, of those that decoders may lack."""
+"""Marker of a JPEG's frame (ITU T.81, table B.1) -> the kind of JPEG, for kinds that decoders may lack."""
 
 
 def damage_of(data: bytes, kind: str | None, *, trusted: bool = True) -> str | None:
-    """Why an encoded picture's decoder would show garbage, in one line; None where nothing speaks against it.
+    """Why an encoded picture's decoder would show garbage, in one line; None if no reason is known.
 
     trusted: whether the decoder reads all of the format.
     """
@@ -69,7 +69,7 @@ def damage_of(data: bytes, kind: str | None, *, trusted: bool = True) -> str | N
 
 
 def unread(data: bytes) -> str | None:
-    """Why an encoded picture that no decoder reads is not read, in one line; None where it can't be told."""
+    """Why no decoder reads an encoded picture, in one line; None if that is unknown."""
     for start, mark, what in _UNREAD:
         if data.startswith(mark, start):
             return f"is {what}" if ": " in what else f"is {what}, which is not read: convert it"
@@ -89,7 +89,7 @@ def is_unusual_jpeg(data: bytes) -> bool:
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """The marker of a JPEG's frame, and the bits of its values."""
+    """The marker of a JPEG's first frame, and the bits of its values; nothing if it has none."""
     at = 2
     while at + 5 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -112,7 +112,7 @@ def is_cut(data: bytes, kind: str | None) -> bool:
 
 
 def _png(data: bytes) -> str | None:
-    """Checksums of the pixels, and each row's filter: Pillow looks at neither, and may show black instead."""
+    """Checks the pixels' checksums and each row's filter: Pillow checks neither, and may show black instead."""
     for start, end in _pixel_chunks(data):
         if zlib.crc32(memoryview(data)[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
             return "is damaged: its pixels fail their checksum"
@@ -132,7 +132,7 @@ def _pixel_chunks(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _unpacked(data: bytes) -> Iterator[NDArray[np.uint8]]:
-    """The bytes of a PNG's rows, a part at a time; they end where they can't be unpacked: the decoder sees that."""
+    """The bytes of a PNG's rows, a part at a time, up to any damage: the decoder reports that."""
     unpack = zlib.decompressobj()
     for start, end in _pixel_chunks(data):
         rest: bytes | memoryview = memoryview(data)[start:end]
@@ -167,7 +167,7 @@ def _filters_are_known(data: bytes) -> bool:
 
 
 def _rows(data: bytes) -> Iterator[tuple[int, int]]:
-    """(bytes of a row with its filter, rows) of a PNG, or of each pass of an interlaced one."""
+    """(bytes of a row with its filter, number of rows) of a PNG, or of each pass of an interlaced one."""
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     bits = data[24] * _CHANNELS.get(data[25], 0)
     passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)

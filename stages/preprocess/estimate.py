@@ -65,7 +65,7 @@ class Estimate:
         )
 
     def require_room(self, out: Path, *, codec: str) -> None:
-        """ResourceError where the disk has too little space left."""
+        """ResourceError if the disk has too little space left."""
         if self.most_bytes <= self.free:
             return
         about, way = ("", "or use --codec jpeg") if codec == "raw" else ("about ", "or a lower --quality")

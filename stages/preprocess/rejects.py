@@ -34,7 +34,7 @@ def write_rejects(folder: Path, rejects: Rejects) -> Path:
 
 
 def read_rejects(folder: Path) -> list[tuple[str, str]]:
-    """The file's lines; none where the file does not exist."""
+    """The file's lines; none if the file does not exist."""
     file = folder / REJECTS_FILE
     if not file.exists():
         return []

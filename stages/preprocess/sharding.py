@@ -31,7 +31,7 @@ class Shard:
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """The shard that `--shard TEXT` means; UsageError where it is invalid."""
+    """The shard that `--shard TEXT` means; UsageError if it is invalid."""
     match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     if match:
         shard = Shard(int(match[1]), int(match[2]))

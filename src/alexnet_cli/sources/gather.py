@@ -42,7 +42,7 @@ class Picture:
     """Why there is no picture."""
 
     def read(self) -> bytes:
-        """Its bytes; BadPictureError where there are none, ResourceError where the disk fails."""
+        """Its bytes; BadPictureError if there are none, ResourceError if the disk fails."""
         if self.error:
             raise BadPictureError(self.error)
         if self.streamed is not None:

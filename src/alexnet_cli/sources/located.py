@@ -30,7 +30,7 @@ class Located(NamedTuple):
 
 
 def read_located(picture: Located) -> bytes:
-    """A picture's bytes; BadPictureError where they can't be had, ResourceError where the disk fails."""
+    """A picture's bytes; BadPictureError if they can't be had, ResourceError if the disk fails."""
     if picture.offset == WHOLE_FILE:
         return read_picture(picture.path)
     if max(picture.size, picture.packed) > MAX_FILE_BYTES:

@@ -1,6 +1,6 @@
 """Archives that are not plain tars: compressed tars, which are gone through from front to back, and zips.
 
-    packed_members(path)            # the files in it, or None where it is neither
+    packed_members(path)            # the files in it, or None if it is neither
     Forwards(path, members)         # reads files of a compressed tar, in their order
 
 A zip's files are read where they lie, as a tar's are. Those of a compressed tar can't be: offsets are those in the
@@ -56,7 +56,7 @@ def packing_of(path: Path) -> str | None:
 
 
 def packed_members(path: Path) -> Sequence[Member] | None:
-    """The files in a zip or a compressed tar; None for another file. PictureError where it is damaged."""
+    """The files in a zip or a compressed tar; None for another file. PictureError if it is damaged."""
     try:
         kind = packing_of(path) if path.is_file() else None
         if kind is None:
@@ -69,7 +69,7 @@ def packed_members(path: Path) -> Sequence[Member] | None:
 
 
 def unpack(path: Path, out: IO[bytes]) -> None:
-    """Write a compressed tar's tar. PictureError where it is damaged, OSError of the file that is written."""
+    """Write a compressed tar's tar. PictureError if it is damaged, OSError of the file that is written."""
     with closing(_Stream(path)) as stream:
         while piece := stream.next_piece():
             out.write(piece)
@@ -89,7 +89,7 @@ class Forwards:
         self._lock = threading.Lock()
 
     def read(self, member: Member) -> bytes:
-        """A file's content. BadPictureError where it can't be had, ResourceError where the disk fails."""
+        """A file's content. BadPictureError if it can't be had, ResourceError if the disk fails."""
         with self._lock:
             while member.offset not in self._passed:
                 following = next(self._before, None)

@@ -97,7 +97,7 @@ class _Window:
 
 
 def members(archive: Archive) -> Iterator[Member]:
-    """The files in an archive. PictureError where it is not a tar, is compressed or damaged, or holds no pictures."""
+    """The files in an archive. PictureError if it is not a tar, is compressed or damaged, or holds no pictures."""
     try:
         descriptor = open_regular(archive.path, PictureError)
     except FileNotFoundError:
@@ -208,7 +208,7 @@ def is_archive_name(name: str) -> bool:
 
 
 def inner_archives(path: Path) -> list[Archive]:
-    """The tars in a tar. PictureError where there are pictures or compressed archives beside them."""
+    """The tars in a tar. PictureError if there are pictures or compressed archives beside them."""
     found = []
     for member in members(Archive(path)):
         extension = extension_of(member.name)

@@ -27,7 +27,7 @@ _FIRST = 16
 
 
 def members(archive: Archive) -> Generator[Member, None, None]:
-    """The files in an archive, whatever its kind; PictureError where it is damaged, or none."""
+    """The files in an archive, whatever its kind; PictureError if it is damaged, or none."""
     packed = packed_members(archive.path) if archive.offset == 0 and archive.size < 0 else None
     yield from packed if packed is not None else tars.members(archive)
 
@@ -77,7 +77,7 @@ def is_parquet(path: Path) -> bool:
 def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
     """The sources, with compressed tars unpacked into a folder; what a command before unpacked is used again.
 
-    ResourceError where the disk has too little room.
+    ResourceError if the disk has too little room.
     """
     moved: dict[str, str] = {}
     files = [file for file in dict.fromkeys(sources.pictures.files) if Path(file).is_file()]
@@ -103,12 +103,11 @@ def _unpack(archive: Path, place: Path, talk: Talk) -> None:
     try:
         with partial.open("wb") as out:
             (unpack_parquet if is_parquet(archive) else unpack)(archive, out)
-    except OSError as error:
+    except (OSError, PictureError) as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, PictureError):
+            raise
         raise ResourceError(
             f"{archive}: can't be unpacked beside the store ({error.strerror}): make room, or decompress it first"
         ) from None
-    except PictureError:
-        partial.unlink(missing_ok=True)
-        raise
     partial.rename(place)

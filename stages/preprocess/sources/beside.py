@@ -36,10 +36,10 @@ def find_above(found: Found, folder: Path) -> None:
 
 
 def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], str] | None:
-    """The class of each picture by a table among them, and the table's name; None where there is none that counts.
+    """The class of each picture by a table among them, and the table's name; None if there is none that counts.
 
-    column: the title of the labels, where the user says it.
-    PictureError where tables and class folders contradict each other, or a table does not fit the pictures.
+    column: the title of the labels, if the user gives it.
+    PictureError if tables and class folders contradict each other, or a table does not fit the pictures.
     """
     names = Names(found.place, found.listing.names)
     tops = {name.partition("/")[0] if "/" in name else "" for name in found.listing.names}
@@ -87,7 +87,7 @@ def _tables(found: Found) -> list[str]:
 
 
 def _labels(found: Found, tables: list[str], names: Names, column: str | None) -> list[str] | None:
-    """The labels that all tables together give; None where the one above is about other folders alone."""
+    """The labels that all tables together give; None if the one above is about other folders alone."""
     whole: Table = {}
     for path in tables:
         where = found.place / path

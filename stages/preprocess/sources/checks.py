@@ -13,7 +13,7 @@ from pathlib import Path
 from alexnet_cli.class_list import UNLABELLED_NAME, ClassList, are_numbers, number_of
 from alexnet_cli.console import span
 from alexnet_cli.errors import PictureError
-from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, Official, is_devkit, is_ilsvrc2012
+from alexnet_cli.imagenet import CLASSES, KNOWN_VALIDATION, OFFICIAL, Devkit, is_devkit, is_ilsvrc2012
 from alexnet_cli.sources.tars import is_archive_name, is_picture
 from alexnet_stages.preprocess.sources.archives import first_members
 from alexnet_stages.preprocess.sources.foreign import foreign_files
@@ -27,10 +27,8 @@ _OBJECTS = (
     ({"images", "labels"}, "YOLO's layout, which names objects in the pictures"),
     ({"images", "annotations"}, "a layout of pictures with annotations, which are not read"),
     ({"images", "masks"}, "a layout of pictures with outlines"),
-    *(
-        ({f"{split}2017", "annotations"}, "COCO's layout, which names objects in the pictures")
-        for split in ("train", "val")
-    ),
+    ({"train2017", "annotations"}, "COCO's layout, which names objects in the pictures"),
+    ({"val2017", "annotations"}, "COCO's layout, which names objects in the pictures"),
 )
 """Folders that lie beside each other, in small letters, and what that means."""
 _WNID = re.compile(r"n\d{8}")
@@ -49,7 +47,7 @@ _COPY = re.compile(r"(?:copy of (.+)|(.+?)(?:[ _-]+copy(?: ?\(?\d+\)?)?| \(\d+\)
 
 
 def require_pictures(found: Found) -> None:
-    """PictureError where there are no pictures at all."""
+    """PictureError if there are no pictures at all."""
     if not len(found.listing):
         if found.packed:
             raise PictureError(f"{found.packed[0]}: is an archive in an archive or folder, not read: unpack it first")
@@ -60,11 +58,13 @@ def require_pictures(found: Found) -> None:
             )
         if foreign := foreign_files(ending for ending, _ in found.ignored.most_common()):
             raise PictureError(f"{found.root}: {foreign}")
-        raise PictureError(f"{found.root}: holds no pictures: check the path ({_describe(found.ignored)})")
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.ignored.most_common(3))
+        others = f"other files: {kinds}" if kinds else "it is empty"
+        raise PictureError(f"{found.root}: holds no pictures: check the path ({others})")
 
 
 def require_class_names(root: Path, names: Sequence[str]) -> None:
-    """PictureError where a class's name is empty, a step to another folder, of several lines, or there twice."""
+    """PictureError if a class's name is empty, a step to another folder, of several lines, or there twice."""
     for name, count in Counter(names).items():
         if name in ("", ".", "..") or len(name.splitlines()) > 1:
             raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
@@ -134,7 +134,7 @@ def _inside(names: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, set[st
 
 
 def require_one_folder_each(found: Found, spelt: Mapping[str, str]) -> None:
-    """PictureError where two class folders or archives are one class, such as `0` and `00`."""
+    """PictureError if two class folders or archives are one class, such as `0` and `00`."""
     written: dict[str, str] = {}
     for name, plain in sorted(spelt.items()):
         if plain in written:
@@ -202,7 +202,7 @@ def _alike(names: Sequence[str]) -> list[str]:
 
 
 def require_filled(found: Found, classes: Sequence[str]) -> None:
-    """PictureError where a class's folder or archive holds no pictures."""
+    """PictureError if a class's folder or archive holds no pictures."""
     filled = set(classes)
     for name in sorted(found.folders):
         if name not in filled and not (len(filled) == 1 and is_plain(min(filled))):  # then the level is the wrong one
@@ -212,7 +212,7 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
 
 
 def require_the_level(found: Found, folders: Collection[str]) -> None:
-    """PictureError where folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
+    """PictureError if folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
     first = min(folders, key=lambda name: (split_called(name) != "train", name))
     names = _some(sorted(folders))
     if are_parts(folders) and (len(folders) > 1 or all(name.count("/") > 1 for name in found.listing.names)):
@@ -287,11 +287,10 @@ def first_words(names: Sequence[str]) -> str:
 
 
 def require_several(found: Found, classes: Sequence[str]) -> None:
-    """PictureError where all pictures are of one class: probably the folder above or below is meant."""
-    names = set(classes)
-    if len(names) != 1:
+    """PictureError if all pictures are of one class: probably the folder above or below is meant."""
+    if len(set(classes)) != 1:
         return
-    name = next(iter(names))
+    name = classes[0]
     above = os.path.commonpath({picture.rpartition("/")[0] for picture in found.listing.names})
     parts = above.split("/")
     deeper = all(picture.count("/") > len(parts) for picture in found.listing.names)
@@ -309,7 +308,7 @@ def require_several(found: Found, classes: Sequence[str]) -> None:
 def require_classes(
     found: Found, classes: Sequence[str], known: ClassList, *, known_by: Path | str, complete: bool
 ) -> None:
-    """PictureError where a picture's class is none of the known ones, or, if `complete`, a known one has none."""
+    """PictureError if a picture's class is none of the known ones, or, with `complete`, a known one has none."""
     there, wanted = set(classes), set(known.names)
     for picture, name in zip(found.listing.names, classes, strict=True):
         if name not in wanted:
@@ -331,7 +330,7 @@ def require_classes(
 def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], classes: ClassList) -> str | None:
     """Of ILSVRC-2012's validation pictures, whether the labels that are known come out; a line that says so.
 
-    PictureError where one does not: the labels are in another order.
+    PictureError if one does not: the labels are in another order.
     """
     if not is_ilsvrc2012(classes) or not re.fullmatch(OFFICIAL["val"].names, _stem(names[0])):
         return None
@@ -350,7 +349,7 @@ def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], 
 
 
 def compare_with_devkit(devkit: Devkit, labels: Sequence[int]) -> str | None:
-    """A line that compares the number of pictures in each train class with meta.mat's; None where it gives none."""
+    """A line that compares the number of pictures in each train class with meta.mat's; None if it gives none."""
     if not devkit.train_pictures:
         return None
     counts = Counter(labels)
@@ -375,7 +374,14 @@ def require_official(root: Path, names: Sequence[str], labels: Sequence[int], cl
     if not is_ilsvrc2012(classes):
         what = "other ones" if len(classes) == CLASSES else f"{len(classes):,}"
         raise PictureError(f"{where}: expected its {CLASSES:,} classes, found {what}")
-    _require_sizes(where, official, Counter(labels), classes)
+    counts = Counter(labels)
+    outside = [index for index in range(len(classes)) if not official.fewest <= counts[index] <= official.most]
+    if outside:
+        some = ", ".join(f"{classes.title(index)}: {counts[index]:,}" for index in outside[:_SHOWN])
+        raise PictureError(
+            f"{where}: expected {span(official.fewest, official.most)} pictures of each class, found another number in "
+            f"{len(outside):,}: {some}"
+        )
     return (
         f"as ILSVRC-2012 {split} must be: {len(names):,} pictures of {len(classes):,} classes, "
         f"{span(official.fewest, official.most)} of each"
@@ -384,20 +390,9 @@ def require_official(root: Path, names: Sequence[str], labels: Sequence[int], cl
 
 def split_by_names(names: Sequence[str]) -> str | None:
     """The split of ILSVRC-2012 that pictures are named after."""
-    for split, official in OFFICIAL.items():
-        if re.fullmatch(official.names, _stem(names[0])) and re.fullmatch(official.names, _stem(names[-1])):
-            return split
-    return None
-
-
-def _require_sizes(where: str, official: Official, counts: Counter[int], classes: ClassList) -> None:
-    outside = [index for index in range(len(classes)) if not official.fewest <= counts[index] <= official.most]
-    if outside:
-        some = ", ".join(f"{classes.title(index)}: {counts[index]:,}" for index in outside[:_SHOWN])
-        raise PictureError(
-            f"{where}: expected {span(official.fewest, official.most)} pictures of each class, found another number in "
-            f"{len(outside):,}: {some}"
-        )
+    ends = _stem(names[0]), _stem(names[-1])
+    fitting = (split for split, official in OFFICIAL.items() if all(re.fullmatch(official.names, end) for end in ends))
+    return next(fitting, None)
 
 
 def _stem(name: str) -> str:
@@ -408,9 +403,3 @@ def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, …" if len(names) > _SHOWN else shown
 
-
-def _describe(ignored: Counter[str]) -> str:
-    if not ignored:
-        return "it is empty"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in ignored.most_common(3))
-    return f"other files: {kinds}"

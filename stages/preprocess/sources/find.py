@@ -50,7 +50,7 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     """Recognise and index the source, and label its pictures.
 
     PictureError says in one line what is wrong with the source or the labels, with what was expected and found;
-    ResourceError where something can't be read, ArtifactError where `config.classes` is not a finished store.
+    ResourceError if something can't be read, ArtifactError if `config.classes` is not a finished store.
     """
     layout = recognise(config.source, config.split)
     given = read_class_list(config.classes) if config.classes else None
@@ -243,7 +243,7 @@ def _wnids(found: Found) -> list[str]:
 
 
 def _table_beside(folder: Path) -> str:
-    """A file that may hold the labels of a flat folder; FILE where there is none, or more than one."""
+    """A file that may hold the labels of a flat folder; FILE if there is none, or more than one."""
     with contextlib.suppress(OSError):
         for place in (folder, folder.parent):
             tables = [entry for entry in place.iterdir() if entry.suffix.lower() in (".csv", ".tsv", ".jsonl")]
@@ -255,7 +255,7 @@ def _table_beside(folder: Path) -> str:
 def _spelt(found: Found, labelling: _Labelling, given: ClassList | None) -> _Labelling:
     """The labels in the class list's spelling, in which `0` is `00`, and -1 is none.
 
-    PictureError where two folders are one class, or where some of the pictures have no label.
+    PictureError if two folders are one class, or where some of the pictures have no label.
     """
     names = labelling.names
     if not names:
@@ -273,7 +273,7 @@ def _spelt(found: Found, labelling: _Labelling, given: ClassList | None) -> _Lab
 
 
 def _classes(config: PreprocessConfig, found: Found, labelling: _Labelling, given: ClassList | None) -> ClassList:
-    """The class list: --classes, the devkit's, or the sorted names found. PictureError where they don't fit."""
+    """The class list: --classes, the devkit's, or the sorted names found. PictureError if they don't fit."""
     names = labelling.names
     if names is None:
         return given or labelling.known or ClassList(())

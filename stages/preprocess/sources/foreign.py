@@ -21,32 +21,26 @@ _MAGIC = (
 )
 """First bytes, what it is, what to do."""
 _ENDINGS = {
-    ".arrow": "Arrow files of Hugging Face",
-    ".mdb": "LMDBs of another program",
-    ".tfrecord": "TFRecord files",
-    ".tfrecords": "TFRecord files",
-    ".h5": "HDF5 files",
-    ".hdf5": "HDF5 files",
-    ".npy": "arrays of numpy",
-    ".npz": "arrays of numpy",
-    ".mat": "Matlab's files",
-    ".pkl": "pickles",
-    ".rec": "RecordIO files of MXNet",
-    ".mds": "shards of MosaicML",
-    ".beton": "FFCV's files",
-    ".mp4": "videos",
-    ".dng": "raw pictures of cameras",
-    ".cr2": "raw pictures of cameras",
-    ".nef": "raw pictures of cameras",
-    ".arw": "raw pictures of cameras",
-    ".svg": "drawings (SVG)",
-    ".pdf": "PDFs",
+    "Arrow files of Hugging Face": (".arrow",),
+    "LMDBs of another program": (".mdb",),
+    "TFRecord files": (".tfrecord", ".tfrecords"),
+    "HDF5 files": (".h5", ".hdf5"),
+    "arrays of numpy": (".npy", ".npz"),
+    "Matlab's files": (".mat",),
+    "pickles": (".pkl",),
+    "RecordIO files of MXNet": (".rec",),
+    "shards of MosaicML": (".mds",),
+    "FFCV's files": (".beton",),
+    "videos": (".mp4",),
+    "raw pictures of cameras": (".dng", ".cr2", ".nef", ".arw"),
+    "drawings (SVG)": (".svg",),
+    "PDFs": (".pdf",),
 }
-"""What files are called that lie in folders without pictures."""
+"""What lies in folders without pictures -> what its names end in."""
 
 
 def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
-    """Why a folder is not a source, in words that follow its path; None where nothing speaks against it."""
+    """Why a folder is not a source, in words that follow its path; None if nothing speaks against it."""
     names = {entry.name for entry in entries}
     if is_sharded(root) or {MANIFEST_FILE, "data.mdb"} <= names:
         return "is a crop store already: give it to alexnet pca, train or eval, or give the pictures it was made of"
@@ -65,7 +59,7 @@ def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
 
 
 def foreign_file(path: Path, start: bytes) -> str | None:
-    """Why a file is not a source, in words that follow its path; None where nothing speaks against it."""
+    """Why a file is not a source, in words that follow its path; None if nothing speaks against it."""
     if _TFRECORD.fullmatch(path.name):
         return f"is a TFRecord file, which is not read: {_WRITE_OUT}"
     if path.name in ("data.mdb", "lock.mdb"):
@@ -77,6 +71,6 @@ def foreign_file(path: Path, start: bytes) -> str | None:
 
 
 def foreign_files(endings: Iterable[str]) -> str | None:
-    """What lies where no pictures are, in words that follow the path; None where none of it is known."""
-    what = next((_ENDINGS[ending] for ending in endings if ending in _ENDINGS), None)
+    """What lies where no pictures are, in words that follow the path; None if none of it is known."""
+    what = next((what for ending in endings for what, known in _ENDINGS.items() if ending in known), None)
     return None if what is None else f"holds {what}, which are not read: {_WRITE_OUT}"

@@ -20,9 +20,9 @@ def labels_of(
 ) -> list[str]:
     """The class of each of a source's pictures, from a label file, a table, or a ground truth of devkit IDs.
 
-    column: the title of the labels, where the user says it. content: the file's, where it lies in an archive. What is
+    column: the title of the labels, if the user gives it. content: the file's, where it lies in an archive. What is
     to be told goes to the source's notes.
-    PictureError where the file names unknown pictures, leaves some out, or has another number of lines.
+    PictureError if the file names unknown pictures, leaves some out, or has another number of lines.
     """
     lines = list(read_lines(path) if content is None else lines_in(path, content))
     if column is None and lines and all(line.strip().isdecimal() for _, line in lines):
@@ -53,15 +53,6 @@ def _words(lines: Iterable[str]) -> ClassList:
     parts = [line.strip().replace("\t", " ", 1).partition(" ") for line in lines]
     words = {name: rest.strip() for name, _, rest in parts if name}
     return ClassList(tuple(words), words=tuple(words.values()))
-
-
-def find_words(folder: Path, levels: int = 0) -> Path | None:
-    """A file of words in a folder, or in one of `levels` folders above it."""
-    for place in (folder, *folder.resolve().parents[:levels]):
-        for name in WORDS_FILES:
-            if (place / name).is_file():
-                return place / name
-    return None
 
 
 def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str], given: ClassList | None) -> list[str]:

@@ -44,7 +44,7 @@ class Listing(Sequence[Located]):
     def add(self, name: str, *, file: int, size: int, offset: int = WHOLE_FILE, changed: int = 0) -> None:
         """Add a picture. file: the archive it is in, or the folder that its name starts from.
 
-        changed: nanoseconds of the last change, for files. PictureError where the name is not UTF-8.
+        changed: nanoseconds of the last change, for files. PictureError if the name is not UTF-8.
         """
         try:
             self.names.append(name)
@@ -206,7 +206,7 @@ def fingerprint(listing: Listing, labels: Sequence[int], archives: Sequence[str]
 
 
 def require_unique(root: Path, listing: Listing) -> None:
-    """PictureError where two pictures of a sorted listing have one name."""
+    """PictureError if two pictures of a sorted listing have one name."""
     before = None
     for name in listing.names:
         if name == before:

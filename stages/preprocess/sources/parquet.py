@@ -32,7 +32,7 @@ _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.parquet")
 
 
 def require_all_parts(root: Path, files: Sequence[Path]) -> None:
-    """PictureError where one of `x-00000-of-00003.parquet` and so on is missing."""
+    """PictureError if one of `x-00000-of-00003.parquet` and so on is missing."""
     parts = [match for file in files if (match := _PART.fullmatch(file.name))]
     for match in parts:
         there = {int(other[2]) for other in parts if (other[1], other[3]) == (match[1], match[3])}
@@ -47,7 +47,7 @@ def require_all_parts(root: Path, files: Sequence[Path]) -> None:
 def index_parquet(root: Path, files: Sequence[Path], talk: Talk, *, labelled: bool, column: str | None = None) -> Found:
     """The pictures of some files, and the classes that the schema names.
 
-    column: that of the labels, where the user says it.
+    column: that of the labels, if the user gives it.
     """
     found = Found(root=root, archives=list(files))
     labels: list[str] = []
@@ -97,7 +97,7 @@ def _open(path: Path) -> Any:
 def _columns(
     path: Path, table: Any, *, labelled: bool, column: str | None = None
 ) -> tuple[str, str | None, tuple[str, ...]]:
-    """The column of pictures, that of labels, and the classes' names; PictureError where that leaves a choice."""
+    """The column of pictures, that of labels, and the classes' names; PictureError if that leaves a choice."""
     schema = table.schema_arrow
     features = _features(path, schema)
     images = [name for name, about in features.items() if about.get("_type") == "Image"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -15,14 +16,13 @@ from alexnet_cli.sources.tars import Archive, NotATarError, extension_of, is_arc
 from alexnet_stages.preprocess.sources.archives import first_members, is_unfinished, members, without_ending
 from alexnet_stages.preprocess.sources.beside import SOLUTION
 from alexnet_stages.preprocess.sources.foreign import foreign_file, foreign_folder
-from alexnet_stages.preprocess.sources.labels import find_words
+from alexnet_stages.preprocess.sources.labels import WORDS_FILES
 from alexnet_stages.preprocess.sources.parquet import MAGIC, require_all_parts
 from alexnet_stages.preprocess.sources.splits import SPLIT_FOLDERS, split_called
 from alexnet_stages.preprocess.sources.webdataset import (
     LISTS,
     are_numbered,
     expand_braces,
-    in_own_folder,
     is_shard,
     read_shard_list,
 )
@@ -133,7 +133,9 @@ def _archives(root: Path, archives: list[Path], split: str | None) -> Layout:
             raise PictureError(f"{path}: is an archive that is not read: unpack it and give the folder")
     first = first_members(archives[0])
     tars = all(is_tar_name(path.name) for path in archives)
-    if tars and (is_shard(first) or (are_numbered(names) and not in_own_folder(names[0], first))):
+    # One whose files lie in a folder of its name is a class's, even where that name is a number.
+    in_own_folder = all(member.name.startswith(f"{names[0]}/") for member in first)
+    if tars and (is_shard(first) or (are_numbered(names) and not in_own_folder)):
         splits = {called for name in names if (called := _part_of(Path(name)))}
         if len(splits) > 1:
             if split not in splits:
@@ -182,7 +184,7 @@ def _file(path: Path, split: str | None) -> Layout:
 
 
 def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | None:
-    """The Parquet files of a folder, or of `data` in it, of one split; None where there are none, or pictures too."""
+    """The Parquet files of a folder, or of `data` in it, of one split; None if there are none, or pictures too."""
     data = next((entry for entry in entries if entry.name == "data" and entry.is_dir()), None)
     inside = sorted(data.iterdir()) if data is not None else entries
     files = [entry for entry in inside if entry.suffix == ".parquet" and not is_hidden(entry.name)]
@@ -255,7 +257,7 @@ def _choose_folder(root: Path, split: str | None) -> Path:
 
 
 def _kaggle(root: Path, split: str | None) -> Layout | None:
-    """Kaggle's layout, from any of its folders down to the split's; None where it is something else."""
+    """Kaggle's layout, from any of its folders down to the split's; None if it is something else."""
     if root.resolve().parent.name == KAGGLE and split_called(root.resolve().name):
         folder, named = root, split_called(root.resolve().name)
         if split not in (None, named):
@@ -273,14 +275,13 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
             wish = f"expected {split} (--split)" if split else f"give --split {'|'.join(there or SPLIT_FOLDERS)}"
             raise PictureError(f"{root}: is Kaggle's layout: {wish}, found {found}")
         folder, named = base / split, split
-    above = (folder.resolve(), *folder.resolve().parents[:_KAGGLE_LEVELS])
-    table = next((place / SOLUTION for place in above if (place / SOLUTION).is_file()), None)
+    places = (folder, *folder.resolve().parents[:_KAGGLE_LEVELS])
     return Layout(
         kind=Kind.FOLDER,
         root=folder,
         split=named,
-        labels=table if named == "val" else None,
-        words=find_words(folder, _KAGGLE_LEVELS),
+        labels=_first_file(places, SOLUTION) if named == "val" else None,
+        words=_first_file(places, *WORDS_FILES),
         kaggle=True,
     )
 
@@ -313,5 +314,9 @@ def _with_beside(layout: Layout, folder: Path, levels: int = 0) -> Layout:
     places = (folder, *folder.resolve().parents[:levels])
     devkit = next((found for place in places if (found := find_devkit(place))), None)
     is_val = (layout.split or split_called(layout.root.name)) == "val"
-    table = next((place / SOLUTION for place in places if is_val and (place / SOLUTION).is_file()), None)
-    return replace(layout, devkit=devkit, labels=table, words=find_words(folder, levels))
+    table = _first_file(places, SOLUTION) if is_val else None
+    return replace(layout, devkit=devkit, labels=table, words=_first_file(places, *WORDS_FILES))
+
+
+def _first_file(places: Sequence[Path], *names: str) -> Path | None:
+    return next((place / name for place in places for name in names if (place / name).is_file()), None)

@@ -74,6 +74,10 @@ class Rows:
     numbers: list[int]
     cells: list[list[str]]
 
+    def below(self, at: int) -> set[str]:
+        """The values of a column, below its title."""
+        return {cells[at] for cells in self.cells[1:] if at < len(cells)}
+
 
 class Names:
     """A source's pictures, found by what tables call them."""
@@ -159,8 +163,8 @@ def read_table(
     """The label of each picture that a table names, in CSV with any separator, or in JSON.
 
     told: whether the user said that it is one of labels; else only a column whose title says so is. column: the title
-    of the labels, where the user says it. notes: grows by what to tell people. NoLabelsError where there is no column
-    of labels. PictureError where the table names what is not a picture, or one picture twice.
+    of the labels, if the user gives it. notes: grows by what to tell people. NoLabelsError if there is no column
+    of labels. PictureError if the table names what is not a picture, or one picture twice.
     """
     rows = _rows(where, lines, names)
     if rows is None:
@@ -174,7 +178,7 @@ def read_table(
 
 
 def _rows(where: Path | str, lines: Lines, names: Names) -> Rows | None:
-    """The cells of CSV or JSON; None where the file is neither."""
+    """The cells of CSV or JSON; None if the file is neither."""
     suffix = Path(where).suffix.lower()
     if suffix in _JSON:
         return _json_rows(where, lines)
@@ -193,7 +197,7 @@ def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
     titles = rows.cells[0]
     lines = [f"{where}: the labels are its column {titles[label]!r}"] if len(titles) > 2 else []
     for at, title in enumerate(titles):
-        values = sorted({cells[at] for cells in rows.cells[1:] if at < len(cells)})
+        values = sorted(rows.below(at))
         if at != label and _plain_title(title) in _PARTS and len(values) > 1:
             lines.append(
                 f"{where}: its column {title!r} ({', '.join(values[:3])}{', …' if len(values) > 3 else ''}) is "
@@ -203,7 +207,7 @@ def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
 
 
 def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool = False) -> Rows | None:
-    """The cells; None where the separator is not in the first line, or this is not CSV."""
+    """The cells; None if the separator is not in the first line, or this is not CSV."""
     if not strict and lines and separator not in lines[0][1]:
         return None
     reader = csv.reader((f"{line}\n" for _, line in lines), delimiter=separator, skipinitialspace=True)
@@ -248,7 +252,7 @@ def _json_rows(where: Path | str, lines: Lines) -> Rows:
 
 
 def _parsed(text: str) -> Any:
-    """What JSON says; None where it is not JSON."""
+    """What JSON says; None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -329,7 +333,7 @@ def _columns(
 
 def _only_names(rows: Rows, at: int, title: str) -> bool:
     """Whether a column whose cells name pictures can't be labels: 0 to 9 name the pictures 0.png to 9.png too."""
-    return title in NAME_COLUMNS or not are_numbers(cells[at].strip() for cells in rows.cells[1:] if at < len(cells))
+    return title in NAME_COLUMNS or not are_numbers(map(str.strip, rows.below(at)))
 
 
 def _plain_title(title: str) -> str:
@@ -337,7 +341,7 @@ def _plain_title(title: str) -> str:
 
 
 def _called(where: Path | str, rows: Rows, column: str, name: int) -> int:
-    """The column of a title. PictureError where there is none, or it names the pictures."""
+    """The column of a title. PictureError if there is none, or it names the pictures."""
     titles = [title.strip() for title in rows.cells[0]]
     if titles.count(column) != 1 or titles.index(column) == name:
         raise PictureError(
@@ -349,7 +353,7 @@ def _called(where: Path | str, rows: Rows, column: str, name: int) -> int:
 def _why_none(rows: Rows, others: Sequence[int]) -> str:
     """What a table has in place of a column of labels that is known by its title, and what to do."""
     titles = rows.cells[0]
-    ones = [at for at in others if {cells[at].strip() for cells in rows.cells[1:] if at < len(cells)} <= _ONE_HOT]
+    ones = [at for at in others if set(map(str.strip, rows.below(at))) <= _ONE_HOT]
     if len(ones) > 1:
         some = ", ".join(titles[at] for at in ones[:3])
         return (
@@ -371,15 +375,11 @@ def _is_header(rows: Rows, titles: Sequence[str], naming: Sequence[int]) -> bool
     if titles[naming[0]] in NAME_COLUMNS:
         return True
     # A picture that is not there has a label that others have too.
-    return not any(
-        cell in {cells[at] for cells in rows.cells[1:] if at < len(cells)}
-        for at, cell in enumerate(rows.cells[0])
-        if at != naming[0]
-    )
+    return not any(cell in rows.below(at) for at, cell in enumerate(rows.cells[0]) if at != naming[0])
 
 
 def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) -> None:
-    """PictureError where two columns of labels divide the pictures differently."""
+    """PictureError if two columns of labels divide the pictures differently."""
     first, *others = columns
     for other in others:
         pairs = {(cells[first], cells[other]) for cells in rows.cells[1:] if len(cells) > max(first, other)}
@@ -391,7 +391,7 @@ def _require_one_meaning(where: Path | str, rows: Rows, columns: Sequence[int]) 
 
 
 def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int, label_at: int, boxed: bool) -> Table:
-    """Each row's picture and label. PictureError where a row lacks one, or names an unknown picture, or one twice."""
+    """Each row's picture and label. PictureError if a row lacks one, or names an unknown picture, or one twice."""
     form = "name,label" if Path(where).suffix.lower() in _TABLES else "name label"
     table: Table = {}
     lost: list[tuple[str, int]] = []
@@ -413,7 +413,7 @@ def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int
 
 
 def _require_classes(where: Path | str, table: Table) -> None:
-    """PictureError where labels are not classes: several in one, none, or another for each picture."""
+    """PictureError if labels are not classes: several in one, none, or another for each picture."""
     lines: dict[str, int] = {}
     for label, number in table.values():
         lines.setdefault(label, number)
@@ -436,7 +436,7 @@ def _require_classes(where: Path | str, table: Table) -> None:
 
 
 def complete(where: Path | str, table: Table, names: Names) -> list[str]:
-    """The label of each picture. PictureError where one has none."""
+    """The label of each picture. PictureError if one has none."""
     bare = [at for at in range(len(names.names)) if at not in table]
     if bare:
         raise PictureError(

@@ -31,17 +31,17 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
     above, _, last = prefix.rstrip("/").rpartition("/")
     for member in watched(Archive(path), talk):
         folder, _, called = member.name.rpartition("/")
+        is_around = not folder or prefix.startswith(f"{folder}/")
         if called in TEXTS and not is_hidden_path(member.name):
             text = content_of(path, member) if member.size <= _MOST_TEXT else b""
             if member.name.startswith(prefix):
                 found.texts[member.name[len(prefix) :]] = text
             elif folder == above and (split_called(last) or is_plain(last)):
                 found.texts[ABOVE + called] = text
-        elif called == SOLUTION and member.size <= _MOST_TEXT and prefix.startswith(f"{folder}/" if folder else ""):
+        elif called == SOLUTION and member.size <= _MOST_TEXT and is_around:
             found.texts[ABOVE + SOLUTION] = content_of(path, member)
-        elif called in WORDS_FILES and prefix.startswith(f"{folder}/" if folder else ""):
-            nearest = found.words is None or len(folder) >= words_in
-            found.words, words_in = (content_of(path, member), len(folder)) if nearest else (found.words, words_in)
+        elif called in WORDS_FILES and is_around and len(folder) >= words_in:  # the nearest counts
+            found.words, words_in = content_of(path, member), len(folder)
         if not member.name.startswith(prefix):
             continue
         name = member.name[len(prefix) :]

@@ -69,7 +69,7 @@ def are_numbered(names: Sequence[str]) -> bool:
 
 
 def expand_braces(text: str) -> list[str]:
-    """`a-{008..010}.tar` -> a-008.tar, a-009.tar, a-010.tar. PictureError where the range makes no sense."""
+    """`a-{008..010}.tar` -> a-008.tar, a-009.tar, a-010.tar. PictureError if the range makes no sense."""
     match = _BRACES.search(text)
     if match is None:
         return [text]
@@ -111,15 +111,10 @@ def is_shard(found: Sequence[Member]) -> bool:
     )
 
 
-def in_own_folder(archive: str, found: Sequence[Member]) -> bool:
-    """Whether all of an archive's files lie in a folder of its name: then it is a class's, whatever its name."""
-    return all(member.name.startswith(f"{archive}/") for member in found)
-
-
 def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: bool, key: str | None = None) -> Found:
     """The samples of all shards, sorted by name; the class of each, unless `labelled` is false.
 
-    key: of the labels in .json, where the user says it.
+    key: of the labels in .json, if the user gives it.
     """
     twice = {path for path in paths if paths.count(path) > 1} if len(paths) < 10_000 else set()
     if twice:
@@ -154,7 +149,7 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
 
 
 def _from_keys(path: Path, key: str, found: Found) -> list[str]:
-    """The WNID that each sample's name begins with. PictureError where one has none: those are not labels."""
+    """The WNID that each sample's name begins with. PictureError if one has none: those are not labels."""
     labels = []
     for name in found.listing.names:
         wnid = wnid_of(name)
@@ -250,7 +245,7 @@ def _extension(name: str) -> str:
 
 
 def _require_one_meaning(root: Path, meanings: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> None:
-    """PictureError where two keys of .json divide the pictures differently."""
+    """PictureError if two keys of .json divide the pictures differently."""
     for keys, found in meanings.items():
         for at in range(1, len(keys)):
             pairs = {(values[0], values[at]) for values in found}
@@ -264,7 +259,7 @@ def _require_one_meaning(root: Path, meanings: Mapping[tuple[str, ...], set[tupl
 def _label(
     path: Path, beside: Mapping[str, Member], key: str | None, meanings: dict[tuple[str, ...], set[tuple[str, ...]]]
 ) -> str:
-    """A sample's class: a number or a name; empty where it has neither .cls nor .json, which are `beside` it.
+    """A sample's class: a number or a name; empty if it has neither .cls nor .json, which are `beside` it.
 
     meanings: grows by what the keys of .json say that may be the class, where there are several.
     """
