@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from alexnet_cli.artifacts.filters import first_convolution
 from alexnet_cli.artifacts.run import LOG, RunFolder
 from alexnet_cli.console import Talk, printable
 from alexnet_cli.loggers.find import DEFAULT
@@ -52,7 +53,7 @@ class Journal:
 
     def filters(self, step: int, net: Net, model: Mapping[str, Tensor]) -> None:
         """The first convolution's kernels, for the loggers. model: whole tensors by name."""
-        name = next((spec.name for spec in net.layers if spec.kind == "convolution"), None)
+        name = first_convolution(net)
         weight = model.get(f"{name}.weight")
         if weight is not None and weight.shape[1] == 3 and not self._logbook.empty:
             self._logbook.filters(step, str(name), weight.detach().float().cpu().numpy(), net.columns)

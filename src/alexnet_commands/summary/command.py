@@ -35,19 +35,8 @@ def command(config: SummaryConfig) -> None:
     if config.json:
         print_json(summary)
         return
-    columns = (
-        "layer",
-        "output",
-        "kernels",
-        "then",
-        "sees",
-        "parameters",
-        "neurons",
-        "multiply-adds",
-        "FLOP",
-        "weights",
-        "maps",
-    )
+    texts = ("layer", "output", "kernels", "then", "sees")
+    numbers = ("parameters", "neurons", "multiply-adds", "FLOP", "weights", "maps")
     rows: list[tuple[str, ...]] = [
         (
             layer["name"],
@@ -68,7 +57,7 @@ def command(config: SummaryConfig) -> None:
     bytes_ = [size(4 * summary["parameters"]), size(4 * summary["neurons"])]
     flop = f"{summary['flop'] / 1e9:.3f} G"
     rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), flop, *bytes_))
-    print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
+    print_table(f"{summary['recipe']}: {summary['about']}", (*texts, *numbers), rows, left=len(texts))
     if config.device_count > 1:
         _print_shares(summary)
 
