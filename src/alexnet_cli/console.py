@@ -165,12 +165,12 @@ def size(count: float) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """An error fraction as percent: 0.18214 -> '18.21%'; '–' where there is none."""
+    """An error fraction as percent: 0.18214 -> '18.21%'; '–' if there is none."""
     return "–" if fraction is None else f"{100 * fraction:.2f}%"
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or of COLUMNS where that is set; 80 where there is no terminal."""
+    """Columns of the terminal, or of COLUMNS where that is set; 80 if there is no terminal."""
     return shutil.get_terminal_size().columns
 
 

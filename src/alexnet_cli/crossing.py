@@ -42,7 +42,7 @@ class Crossing(Protocol):
         ...
 
     def decode(self, records: Sequence[Tensor], to: Place) -> bool:
-        """Decode JPEGs, uint8 (bytes,) each in the host's memory; False where one can't be, or has another size."""
+        """Decode JPEGs, uint8 (bytes,) each in the host's memory; False if one can't be, or has another size."""
         ...
 
 

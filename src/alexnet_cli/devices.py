@@ -20,7 +20,7 @@ def choose_devices(text: str) -> list[torch.device]:
     """The devices that `--devices` names, one for each process.
 
     auto: all CUDA devices where there are two or one, the first two where there are more, else the CPU; the rest as
-    `parse_devices` says. UsageError where it is invalid; ResourceError where it isn't there.
+    `parse_devices` says. UsageError if it is invalid; ResourceError if it isn't there.
     """
     asked = parse_devices(text)
     if asked.kind == "auto":

@@ -164,7 +164,7 @@ def _usage(ctx: Any) -> str:
 
 
 def _options_meant(ctx: Any, given: Mapping[str, Any], words: list[str]) -> str | None:
-    """The options that words without a name may be for: `--recipe paper`; None where one may be for none.
+    """The options that words without a name may be for: `--recipe paper`; None if one may be for none.
 
     given: the values of the parameters that have some.
     """
@@ -204,7 +204,7 @@ def _is_recipe(word: str) -> bool:
 def meant_option(error: BaseException) -> str | None:
     """What was meant, where the parser met an unknown name that people bring from other tools: `use --rate`.
 
-    None where the name means nothing to us, or the command has no such option either.
+    None if the name means nothing to us, or the command has no such option either.
     """
     tried, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if tried is None or context is None or type(error).__name__ != "NoSuchOption":

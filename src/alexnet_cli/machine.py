@@ -43,7 +43,7 @@ def processor() -> str:
 
 
 def told_by_linux(name: str) -> str:
-    """What the system says of its processor, such as `vendor_id`; empty where it does not."""
+    """What the system says of its processor, such as `vendor_id`; empty if it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -64,7 +64,7 @@ def cores() -> int:
 def threads_of_process(processes: int = 1) -> int:
     """Threads that one of some processes computes with: OMP_NUM_THREADS where that is set, else its share of cores.
 
-    torchrun sets it to 1 where it is not set; of several processes under a launcher 1 therefore counts as not set.
+    torchrun sets it to 1 if it is not set; of several processes under a launcher 1 therefore counts as not set.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     by_launcher = processes > 1 and asked == "1" and "TORCHELASTIC_RUN_ID" in os.environ

@@ -132,7 +132,7 @@ class NetOptions(CommonOptions):
 
 
 def require_one_of(option: str, value: str, choices: Sequence[str]) -> None:
-    """UsageError where an option's value is none of the choices."""
+    """UsageError if an option's value is none of the choices."""
     if value not in choices:
         words = " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
         raise UsageError(f"{option} {value}: must be {words}")

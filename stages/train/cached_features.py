@@ -61,7 +61,7 @@ _JUDGED_AT_ONCE = 4096
 def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
     """The frozen part, and the rest from the first layer on that is trained in any epoch.
 
-    UsageError where nothing is trained, or a convolution: then there is no frozen part whose features could be kept.
+    UsageError if nothing is trained, or a convolution: then there is no frozen part whose features could be kept.
     """
     net, training = layers(recipe.net), recipe.training
     schedule = Schedule.start(training, recipe.input)

@@ -90,10 +90,10 @@ class Origin:
 
 
 def find_origin(config: TrainConfig, folder: RunFolder) -> Origin | None:
-    """The origin that `--init-from` names, or that of the run that `--resume` continues; None where there is none.
+    """The origin that `--init-from` names, or that of the run that `--resume` continues; None if there is none.
 
-    A run that is continued does not need the origin any more. Raises ArtifactError where --init-from names another
-    than it began with, and UsageError where it has no checkpoint yet and --init-from is missing.
+    A run that is continued does not need the origin any more. Raises ArtifactError if --init-from names another
+    than it began with, and UsageError if it has no checkpoint yet and --init-from is missing.
     """
     newest = folder.newest() if config.resume and folder.path.exists() else None
     if newest is not None:
@@ -149,7 +149,7 @@ def _recorded(folder: RunFolder) -> dict[str, Any] | None:
 def plan(origin: Origin | None, recipe: Recipe, classes: ClassList) -> Origin | None:
     """The origin with the fate of every layer. `recipe` is the resolved one, `classes` those of the training pictures.
 
-    Raises UsageError where the recipe needs an origin and has none, or takes a layer that does not fit.
+    Raises UsageError if the recipe needs an origin and has none, or takes a layer that does not fit.
     """
     training = recipe.training
     if origin is None:

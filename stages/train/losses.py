@@ -65,7 +65,7 @@ class Losses:
         return gathered, steps
 
     def warn_if_stuck(self) -> None:
-        """After `stuck_after` steps: a warning where the net still does no better than a guess."""
+        """After `stuck_after` steps: a warning if the net still does no better than a guess."""
         if self.progress.step != self.stuck_after:
             return
         loss = self.progress.stuck_sum / min(_STUCK_WINDOW, self.stuck_after)

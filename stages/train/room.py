@@ -21,7 +21,7 @@ def checkpoint_bytes(recipe: Recipe) -> int:
 
 
 def require_room(out: Path, recipe: Recipe, *, checkpoints: int) -> None:
-    """ResourceError where that many more checkpoints do not fit on the disk that will hold a run."""
+    """ResourceError if that many more checkpoints do not fit on the disk that will hold a run."""
     needed, free = checkpoints * checkpoint_bytes(recipe), free_bytes(out)
     if needed > free:
         raise ResourceError(

@@ -73,7 +73,7 @@ def run(config: TrainConfig) -> Result:
 
 
 def _refuse_output(config: TrainConfig) -> None:
-    """UsageError where the run may not be written. Ranks that a launcher restarts continue with the existing run."""
+    """UsageError if the run may not be written. Ranks that a launcher restarts continue with the existing run."""
     reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats}
     if not config.resume:  # a resumed run has taken its first values already
         reads["--init-from"] = config.init_from
@@ -82,7 +82,7 @@ def _refuse_output(config: TrainConfig) -> None:
 
 
 def check(config: TrainConfig) -> Checked:
-    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
+    """Open what the config names; UsageError or ArtifactError if something does not belong to the rest."""
     for name in asked_for(config.log):
         make(name)  # a package that is missing is told before any work
     origin = find_origin(config, RunFolder(config.out))
@@ -204,7 +204,7 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
 def _newest_whole(folder: RunFolder, talk: Talk) -> Checkpoint | None:
     """The checkpoint to resume from: the newest, or where that is damaged, the one before, and so on; None without any.
 
-    The damaged ones are renamed: nothing of a run is deleted. ArtifactError where all are damaged.
+    The damaged ones are renamed: nothing of a run is deleted. ArtifactError if all are damaged.
     """
     saved, damaged = folder.listed()
     first = damaged[0][1] if damaged else None

@@ -142,7 +142,7 @@ class Session:
         return self._graph(step, tuple(self.update.rates.values()), *inputs)
 
     def require_finite(self, loss: Tensor, forward: Callable[[], object]) -> None:
-        """TrainingError where a loss is not finite, before the update. Only on one CPU: a GPU would wait for it.
+        """TrainingError if a loss is not finite, before the update. Only on one CPU: a GPU would wait for it.
 
         forward: repeats the pass that the loss came from.
         """

@@ -16,10 +16,10 @@ from alexnet_stages.train.result import Result
 
 
 def up_to_date(config: TrainConfig) -> Result | None:
-    """The result of a finished run that is what is requested; None where there is something to train.
+    """The result of a finished run that is what is requested; None if there is something to train.
 
-    A run with more epochs than requested is up to date. UsageError where the run was begun differently: a trained net
-    is deleted by nothing but --overwrite. ArtifactError where the inputs do not belong together.
+    A run with more epochs than requested is up to date. UsageError if the run was begun differently: a trained net
+    is deleted by nothing but --overwrite. ArtifactError if the inputs do not belong together.
     """
     folder = RunFolder(config.out)
     newest = folder.newest() if folder.path.exists() else None

@@ -42,7 +42,7 @@ class InputTransform:
 
     @property
     def positions(self) -> int:
-        """Of a patch in each direction of a crop: 33 for 224 in 256, 1 where nothing is cut."""
+        """Of a patch in each direction of a crop: 33 for 224 in 256, 1 if nothing is cut."""
         return self.side - self.patch + 1
 
     @property

@@ -73,7 +73,7 @@ class UpdateRule:
         self._optimizer.zero_grad(set_to_none=True)
 
     def buffers(self) -> dict[str, Tensor]:
-        """m by parameter name: the velocity is −rate·m. Zero where no step was made."""
+        """m by parameter name: the velocity is −rate·m. Zero if no step was made."""
         found = {}
         for name, parameter in self.parameters.items():
             state = self._optimizer.state.get(parameter)

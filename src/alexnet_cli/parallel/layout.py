@@ -49,7 +49,7 @@ class Layout:
         return rank // self.column_size
 
     def column_index(self, rank: int) -> int:
-        """Which column of its copy of the net a rank holds; 0 where it holds all."""
+        """Which column of its copy of the net a rank holds; 0 if it holds all."""
         return rank % self.column_size
 
     def held(self, rank: int) -> tuple[int, ...]:
@@ -123,7 +123,7 @@ def lengths_of_shares(count: int, size: int) -> list[int]:
 def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, str]:
     """The layout that `--parallel` asks for, and a sentence that says what it is and why.
 
-    net: None where each rank holds the whole net. UsageError where net and number of ranks don't allow it.
+    net: None if each rank holds the whole net. UsageError if net and number of ranks don't allow it.
     """
     if world == 1:
         return Layout("one", 1, net.columns if net else 1), "one process holds the whole net"

@@ -86,7 +86,7 @@ class Row:
     published_top5_difference: float | None
     published_top1_error: float | None
     reached: Spread | None
-    """Epochs to the target training error; None where a run has not reached it."""
+    """Epochs to the target training error; None if a run has not reached it."""
     reached_ratio: Spread | None
     """How many times the first recipe's epochs, seed by seed."""
     published_reached: float | None
@@ -191,7 +191,7 @@ def _points(fraction: float | None) -> str:
 
 
 def table_csv(rows: Sequence[Row]) -> list[list[str]]:
-    """The table with errors as fractions: a head, and a line for each recipe; empty where there is no value."""
+    """The table with errors as fractions: a head, and a line for each recipe; empty if there is no value."""
     spreads = ("top1_error", "top5_error", "centre_top1_error", "top1_difference", "top5_difference", "reached")
     plain = ("published_top1_error", "published_top1_difference", "published_top5_difference", "minutes")
     lines = [["recipe", "seeds", *(f"{name}{end}" for name in spreads for end in ("", "_deviation")), *plain]]

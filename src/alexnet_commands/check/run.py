@@ -40,7 +40,7 @@ def require_pictures(data: Path) -> None:
 
 
 def require_devices(devices: str, precision: str) -> None:
-    """UsageError where devices or precision are invalid, ResourceError where a device isn't there."""
+    """UsageError if devices or precision are invalid, ResourceError if a device isn't there."""
     if parse_devices(devices).kind != "cuda" and precision != "tf32":
         require_precision(precision, "cpu")
         return

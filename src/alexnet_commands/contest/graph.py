@@ -56,7 +56,7 @@ def steps(config: ContestConfig) -> list[Step]:
 
 
 def needed_for(everything: list[Step], label: str) -> list[Step]:
-    """One step with all that it needs, in order; UsageError where there is none of this name."""
+    """One step with all that it needs, in order; UsageError if there is none of this name."""
     by_label = {step.label: step for step in everything}
     if label not in by_label:
         raise UsageError(f"--only {label}: no such step: use one of {', '.join(by_label)}")

@@ -41,7 +41,7 @@ def require_makeable(config: ContestConfig) -> None:
 
 
 def require_sources(config: ContestConfig) -> None:
-    """UsageError where a source that is named is not there."""
+    """UsageError if a source that is named is not there."""
     for option, source in (("--data", config.data), ("--fall2011", config.fall2011), ("--devkit", config.devkit)):
         if source is not None and not source.exists():
             raise UsageError(f"{option} {source}: no such file or folder: check the path")

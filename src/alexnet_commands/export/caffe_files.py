@@ -31,7 +31,7 @@ NAME = "alexnet"
 
 
 def caffe_files(plan: Plan) -> dict[str, bytes]:
-    """The folder's files by name. UsageError where Caffe would compute something else."""
+    """The folder's files by name. UsageError if Caffe would compute something else."""
     layers = caffe_layers(plan)
     scale = ", ".join(f"{value:.9g}" for value in plan.scale.flip(0).tolist())
     notes = [

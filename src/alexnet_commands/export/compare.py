@@ -35,7 +35,7 @@ def said_here(net: Net, crops: Tensor, *, raw: bool) -> Tensor:
 
 
 def difference(mine: Tensor, theirs: Tensor, *, engine: str) -> float:
-    """The largest absolute difference; ArtifactError where it is more than rounding."""
+    """The largest absolute difference; ArtifactError if it is more than rounding."""
     if mine.shape != theirs.shape:
         raise ArtifactError(
             f"{engine} gives {tuple(theirs.shape)} numbers where the net gives {tuple(mine.shape)}: nothing was written"

@@ -25,7 +25,7 @@ PRODUCER = "alexnet"
 
 
 def onnx_model(plan: Plan) -> bytes:
-    """The file's bytes. UsageError where the package onnx is missing."""
+    """The file's bytes. UsageError if the package onnx is missing."""
     try:
         import onnx
         from onnx import TensorProto, helper

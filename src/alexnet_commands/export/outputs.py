@@ -66,7 +66,7 @@ def publish_files(
 ) -> None:
     """Give a folder its files and its name, whole or not at all. parent: the checkpoint's digest.
 
-    UsageError where the output may not be replaced; ResourceError where the disk fails.
+    UsageError if the output may not be replaced; ResourceError if the disk fails.
     """
     with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
         digests = {name: write_verified(work / name, content) for name, content in files.items()}

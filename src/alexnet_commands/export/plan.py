@@ -29,7 +29,7 @@ class Step:
 
     layer: Layer
     weight: Tensor | None = None
-    """float32; of a fully-connected layer always (neurons, all numbers below), 0 where a neuron does not look."""
+    """float32; of a fully-connected layer always (neurons, all numbers below), 0 if a neuron does not look."""
     bias: Tensor | None = None
     factor: float = 1.0
     """Of dropout: what it multiplies by at test time, where that is not in the weights above it."""

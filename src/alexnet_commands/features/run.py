@@ -74,7 +74,7 @@ def run(config: FeaturesConfig) -> Result:
 def shape_of(net: Net, layer: str) -> tuple[int, ...]:
     """One picture's shape after a layer, without torch: (channels, rows, columns), or (numbers,).
 
-    UsageError where the net has no such layer.
+    UsageError if the net has no such layer.
     """
     flat = False
     for found in shapes(net):
@@ -86,7 +86,7 @@ def shape_of(net: Net, layer: str) -> tuple[int, ...]:
 
 
 def _require_room(result: Result) -> None:
-    """ResourceError where the disk has no room for the features. Of memory they need a mini-batch's at a time."""
+    """ResourceError if the disk has no room for the features. Of memory they need a mini-batch's at a time."""
     free = free_bytes(result.features)
     if result.bytes > free:
         raise ResourceError(

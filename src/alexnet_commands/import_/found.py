@@ -109,7 +109,7 @@ class Row:
 def recipe_of(row: Row, input_: Input) -> Recipe:
     """The recipe of a row: one that the project has where the net is the same, else one of its own.
 
-    ArtifactError where the layers do not fit one another, or the weights not them.
+    ArtifactError if the layers do not fit one another, or the weights not them.
     """
     if not row.specs or not isinstance(row.specs[-1], Linear):
         raise row.wrong("its layers do not end with a fully-connected one")
@@ -129,9 +129,9 @@ def recipe_of(row: Row, input_: Input) -> Recipe:
 
 
 def weights_as_noted(row: Row, noted: Recipe) -> dict[str, Tensor] | None:
-    """The tensors of a row by the names of the recipe that was exported; None where its net is another.
+    """The tensors of a row by the names of the recipe that was exported; None if its net is another.
 
-    An export's weights hold the 2012 convention's × (1 − p), and 0 where a neuron does not see the other column.
+    An export's weights hold the 2012 convention's × (1 − p), and 0 if a neuron does not see the other column.
     """
     if row.patch not in (None, noted.net.patch):
         return None

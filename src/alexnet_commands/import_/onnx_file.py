@@ -27,7 +27,7 @@ _EXTERNAL = 1
 
 
 def read_onnx(row: Row) -> None:
-    """Fill a row from its file. UsageError where onnx is missing, ArtifactError for what can't be imported."""
+    """Fill a row from its file. UsageError if onnx is missing, ArtifactError for what can't be imported."""
     try:
         import onnx
         from google.protobuf.message import DecodeError

@@ -65,7 +65,7 @@ class Result:
 def run(config: ImportConfig) -> Result:
     """Import a file as a checkpoint without a training's state.
 
-    Raises ArtifactError for a file that is of another program, damaged, or not an AlexNet; UsageError where an option
+    Raises ArtifactError for a file that is of another program, damaged, or not an AlexNet; UsageError if an option
     is missing; PictureError for a bad list of classes; ResourceError of the disk.
     """
     inputs = {"FILE": config.file, "--classes": config.classes}
@@ -109,7 +109,7 @@ _Net = tuple[Recipe, InputTransform, dict[str, Tensor], list[str]]
 
 
 def _as_exported(config: ImportConfig, row: Row) -> _Net | None:
-    """The net that `alexnet export` wrote, whole; None where the file notes none, or is no longer true to its notes."""
+    """The net that `alexnet export` wrote, whole; None if the file notes none, or is no longer true to its notes."""
     if row.noted is None or (config.mean, config.channels, config.patch) != (None, None, None):
         return None
     recipe, _, transform = row.noted

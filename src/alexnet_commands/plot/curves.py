@@ -78,7 +78,7 @@ class Group:
     runs: list[Run] = field(default_factory=list)
 
     def band(self, column: str) -> Band:
-        """Mean and range at each epoch that any run has; empty where the column is."""
+        """Mean and range at each epoch that any run has; empty if the column is."""
         values = [run.values(column) for run in self.runs]
         epochs = sorted({epoch for found in values for epoch in found})
         at = [np.array([found[epoch] for found in values if epoch in found]) for epoch in epochs]
@@ -95,7 +95,7 @@ class Group:
 
 
 def read_run(path: Path) -> Run:
-    """The metrics of a run, finished or not; ArtifactError where there is none, or it has not ended an epoch."""
+    """The metrics of a run, finished or not; ArtifactError if there is none, or it has not ended an epoch."""
     if not (path / CONFIG).is_file():
         raise ArtifactError(f"{path}: is not a run folder: give one that `alexnet train` made")
     recipe = read_json_object(path / CONFIG).get("recipe")

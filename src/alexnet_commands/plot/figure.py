@@ -72,7 +72,7 @@ class Drawn:
 
 
 def require_figure(config: PlotConfig, inputs: Mapping[str, Path | None]) -> None:
-    """UsageError where the figure may not be written, ResourceError without matplotlib; before any work."""
+    """UsageError if the figure may not be written, ResourceError without matplotlib; before any work."""
     _matplotlib()
     require_output(config.path, FIGURE, overwrite=config.overwrite, inputs=inputs)
 
@@ -152,7 +152,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def _matplotlib() -> None:
-    """Load matplotlib, which may have no folder for its cache; ResourceError where it is missing."""
+    """Load matplotlib, which may have no folder for its cache; ResourceError if it is missing."""
     if not os.environ.get("MPLCONFIGDIR") and not os.access(Path.home(), os.W_OK):
         os.environ["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / f"alexnet-matplotlib-{os.getuid()}")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of letters that a font lacks it says more than we do

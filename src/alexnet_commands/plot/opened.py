@@ -36,7 +36,7 @@ def centre(net: Net, crops: Tensor) -> Tensor:
 def chosen(store: CropStore, asked: Sequence[str], count: int, seed: int) -> list[int]:
     """The indices of the requested pictures; without any, `count` of them by seed, of different classes first.
 
-    UsageError where one is neither an index nor a name, or the end of several.
+    UsageError if one is neither an index nor a name, or the end of several.
     """
     if asked:
         return [_index(store, word) for word in asked]

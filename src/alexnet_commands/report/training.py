@@ -26,7 +26,7 @@ _ZOOM = 3
 
 
 def training_page(path: Path) -> tuple[str, dict[str, Any]]:
-    """The page about a run, and what `--json` says of it. ArtifactError where it has no epoch to show yet."""
+    """The page about a run, and what `--json` says of it. ArtifactError if it has no epoch to show yet."""
     folder = RunFolder(path)
     rows = folder.metrics()
     if not rows:

@@ -108,7 +108,7 @@ def run(config: SampleConfig) -> Result:
 
 
 def read_sample(folder: Path) -> Manifest:
-    """A sample's manifest; ArtifactError where it is unfinished, or a picture is missing, damaged or one too many."""
+    """A sample's manifest; ArtifactError if it is unfinished, or a picture is missing, damaged or one too many."""
     manifest = read_folder_manifest(folder, kind=SAMPLE.name, schema=SCHEMA, unfinished="make it again")
     if _digest(folder) != manifest.digest:
         raise ArtifactError(f"{folder}: its pictures do not fit its digest: make it again")

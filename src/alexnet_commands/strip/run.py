@@ -73,7 +73,7 @@ def _parents(manifest: Manifest) -> dict[str, str]:
 
 @contextmanager
 def _still_there(path: Path) -> Iterator[None]:
-    """ArtifactError where a checkpoint's training removes it in the meantime: the run has another by then."""
+    """ArtifactError if a checkpoint's training removes it in the meantime: the run has another by then."""
     try:
         yield
     except FileNotFoundError:

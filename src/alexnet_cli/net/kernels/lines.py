@@ -28,7 +28,7 @@ def rectified(value, relu):
 
 @inner
 def neighbours(groups, maps, half, positions):
-    """What `window_sum` multiplies with: (2·half + 1, positions·G·C), 1 where the neighbour at that distance, −half …
+    """What `window_sum` multiplies with: (2·half + 1, positions·G·C), 1 if the neighbour at that distance, −half …
     half, is in the same column, else 0."""
     inside = np.zeros((2 * half + 1, positions * groups * maps), np.float32)
     for shift in range(2 * half + 1):

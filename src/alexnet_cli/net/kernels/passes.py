@@ -57,7 +57,7 @@ def _side(below: int, size: int, stride: int, overhang: bool) -> int:
 
 
 def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
-    """The longest pass that the first of some modules make, and how many they are; 0 where there is no gain."""
+    """The longest pass that the first of some modules make, and how many they are; 0 if there is no gain."""
     found, taken = Pass(), 0
     for count, module in enumerate(modules, 1):
         if _watched(module):
@@ -96,7 +96,7 @@ def _watched(module: nn.Module) -> bool:
 
 
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
-    """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
+    """What the first of some modules give, in one pass, and how many of them that were: 0 if it would not pay."""
     first = modules[0]
     if _watched(first):
         return numbers, 0

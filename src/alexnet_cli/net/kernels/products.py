@@ -178,7 +178,7 @@ def _works() -> bool:
 
 
 def times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left · rightᵀ + bias, by oneDNN. AttributeError where torch has this private operation no more."""
+    """left · rightᵀ + bias, by oneDNN. AttributeError if torch has this private operation no more."""
     operation: Any = torch.ops.mkldnn._linear_pointwise
     return operation(left, right, bias, "none", [], "")  # type: ignore[no-any-return]
 
