@@ -20,7 +20,7 @@ _NARROW = 110
 
 
 def printable(text: object) -> str:
-    """Text that can't act on a terminal: `\\x1b` for an escape character, in names above all.
+    """Text that can't control a terminal: `\\x1b` for an escape character, in names above all.
 
     All that is said to people passes here: messages, errors, tables, reports, logs.
     """
@@ -28,7 +28,7 @@ def printable(text: object) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """As `printable`, of a text whose line ends are its own."""
+    """As `printable`, but line ends stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 
@@ -60,7 +60,7 @@ class Talk:
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str = "pictures", done: int = 0) -> Iterator[Advance]:
-        """A bar with count, rate and time left; ten lines in all where stderr is not a terminal, or a dumb one."""
+        """A bar with count, rate and time left; ten lines in all if stderr is no terminal, or a dumb one."""
         if self.quiet:
             yield _silent
         elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
@@ -170,7 +170,7 @@ def percent(fraction: float | None) -> str:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or of COLUMNS where that is set; 80 if there is no terminal."""
+    """The terminal's width in columns, or COLUMNS if that is set; 80 without a terminal."""
     return shutil.get_terminal_size().columns
 
 
@@ -183,7 +183,7 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
 
 
 def print_lines(text: str) -> None:
-    """Lines on stdout, the last of which has its line end."""
+    """Lines on stdout; the text ends with a line end."""
     print(printable_lines(text), end="")
 
 

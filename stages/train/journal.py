@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics.csv, log.txt, and what the loggers of `--log` make of it."""
+"""What a run writes down during training: metrics.csv, log.txt, and what it gives to the loggers of `--log`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Journal:
         self.reopen(step)
 
     def reopen(self, step: int) -> None:
-        """Let the loggers begin in the run folder as it is called now."""
+        """Let the loggers begin in the run folder under its present name."""
         self._logbook.begin(self.folder, step)
 
     def close(self) -> None:
-        """Let the loggers write what waits."""
+        """Let the loggers write what they hold back."""
         self._logbook.finish()
 
     def note(self, message: str) -> None:
@@ -59,7 +59,7 @@ class Journal:
             self._logbook.filters(step, str(name), weight.detach().float().cpu().numpy(), net.columns)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """One row of metrics.csv, and the same to the loggers. An epoch that a killed run had already told goes."""
+        """One row of metrics.csv, also for the loggers. It replaces the same epoch's row of a run that was killed."""
         if not self.writes:
             return
         self.rows = [earlier for earlier in self.rows if int(earlier["epoch"]) < row["epoch"]] + [row]

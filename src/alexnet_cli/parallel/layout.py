@@ -97,7 +97,7 @@ class Shares:
         """Which mini-batches of an evaluation this rank computes, one for each round.
 
         With each mini-batch comes the number of pictures that all ranks compute in its round. Every rank has the same
-        number of rounds, so that none waits for another; in the last one its mini-batch may be empty.
+        number of rounds, since all take part in each; in the last one its mini-batch may be empty.
         """
         if self.layout.mode == "hybrid":  # all ranks work on each
             return [(batch, len(batch)) for batch in batches]

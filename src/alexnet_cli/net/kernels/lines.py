@@ -6,7 +6,7 @@
 Legend: a line is W positions side by side, at each the C maps of G columns: W·G·C numbers in a row, of float32, or of
 bfloat16 as uint16. Scratch and sums are float32. Where `relu` is set, max(0, a) stands for a.
 
-The innermost loops are long, and index by plain loop variables: so they become vector instructions.
+The innermost loops are long, and their indices plain loop variables: that makes them vector instructions.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -203,8 +203,7 @@ def pool_across(line, best, place, size, stride):
 def pool_down(values, places, first, rows, size, best, place):
     """Of `rows` lines that `pool_across` gave: the largest numbers, and their places in the whole window, row by row.
 
-    values, places: (size, W'·C), of which line `first` is the window's uppermost and the others follow, round and
-    round.
+    values, places: (size, W'·C), a ring of lines in which line `first` is the window's uppermost.
     """
     last = rows - 1
     one, two = min(1, last), min(2, last)
