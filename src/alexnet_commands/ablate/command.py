@@ -16,8 +16,8 @@ def command(config: AblateConfig) -> None:
     same size; so differences are taken seed by seed. Each net is trained by `alexnet train` and evaluated by `alexnet
     eval` (ten views), one on each device at a time. If the command was stopped, --update resumes it.
 
-    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. Where the paper reports such a
-    difference, the table shows it beside the measured one. --train-error also shows how soon each net learns, as
+    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. If the paper reports such a
+    difference, the table shows it next to the measured one. --train-error also shows how soon each net learns, as
     figure 1 of the paper does.
 
     Example: alexnet ablate train.lmdb --val val.lmdb --stats stats.h5 --recipes source-2012,no-norm --out ablation

@@ -1,4 +1,4 @@
-"""What an ablation came to: means, standard deviations and differences seed by seed, beside the published ones."""
+"""An ablation's results: means, standard deviations and differences seed by seed, with the published ones."""
 
 from __future__ import annotations
 

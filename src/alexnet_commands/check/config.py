@@ -13,7 +13,7 @@ from alexnet_cli.options import Devices, Precision
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
-    """What the stages will be told."""
+    """The options that the stages will get."""
 
     data: Annotated[
         Path | None,
@@ -25,7 +25,7 @@ class CheckConfig:
     ] = None
     """None: the sample."""
     holdout: Annotated[
-        float, Option("--holdout", help="As for `alexnet preprocess`, where --data is one source.", metavar="F")
+        float, Option("--holdout", help="As for `alexnet preprocess`, if --data is one source.", metavar="F")
     ] = 0.1
     recipe: Annotated[list[str], Option("--recipe", help="As for `alexnet train`. Repeatable.")] = ()  # type: ignore[assignment]
     epochs: Annotated[

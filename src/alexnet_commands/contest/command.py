@@ -12,7 +12,7 @@ from alexnet_commands.contest.config import ContestConfig
 
 @command_from(ContestConfig)
 def command(config: ContestConfig) -> None:
-    """Make the contest entry of 2012, or show its results beside the paper's table 2.
+    """Make the contest entry of 2012, or show its results next to the paper's table 2.
 
     Without options the command shows the results in OUT. With --update it first makes what is absent or out of date:
     crop stores, nets, scores, ensembles. Stop it at any time; the same command resumes. `make contest` runs it.

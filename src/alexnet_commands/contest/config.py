@@ -17,7 +17,7 @@ _RATE = "measured"
 
 @dataclass(frozen=True, kw_only=True)
 class ContestConfig:
-    """Which contest folder; for the plan, what `make contest` was told, and rates where they are known."""
+    """Which contest folder; for the plan, the options of `make contest`, and rates that are known."""
 
     out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT")]
     dry_run: Annotated[
@@ -88,7 +88,7 @@ class ContestConfig:
     ] = "ilsvrc2012"
     devkit: Annotated[
         Path | None,
-        Option("--devkit", help="ILSVRC's devkit, whose class IDs the submissions use; needed where --data has none."),
+        Option("--devkit", help="ILSVRC's devkit, whose class IDs the submissions use; needed if --data has none."),
     ] = None
     train_options: Annotated[
         str | None, Option("--train-options", help="Options added to each `alexnet train`, such as '--compile'.")

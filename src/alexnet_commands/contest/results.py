@@ -1,4 +1,4 @@
-"""What a contest folder came to, row by row beside the paper's table 2. The folder's layout is graph.py's."""
+"""The results of a contest folder, row by row next to the paper's table 2. The folder's layout is graph.py's."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Result:
     pillow: str
     """Which Pillow is active: 'pillow-simd 12.1.1' or 'Pillow 13.0.0'."""
     replaced: str | None
-    """The pillow-simd over which another package's installation has laid plain Pillow; None if that is not so."""
+    """The pillow-simd that another package's installation has overwritten with plain Pillow; None if none has."""
     readers: dict[str, str | None]
     """Picture format -> who reads it; None if nothing does."""
     cores: int
@@ -89,8 +89,8 @@ class Result:
 
 
 def _how_to_read(kind: str) -> str:
-    """What to do where nothing reads a format."""
-    what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup lays stock Pillow beside the other"
+    """What to do if nothing reads a format."""
+    what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup installs stock Pillow next to the other"
     return f"nothing: {what}"
 
 

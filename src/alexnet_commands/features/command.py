@@ -12,7 +12,7 @@ def command(config: FeaturesConfig) -> None:
     """Write a layer's activations for each picture, for scikit-learn or a search for similar pictures.
 
     Layers have the names of the recipe (`alexnet recipe show`): `fc7` is the output before the ReLU, `relu7` the one
-    after it. The features are those of the centre view; --views 10 averages them over the ten views (five, where the
+    after it. The features are those of the centre view; --views 10 averages them over the ten views (five, if the
     net was trained without mirror images). Convolutions, pools and norms give (N, channels, rows, columns). The
     file is HDF5: `features` float32, `names`, `labels`, `classes`.
 

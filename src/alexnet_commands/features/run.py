@@ -86,7 +86,7 @@ def shape_of(net: Net, layer: str) -> tuple[int, ...]:
 
 
 def _require_room(result: Result) -> None:
-    """ResourceError if the disk has no room for the features. Of memory they need a mini-batch's at a time."""
+    """ResourceError if the disk has no room for the features. Memory only holds one mini-batch's at a time."""
     free = free_bytes(result.features)
     if result.bytes > free:
         raise ResourceError(
@@ -96,8 +96,8 @@ def _require_room(result: Result) -> None:
 
 
 def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk) -> str:
-    """Compute and write; which checkpoint it was, in words: a run in training may have a better one meanwhile."""
-    # torch is loaded here, and not where there is nothing to do.
+    """Compute and write; which checkpoint it was, in words: a run in training may have a better one by now."""
+    # torch is loaded here: not if there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
     from alexnet_commands.features.work import extract_to_file

@@ -105,11 +105,11 @@ def run(config: ImportConfig) -> Result:
 
 
 _Net = tuple[Recipe, InputTransform, dict[str, Tensor], list[str]]
-"""Recipe, input transform, weights, and in words what the file does not hold of them."""
+"""Recipe, input transform, weights, and in words what of it the file does not hold."""
 
 
 def _as_exported(config: ImportConfig, row: Row) -> _Net | None:
-    """The net that `alexnet export` wrote, whole; None if the file notes none, or is no longer true to its notes."""
+    """The whole net that `alexnet export` wrote; None if the file has no notes, or does not fit them any more."""
     if row.noted is None or (config.mean, config.channels, config.patch) != (None, None, None):
         return None
     recipe, _, transform = row.noted
@@ -123,7 +123,7 @@ def _as_exported(config: ImportConfig, row: Row) -> _Net | None:
 
 
 def _says(mean: NDArray[np.float32], scale: NDArray[np.float32] | None, transform: InputTransform) -> bool:
-    """Whether a graph's transform is this one's of the centre view."""
+    """Whether a graph's transform is this one, for the centre view."""
     given = np.ones(3, np.float32) if scale is None else scale
     return np.array_equal(mean, transform.centre.numpy()) and np.array_equal(given, transform.scale.expand(3).numpy())
 
@@ -136,7 +136,7 @@ def _as_found(config: ImportConfig, row: Row) -> _Net:
     if config.source == "onnx" and not any(isinstance(spec, Dropout) for spec in recipe.net.layers):
         lost.append("dropout, should the net have been trained with it")
     if input_.mean_at == "centre":
-        lost.append("the mean image around the centre, where its edge is repeated for the other views")
+        lost.append("the mean image around the centre: for the other views, its edge is repeated")
     return recipe, transform, row.tensors, lost
 
 

@@ -1,4 +1,4 @@
-"""The weights of torchvision.models.alexnet, and of what has the same names (timm's layout, DataParallel's)."""
+"""The weights of torchvision.models.alexnet, and of files with the same names (timm's, DataParallel's)."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _errors(recipe: Recipe, epochs: list[int], columns: Mapping[str, list[float 
 
 
 def _rate(epochs: list[int], rates: list[float | None]) -> str:
-    """The rate of each epoch, and in words where it changed."""
+    """The rate of each epoch, and its changes in words."""
     chart = line_chart(
         [Line("rate", epochs, [rate if rate else None for rate in rates])],
         x_name="epoch",

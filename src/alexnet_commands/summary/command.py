@@ -63,7 +63,7 @@ def command(config: SummaryConfig) -> None:
 
 
 def _print_compared(compared: dict[str, Any]) -> None:
-    """The nets beside one another, layer by layer."""
+    """The nets side by side, layer by layer."""
     nets = compared["compared"]
     heads = [head for net in nets for head in (net["recipe"], "output", "kernels", "then", "parameters")]
     rows = [[cell for net in nets for cell in ("input", _times(net["input"]), "", "", "")]]

@@ -19,7 +19,7 @@ _BAR = 12
 def command(config: TimeConfig) -> None:
     """Measure how fast a recipe trains here: each layer forward and backward, the input, the update, the whole step.
 
-    Beside it is the limit: the step's convolutions and matrix products alone, each by the fastest call that torch
+    Next to it is the limit: the step's convolutions and matrix products alone, each by the fastest call that torch
     offers. Other work on the machine disturbs all figures.
 
     Example: alexnet time --recipe paper --devices cpu --batch-size 128
@@ -45,7 +45,7 @@ def command(config: TimeConfig) -> None:
 
 
 def _table(timing: Timing) -> list[str]:
-    """A line for each part of the step, in milliseconds, with the products alone beside it; 80 columns wide."""
+    """A line for each part of the step, in milliseconds, next to the products alone; 80 columns wide."""
     names = ["masks, loss", *(layer.name for layer in timing.layers)]
     width = max(map(len, names))
     spent = [layer.forward_ms + layer.backward_ms for layer in timing.layers]
