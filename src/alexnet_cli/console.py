@@ -76,33 +76,24 @@ def _silent(count: int = 1, *, note: str = "") -> None:
 
 @contextmanager
 def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    from rich import progress as parts
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.table import Column
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(parts.ProgressColumn):
+        def render(self, task: parts.Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
     # On a narrow terminal a share replaces the count and the bar is short: else rich would break what it says.
     narrow = terminal_width() < _NARROW
     whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
-    bar = BarColumn(5 if narrow else 30, **whole)
-    count = TaskProgressColumn(**whole) if narrow else MofNCompleteColumn(**whole)
-    columns = (TextColumn("{task.description}", markup=False, **whole), bar, count, Rate(**whole))
-    tail = (TimeRemainingColumn(**whole), TextColumn("{task.fields[note]}", markup=False, **whole))
-    with Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
+    bar = parts.BarColumn(5 if narrow else 30, **whole)
+    count = parts.TaskProgressColumn(**whole) if narrow else parts.MofNCompleteColumn(**whole)
+    columns = (parts.TextColumn("{task.description}", markup=False, **whole), bar, count, Rate(**whole))
+    tail = (parts.TimeRemainingColumn(**whole), parts.TextColumn("{task.fields[note]}", markup=False, **whole))
+    with parts.Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
         task = progress.add_task(printable(label), total=total, completed=done, note="")
 
         def advance(count: int = 1, *, note: str = "") -> None:

@@ -172,11 +172,14 @@ def _options_meant(ctx: Any, given: Mapping[str, Any], words: list[str]) -> str 
     options = {name: param for param in params for name in param.opts if name.startswith("--")}
     if len(words) > 1 and "--compare" in options and all(map(_is_recipe, words)):
         return f"--compare {','.join(words)}"
+    required = {name: param.help or "" for name, param in options.items() if param.required and name != "--out"}
     found = []
     for word in words:
         last = word == words[-1]
         kinds = {
-            **{name: word in _listed(param) for name, param in options.items() if param.required and name != "--out"},
+            **{
+                name: word in re.split(r"[\s,.]+", text) for name, text in required.items()
+            },  # the help lists the values
             "--recipe": _is_recipe(word),
             "--devices": re.fullmatch(r"(auto|cpu|cuda)(:[0-9,]+)?", word),
             "--layer": re.fullmatch(r"[a-z]+[0-9]+", word),
@@ -188,11 +191,6 @@ def _options_meant(ctx: Any, given: Mapping[str, Any], words: list[str]) -> str 
             return None
         found.append(f"{name} {word}")
     return " ".join(found)
-
-
-def _listed(param: Any) -> list[str]:
-    """The words of an option's help, which lists its values."""
-    return re.split(r"[\s,.]+", param.help or "")
 
 
 def _is_recipe(word: str) -> bool:

@@ -67,7 +67,7 @@ CudaGraph = Annotated[
     bool,
     Option(
         "--cuda-graph",
-        help="Make each step of one CUDA device by a recorded CUDA graph. Not measured on a GPU so far.",
+        help="Record a step as a CUDA graph and replay it; for one CUDA device. Not yet measured on a GPU.",
     ),
 ]
 Views = Annotated[

@@ -40,8 +40,6 @@ _READERS: Mapping[str, Callable[[Row], None]] = {
     "caffe": read_caffe,
     "onnx": read_onnx,
 }
-_PATCHES = {"caffe": 227}
-_THOUSAND = 1000
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
     if config.source in ("torchvision", "timm"):
         known = load_recipe("torchvision").input
         return known, transform_of(known)
-    patch = config.patch or row.patch or _PATCHES.get(config.source, 224)
+    patch = config.patch or row.patch or (227 if config.source == "caffe" else 224)
     flip = row.noted is None or row.noted[0].input.flip
     plain = Input(patch=patch, colour_noise=0.0, flip=flip)
     theirs = replace(load_recipe("torchvision").input, patch=patch, flip=flip)
@@ -220,7 +218,7 @@ def _classes(config: ImportConfig, row: Row, count: int) -> tuple[ClassList, str
     if row.noted is not None and len(row.noted[1]) == count:
         return row.noted[1], "named by the file"
     words: tuple[str, ...] = ()
-    if count == _THOUSAND:
+    if count == 1000:  # ImageNet's
         words = tuple(load_torchvision().models._meta._IMAGENET_CATEGORIES)
     named = "with torchvision's words" if words else "without names (--classes gives them)"
     return ClassList(tuple(str(number) for number in range(count)), words=words), f"numbered, {named}"
