@@ -22,7 +22,7 @@ help:  ## this list
 
 # ---------------------------------------------------------------------------------------------------------- setup, tests
 
-setup: $(READY)  ## prepare .venv: alexnet with everything it needs, pillow-simd where a compiler is there
+setup: $(READY)  ## prepare .venv: alexnet with everything it needs, and pillow-simd if there is a compiler
 
 $(VENV)/.ready: pyproject.toml requirements.lock scripts/install.sh scripts/pillow_simd.sh
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
@@ -33,7 +33,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock scripts/install.sh scripts/pill
 	@touch $@
 
 .PHONY: lock
-lock: setup  ## write requirements.lock anew, from what .venv has
+lock: setup  ## write requirements.lock from what .venv has
 	@{ grep '^#' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable --exclude alexnet --exclude pillow \
 	    --exclude pillow-simd | sed -E '/^(nvidia|cuda|triton)/s/$$/ ; sys_platform == "linux"/'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
@@ -60,18 +60,18 @@ bench: setup  ## every script in benchmarks/ that needs no GPU
 bench-gpu: setup  ## training, loading and kernels on a CUDA device, as tables in Markdown
 	@$(BIN)/python benchmarks/gpu.py
 
-clean:  ## remove caches and build leftovers (not .venv, not what the pipeline wrote)
+clean:  ## remove caches and build leftovers; .venv and what the pipeline wrote stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
 	find src stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --------------------------------------------------------------------------------------------------------- full pipeline
-## variables of full-pipeline, such as `make full-pipeline DATA=pictures RECIPE=paper`:
+## variables of full-pipeline, for example `make full-pipeline DATA=pictures RECIPE=paper`:
 ##   DATA       pictures: DATA/train/<class>/*, and DATA/val/ or DATA/validation/; or DATA/<class>/*, or an archive of
 ##              classes, of which HOLDOUT is held out for validation (default: a built-in sample)
-##   HOLDOUT    fraction of each class that is held out, where DATA has no train/ and val/ (default: 0.1)
+##   HOLDOUT    fraction of each class that is held out if DATA has no train/ and val/ (default: 0.1)
 ##   OUT        where everything is written (default: out)
-##   RECIPE     recipe of `alexnet train` (default: quickstart; with DATA: small)
-##   EPOCHS     how many, instead of the recipe's
+##   RECIPE     recipe of `alexnet train`, see `alexnet recipe list` (default: quickstart; with DATA: small)
+##   EPOCHS     passes over the training pictures (default: the recipe's)
 ##   MEMBERS    nets in the ensemble, trained with the seeds 1, 2, ... (default: 2)
 ##   DEVICES    auto, cpu, cuda, ... (default: auto)
 ##   PRECISION  fp32, tf32 (CUDA) or bf16, for training and evaluation (default: fp32)
@@ -111,8 +111,8 @@ $(ALEXNET) preprocess $(call quote,$(DATA)) --out $(INTO)/train.lmdb --holdout $
 endef
 PREPROCESS = $(if $(WHOLE),$(TOGETHER),$(APART))
 
-# With --update each command does nothing if its output was made from the same input and options; else it makes it
-# anew. A trained net is never deleted: an unfinished one is resumed, and one of another recipe is refused.
+# With --update each command does nothing if its output was made from the same input and options; otherwise it makes it
+# again. A trained net is never deleted: an unfinished one is resumed, and one of another recipe is refused.
 full-pipeline: $(READY)  ## preprocess, pca, train, eval, ensemble: only what is out of date, resuming where it stopped
 	@$(ALEXNET) check $(if $(DATA),--data $(call quote,$(DATA)) --holdout $(call quote,$(HOLDOUT))) --recipe $(call quote,$(RECIPE)) --members $(call quote,$(MEMBERS)) \
 	    $(if $(EPOCHS),--epochs $(call quote,$(EPOCHS))) $(WHERE) --codec $(call quote,$(CODEC))

@@ -1,9 +1,10 @@
 # CIFAR-10: the nets of the released source, and figure 1 of the paper. Both resume where they were stopped, and do nothing
-# where all is done; `alexnet ablate` ends with a table beside the published numbers, and a plot.
+# if all is done; `alexnet ablate` ends with a table next to the published numbers, and a plot.
 
-## variables of cifar and figure-1, such as `make cifar DATA=cifar10`:
+## variables of cifar and figure-1, for example `make cifar DATA=cifar10`:
 ##   DATA       CIFAR-10 as pictures: DATA/train/<class>/*, DATA/val/<class>/*, or a tar of these two folders
-##   SEEDS      each net is trained once with each (default: 1 for cifar, 1,2,3 for figure-1)
+##   SEEDS      each net is trained once with each seed (default: 1 for cifar, 1,2,3 for figure-1)
+##   OUT, DEVICES, PRECISION                     as for full-pipeline; EPOCHS too, in figure-1
 
 CIFAR ?= $(OUT)/cifar
 NETS = $(call quote,$(CIFAR))

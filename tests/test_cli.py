@@ -387,3 +387,28 @@ def test_a_docstrings_paragraphs_fill_the_terminals_lines_and_its_tables_stay() 
     """)
     paragraphs = ["A title.", "One line and the next.", "A list:\n  x   y\n  z   w\nAfter it comes this."]
     assert text == "\n\n".join([*paragraphs, "Example: a b\n         c d"])
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--epochs", "whole number"), ("--rate", "number")])
+def test_a_word_for_a_number_is_answered_with_what_it_must_be(capsys: Capture, option: str, kind: str) -> None:
+    assert main(["train", "crops.lmdb", option, "x", "--out", "run"]) == 2
+    assert f"'{option}': 'x' is not a valid {kind}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "crops.lmdb", "--out", "run", "--parallel", "dta"],
+            "--parallel dta: must be auto, columns, data or",
+        ),
+        (["train", "crops.lmdb", "--out", "run", "--timeout", "nan"], "--timeout nan: must be a number"),
+        (["train", "crops.lmdb", "--out", "run", "--checkpoint-minutes", "nan"], "--checkpoint-minutes nan: must be"),
+        (["ensemble", "1.h5", "2.h5", "--out", "both", "--devices", "gpu"], "--devices gpu: not understood: use auto"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_even_where_it_is_not_needed(
+    capsys: Capture, words: list[str], message: str
+) -> None:
+    assert main(words) == 2
+    assert f"alexnet: {message}" in capsys.readouterr().err

@@ -173,5 +173,5 @@ def test_a_report_that_is_damaged_is_no_longer_up_to_date(
     else:
         (tmp_path / "r" / name).write_bytes(whole + b" ")
     assert main(words) == 0
-    assert "is made anew" in capsys.readouterr().err
+    assert "is made again" in capsys.readouterr().err
     assert (tmp_path / "r" / name).read_bytes() == whole

@@ -67,9 +67,9 @@ def test_the_class_index_is_the_place_in_sorted_order_and_never_the_id_less_one(
     devkit = read_devkit(known_devkit(tmp_path))
     assert is_ilsvrc2012(devkit.classes)
     assert devkit.wnids == tuple(sorted(devkit.wnids)) and len(devkit.wnids) == 1000
-    assert devkit.wnids[devkit.index_of_id[1]] == "n02119789"
-    assert devkit.wnids[devkit.index_of_id[490]] == "n01751748"
-    assert [devkit.index_of_id[number] for number in (490, 361, 171)] == [65, 970, 230]
+    assert devkit.wnids[devkit.ids.index(1)] == "n02119789"
+    assert devkit.wnids[devkit.ids.index(490)] == "n01751748"
+    assert [devkit.ids.index(number) for number in (490, 361, 171)] == [65, 970, 230]
     assert devkit.validation[:3] == (65, 970, 230)
     assert np.bincount(devkit.validation).tolist() == [50] * 1000
     assert sum(devkit.ids[index] - 1 == index for index in devkit.validation) == 0

@@ -286,6 +286,13 @@ def test_people_see_the_best_classes_with_words_percent_and_bars(bench: Bench, c
     assert max(map(len, lines[1:])) <= 80
 
 
+def test_a_message_names_the_net_once(bench: Bench, capsys: Capture) -> None:
+    run = bench.runs[0]
+    for net, said in ((bench.nets[0], "checkpoint step-00000006"), (run, f"step-00000006 of {run}")):
+        assert bench(net, bench.pictures / "ape/0.jpg") == 0
+        assert f"{said}, 1 picture on cpu" in capsys.readouterr().err.splitlines()[0]
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "json"])
 def test_files_hold_the_same_in_every_format(bench: Bench, capsys: Capture, form: str) -> None:
     (bench.pictures / "cat/empty.png").write_bytes(b"")

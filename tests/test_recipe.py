@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.net.network import Network
 from alexnet_cli.recipes.draft import Place, find_place
+from alexnet_cli.recipes.fields import FieldError
 from alexnet_cli.recipes.layers import Dropout, Norm
-from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.net import Net, layers
 from alexnet_cli.recipes.read import load, load_recipe, recipe_files
 from alexnet_cli.recipes.recipe import Recipe
 from alexnet_stages.train.config import TrainConfig
@@ -194,6 +196,12 @@ def test_every_value_knows_the_file_and_line_that_gave_it(tmp_path: Path) -> Non
         ('[net.new]\nkind = "pool"\nafter = "conv1"', "own.toml:2: [net.new] needs size: a pool layer has no default"),
         ("[net]\ncolumns = 0", "own.toml:3: [net] columns is 0: it must be positive"),
         ("[training]\n\nrate = -1.0", "own.toml:4: [training] rate is -1.0: it must be positive"),
+        ("[net.norm1]\nk = 0", "own.toml:3: [net.norm1] k is 0.0: it must be positive"),
+        ("[net.norm1]\nalpha = -1e-4", "own.toml:3: [net.norm1] alpha is -0.0001: it must not be negative"),
+        ("[training]\nbias_rate = -1", "own.toml:3: [training] bias_rate is -1.0: it must not be negative"),
+        ("[training]\ndrops = -1", "own.toml:3: [training] drops is -1: it must not be negative"),
+        ("[training]\nchanges = [{ epoch = 0, rate = 1 }]", "own.toml:3: [training.changes] epoch is 0: it must be"),
+        ("[training]\nchanges = [{ epoch = 1, rate = 0 }]", "own.toml:3: [training.changes] rate is 0.0: it must be"),
         ("[trainign]\nrate = 1.0", "own.toml:2: a recipe has no field 'trainign': did you mean 'training'?"),
     ],
 )  # fmt: skip
@@ -204,6 +212,46 @@ def test_what_is_wrong_is_told_with_file_line_and_the_nearest_right_name(
     with pytest.raises(UsageError) as caught:
         load_recipe(str(tmp_path / "own.toml"))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[net]\nclasses = 5", "own.toml: [net] has no layers: add extends"),
+        ('about = "mine"', "own.toml: [net] has no layers: add extends"),
+        ('extends = "lenet"\nabout = 3', "own.toml:2: about is text, not 3"),
+        ('about = ""\nextends = ["lenet"]', "own.toml:2: extends is text, not ['lenet']"),
+        ('about = ""\nextends = "lenett"', "own.toml:2: there is no recipe 'lenett': did you mean 'lenet'?"),
+        ('extends = "none.toml"', "own.toml:1: "),
+        ('extends = "lenet"\n[net.conv1]\nkind = ["norm"]', "own.toml:3: [net.conv1] kind '['norm']' is unknown"),
+    ],
+)
+def test_a_recipe_without_layers_or_with_a_wrong_base_is_refused_with_its_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "own.toml").write_text(text + "\n")
+    with pytest.raises(UsageError) as caught:
+        load_recipe(str(tmp_path / "own.toml"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "pool", "norm", "map_norm"])
+def test_a_layer_of_maps_after_a_linear_layer_is_refused(tmp_path: Path, kind: str) -> None:
+    numbers = {"convolution": "kernels = 2\nsize = 1\n", "pool": "size = 1\nstride = 1\n"}.get(kind, "")
+    (tmp_path / "own.toml").write_text(f'extends = "lenet"\n[net.x1]\nkind = "{kind}"\nafter = "fc3"\n{numbers}')
+    with pytest.raises(UsageError, match=rf"own.toml:2: \[net.x1\] is a {kind} layer after fc3"):
+        load_recipe(str(tmp_path / "own.toml"))
+
+
+def test_a_layer_can_not_have_the_name_of_something_that_each_net_has(tmp_path: Path) -> None:
+    net = load_recipe("lenet").net
+    values = net.to_dict()
+    network = Network(net)
+    layers = {name for name, _ in network.named_children()} - {"flatten"}
+    taken = {name for name in dir(network) if not name.startswith("_")} - layers
+    for name in {*taken, "flatten", "logits", "_x1", "a.b"}:
+        with pytest.raises(FieldError, match="can't be a layer's name"):
+            Net.from_dict({**values, "order": [*values["order"], name], name: {"kind": "relu"}}, net.patch)
 
 
 def test_a_third_partys_recipe_does_not_replace_a_built_in_one(package: Path) -> None:

@@ -125,7 +125,11 @@ def test_a_checkpoint_stands_for_itself(run: RunFolder) -> None:
 
 
 def test_what_is_no_run_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    ensemble = tmp_path / "ensemble"
+    ensemble.mkdir()
+    (ensemble / "manifest.json").write_text(Manifest(kind="ensemble", schema=2, digest="0" * 64).to_json())
     for path, message in (
+        (ensemble, "is an ensemble, and one net is wanted here: give a member's run"),
         (tmp_path / "nowhere", "no such run or checkpoint"),
         (tmp_path, "is neither a run folder nor a checkpoint"),
         (run.path, "the run has no finished checkpoint yet: continue with"),

@@ -133,7 +133,7 @@ def test_a_crop_store_of_other_pictures_or_options_is_made_anew(
         shutil.copyfile(tree / "ape/c.bmp", tree / "ape/b.png")
     after = update.works(out, *words)
     assert after["digest"] != before["digest"]
-    assert "is made anew (" in update.said
+    assert "is made again (" in update.said
     update.does_nothing(out, *words)
 
 

@@ -33,7 +33,7 @@ def read_class_list(path: Path) -> ClassList:
 
 def _listed_classes(path: Path) -> ClassList:
     """A text file's classes: one a line, in its order, or in that of the numbers beside them; perhaps with words."""
-    lines = [(number, line.strip()) for number, line in read_lines(path) if line.strip()]
+    lines = [(number, line.strip()) for number, line in read_lines(path)]
     if path.suffix.lower() == ".json":
         lines = list(enumerate(_json_lines(path, "\n".join(line for _, line in lines)), 1))
     if not lines:
@@ -104,7 +104,7 @@ def _json_lines(path: Path, text: str) -> list[str]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a UTF-8 text file."""
+    """Numbered lines of a UTF-8 text file, those that are blank excepted."""
     try:
         content = read_regular(path, PictureError)
     except FileNotFoundError:
@@ -116,6 +116,8 @@ def lines_in(path: Path, content: bytes) -> Iterator[tuple[int, str]]:
     """The same, of a file whose content is known."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
-            yield number, line.decode()
+            text = line.decode()
         except UnicodeDecodeError:
             raise PictureError(f"{path}, line {number}: is not UTF-8 text: save the file as UTF-8") from None
+        if text.strip():
+            yield number, text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -18,10 +19,11 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from typer.models import OptionInfo
 
+from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 from alexnet_cli.help import flowing
 from alexnet_cli.memory import require_address_space, start_threads_where_there_is_room
-from alexnet_cli.options import CommonOptions
+from alexnet_cli.options import CommonOptions, Devices, Parallel, require_one_of
 
 Config = TypeVar("Config")
 _METAVARS = {bool: "", int: "N", float: "X", str: "TEXT", Path: "PATH"}
@@ -61,6 +63,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
             start_threads_where_there_is_room()
             _require_folder()
             _require_utf8(options)
+            _require_values(options, hints)
             work(config_type(**options))
 
         command.__doc__ = flowing(work.__doc__ or "")
@@ -90,6 +93,17 @@ def _require_utf8(options: Mapping[str, Any]) -> None:
         for text in map(str, value if isinstance(value, (list, tuple)) else (value,)):
             if name != "pictures" and not text.isascii() and re.search("[\ud800-\udfff]", text):
                 raise UsageError(f"{text}: is not UTF-8: rename it, or give another name")
+
+
+def _require_values(options: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """UsageError for a value that no command can use, even if this one would not look at it."""
+    for name, value in options.items():
+        if hints[name] == Devices:
+            parse_devices(value)
+        if hints[name] == Parallel:
+            require_one_of("--parallel", value, ("auto", "columns", "data", "hybrid"))
+        if isinstance(value, float) and math.isnan(value):
+            raise UsageError(f"--{name.replace('_', '-')} nan: must be a number")
 
 
 def _with_metavar(hint: Any) -> Any:

@@ -74,7 +74,7 @@ class Decoder:
         if not need.startswith("_"):
             return hasattr(self.image.core, need)
         try:
-            importlib.import_module(f"{self.package}.{need}")
+            self.module(need)
         except ImportError:
             return False
         return True
@@ -147,8 +147,7 @@ def _import_as(name: str, folder: Path) -> ModuleType:
 @cache
 def reader_of(kind: str) -> Decoder | None:
     """Who reads a format: the active Pillow where it can, else the one beside it; None where neither can."""
-    other = beside()
-    for decoder in (active(), *([other] if other else [])):
+    for decoder in _decoders():
         if decoder.reads(kind):
             return decoder
     # An active Pillow that reads most of a format (TIFF without libtiff, BMP) is better than nothing.
@@ -157,8 +156,12 @@ def reader_of(kind: str) -> Decoder | None:
 
 def colour_manager() -> Decoder | None:
     """Who converts Lab to RGB."""
-    other = beside()
-    return next((one for one in (active(), *([other] if other else [])) if one.has(COLOUR_MANAGEMENT)), None)
+    return next((one for one in _decoders() if one.has(COLOUR_MANAGEMENT)), None)
+
+
+def _decoders() -> list[Decoder]:
+    """Those that there are, in the order in which they are asked."""
+    return [active(), *filter(None, [beside()])]
 
 
 def heif_version() -> str | None:
@@ -173,12 +176,12 @@ def heif_version() -> str | None:
 
 def readers() -> dict[str, str | None]:
     """Format -> who reads it, with version; None where nothing does."""
-    found: dict[str, str | None] = {}
-    for kind in NEEDS:
-        reader = reader_of(kind)
-        found[kind] = None if reader is None else reader.name
-    manager = colour_manager()
-    return {**found, HEIF: heif_version(), "Lab colours": None if manager is None else manager.name}
+    found = {kind: _name(reader_of(kind)) for kind in NEEDS}
+    return {**found, HEIF: heif_version(), "Lab colours": _name(colour_manager())}
+
+
+def _name(decoder: Decoder | None) -> str | None:
+    return None if decoder is None else decoder.name
 
 
 def decoding() -> str:
@@ -208,16 +211,8 @@ _MARKS = (
     ("TIFF", 0, b"II+\0"),
     ("TIFF", 0, b"MM\0+"),
     ("WEBP", 8, b"WEBP"),
-    ("AVIF", 4, b"ftypavif"),
-    ("AVIF", 4, b"ftypavis"),
-    (HEIF, 4, b"ftypheic"),
-    (HEIF, 4, b"ftypheix"),
-    (HEIF, 4, b"ftyphevc"),
-    (HEIF, 4, b"ftyphevx"),
-    (HEIF, 4, b"ftypheim"),
-    (HEIF, 4, b"ftypheis"),
-    (HEIF, 4, b"ftypmif1"),
-    (HEIF, 4, b"ftypmsf1"),
+    *(("AVIF", 4, b"ftyp" + brand) for brand in (b"avif", b"avis")),
+    *((HEIF, 4, b"ftyp" + brand) for brand in b"heic heix hevc hevx heim heis mif1 msf1".split()),
     ("JPEG2000", 0, b"\0\0\0\x0cjP  \r\n\x87\n"),
     ("JPEG2000", 0, b"\xff\x4f\xff\x51"),
 )

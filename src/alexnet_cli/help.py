@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import re
@@ -78,6 +79,8 @@ _COMMANDS = {
 }
 """The command that is meant → what people from other tools type."""
 
+_TYPES = {"int": "whole number", "int range": "whole number", "float": "number", "float range": "number"}
+
 
 def flowing(text: str) -> str:
     """A docstring with each paragraph on one line: then a terminal of any width fills its lines.
@@ -99,8 +102,13 @@ class _WithHelp:
         for param in params:
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
-            if param.param_type_name == "argument" and hasattr(param, "display_type_rich"):
-                param.display_type_rich = lambda ctx: None  # its own name says more than <path> or <list[Path]>
+            if hasattr(param, "type"):  # typer before 0.29
+                param.type = copy.copy(param.type)
+                param.type.name = _TYPES.get(param.type.name, param.type.name)
+            if param.param_type_name == "argument":  # its own name says more than <path> or <list[Path]>
+                param.display_type_rich = lambda ctx: None
+                if hasattr(param, "type"):
+                    param.type.get_metavar = lambda param, ctx: ""
             if getattr(param, "envvar", None) is None and hasattr(param, "show_envvar"):
                 param.show_envvar = False
         return params

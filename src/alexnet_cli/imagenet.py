@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import span
@@ -77,9 +77,9 @@ _META = "meta.mat"
 _TRUTH = re.compile(r"ILSVRC20\d\d_validation_ground_truth\.txt")
 _ID_FIELD = re.compile(r"ILSVRC20\d\d_ID")
 _MOST_BYTES = 1 << 26
+"""Of one of the devkit's files, unpacked: the real ones have under 1 MB."""
 _MOST_ARCHIVE_BYTES = 1 << 30
 _MOST_DIGITS = 9
-"""Of one of the devkit's files, unpacked: the real ones have under 1 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +101,6 @@ class Devkit:
     def classes(self) -> ClassList:
         """The class list with words and IDs."""
         return ClassList(self.wnids, words=self.words, ids=self.ids)
-
-    @cached_property
-    def index_of_id(self) -> Mapping[int, int]:
-        """Devkit ID -> class index."""
-        return {number: index for index, number in enumerate(self.ids)}
 
     @property
     def checks(self) -> str:
@@ -147,31 +142,28 @@ def read_devkit(path: Path) -> Devkit:
     known figures (KNOWN_IDS, KNOWN_VALIDATION, 50 pictures of each class) does not come out.
     """
     meta, truth = _files_of(path)
-    rows = sorted(_leaves(path, meta))
-    ids, wnids = [row[1] for row in rows], [row[0] for row in rows]
+    wnids, ids, words, pictures = zip(*sorted(_leaves(path, meta)), strict=True)
     for what, values in (("ID", ids), ("WNID", wnids)):
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise PictureError(f"{path}: {_META} gives the {what} {twice[0]} twice: download the devkit again")
-    known = {number: index for index, number in enumerate(ids)}
-    validation = [] if truth is None else parse_ids(path, truth.decode("utf-8", "replace"), known)
+        value, count = Counter(values).most_common(1)[0]
+        if count > 1:
+            raise PictureError(f"{path}: {_META} gives the {what} {value} twice: download the devkit again")
+    validation = [] if truth is None else parse_ids(path, truth.decode("utf-8", "replace"), ids)
     devkit = Devkit(
         path=path,
-        wnids=tuple(wnids),
-        ids=tuple(ids),
-        words=tuple(row[2] for row in rows),
-        train_pictures=tuple(row[3] for row in rows) if all(row[3] for row in rows) else (),
+        wnids=wnids,
+        ids=ids,
+        words=words,
+        train_pictures=pictures if all(pictures) else (),
         validation=tuple(validation),
     )
-    _check(devkit)
+    if is_ilsvrc2012(devkit.classes) and (wrong := next(_wrong_figures(devkit), None)):
+        raise PictureError(f"{path}: {wrong}: download it again")
     return devkit
 
 
-def parse_ids(path: Path, text: str, known: Mapping[int, int]) -> list[int]:
-    """A ground truth's lines, one devkit ID each, as class indices. `known`: ID -> class index.
-
-    PictureError names the line.
-    """
+def parse_ids(path: Path, text: str, ids: Sequence[int]) -> list[int]:
+    """A ground truth's lines, one devkit ID each, as class indices. ids: each class's. PictureError names the line."""
+    known = {number: index for index, number in enumerate(ids)}
     indices = []
     for number, line in enumerate(text.split("\n"), 1):
         word = line.strip()
@@ -186,37 +178,27 @@ def parse_ids(path: Path, text: str, known: Mapping[int, int]) -> list[int]:
     return indices
 
 
-def _check(devkit: Devkit) -> None:
-    """PictureError where a figure that is known of the real devkit does not come out."""
-    if not is_ilsvrc2012(devkit.classes):
-        return
+def _wrong_figures(devkit: Devkit) -> Iterator[str]:
+    """The figures known of the real devkit that this one does not have."""
+    wnids = dict(zip(devkit.ids, devkit.wnids, strict=True))
     for number, wnid in KNOWN_IDS.items():
-        found = devkit.wnids[devkit.index_of_id[number]] if number in devkit.index_of_id else "nothing"
-        if found != wnid:
-            raise PictureError(f"{devkit.path}: expected ID {number} to be {wnid}, found {found}: download it again")
-    official = OFFICIAL["val"]
+        if wnids.get(number) != wnid:
+            yield f"expected ID {number} to be {wnid}, found {wnids.get(number, 'nothing')}"
     if not devkit.validation:
         return
+    official = OFFICIAL["val"]
     if len(devkit.validation) != official.pictures:
-        raise PictureError(
-            f"{devkit.path}: expected {official.pictures:,} validation labels, found {len(devkit.validation):,}: "
-            "download it again"
-        )
+        yield f"expected {official.pictures:,} validation labels, found {len(devkit.validation):,}"
     first = devkit.validation[: len(KNOWN_VALIDATION)]
     if first != KNOWN_VALIDATION:
-        raise PictureError(
-            f"{devkit.path}: expected the first validation pictures' classes to be {_list(KNOWN_VALIDATION)}, "
-            f"found {_list(first)}: download it again"
-        )
+        wanted, found = (", ".join(map(str, classes)) for classes in (KNOWN_VALIDATION, first))
+        yield f"expected the first validation pictures' classes to be {wanted}, found {found}"
     for index, count in Counter(devkit.validation).items():
         if count != official.most:
-            raise PictureError(
-                f"{devkit.path}: expected {official.most} validation pictures of {devkit.wnids[index]}, "
-                f"found {count}: download it again"
-            )
+            yield f"expected {official.most} validation pictures of {devkit.wnids[index]}, found {count}"
 
 
-def _leaves(path: Path, content: bytes) -> Iterator[tuple[str, int, str, int]]:
+def _leaves(path: Path, content: bytes) -> list[tuple[str, int, str, int]]:
     """WNID, ID, words and number of training pictures of each class in meta.mat."""
     try:
         from scipy.io import loadmat
@@ -248,7 +230,7 @@ def _leaves(path: Path, content: bytes) -> Iterator[tuple[str, int, str, int]]:
     leaves = [row for row in rows if 1 <= row[1] <= CLASSES]
     if not leaves:
         raise PictureError(f"{path}: its {_META} holds no class with an ID from 1 to {CLASSES}: download it again")
-    yield from leaves
+    return leaves
 
 
 def _files_of(path: Path) -> tuple[bytes, bytes | None]:
@@ -263,7 +245,7 @@ def _files_of(path: Path) -> tuple[bytes, bytes | None]:
             return read_regular(meta, PictureError, most=_MOST_BYTES), truth
         except FileNotFoundError as error:
             raise ResourceError(describe_os_error(error, path)) from None
-    meta_bytes = truth = None
+    content: dict[str, bytes] = {}
     with _opened(path) as archive:
         for member in archive:
             name = member.name.rpartition("/")[2]
@@ -271,20 +253,13 @@ def _files_of(path: Path) -> tuple[bytes, bytes | None]:
                 raise PictureError(f"{path}: unpacks to more than a devkit has: download it again")
             if not member.isfile() or member.size > _MOST_BYTES:
                 continue
-            if name == _META:
-                meta_bytes = _content(archive.extractfile(member))
-            elif _TRUTH.fullmatch(name):
-                truth = _content(archive.extractfile(member))
-            if meta_bytes is not None and truth is not None:
+            if name == _META or _TRUTH.fullmatch(name):
+                content["meta" if name == _META else "truth"] = archive.extractfile(member).read()
+            if len(content) == 2:
                 break
-    if meta_bytes is None:
+    if "meta" not in content:
         raise PictureError(f"{path}: holds no data/{_META}: give the devkit, ILSVRC2012_devkit_t12.tar.gz")
-    return meta_bytes, truth
-
-
-def _content(file: IO[bytes] | None) -> bytes:
-    assert file is not None
-    return file.read()
+    return content["meta"], content.get("truth")
 
 
 @contextmanager
@@ -308,7 +283,3 @@ def _opened(path: Path) -> Iterator[Any]:
 def _meta_in(folder: Path) -> Path | None:
     """meta.mat of a folder that was made of a devkit, or of its data folder."""
     return next((file for file in (folder / "data" / _META, folder / _META) if file.is_file()), None)
-
-
-def _list(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))

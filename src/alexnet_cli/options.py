@@ -43,7 +43,7 @@ Parallel = Annotated[
     Option(
         "--parallel",
         help="columns: one column on each device (the paper's way); data: shares of the mini-batch; hybrid: "
-        "convolutions by shares, fully-connected layers by neurons; auto: columns where they divide the devices.",
+        "convolutions by shares, fully-connected layers by neurons; auto: columns if they divide the devices.",
         metavar="MODE",
     ),
 ]
@@ -67,7 +67,7 @@ CudaGraph = Annotated[
     bool,
     Option(
         "--cuda-graph",
-        help="Record a step as a CUDA graph and replay it; for one CUDA device. Not yet measured on a GPU.",
+        help="Record a step as a CUDA graph and replay it: one CUDA device, not tried on a GPU so far.",
     ),
 ]
 Views = Annotated[

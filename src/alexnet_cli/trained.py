@@ -8,13 +8,13 @@ centre, mean = nets.probabilities(crops, views=10)              # crops: uint8 (
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint, read_checkpoint, read_checkpoint_manifest
-from alexnet_cli.artifacts.common.manifest import MANIFEST_FILE, digest_of_file, read_folder_manifest
+from alexnet_cli.artifacts.common.manifest import digest_of_file, read_folder_manifest
 from alexnet_cli.artifacts.common.steady import read_newest, steadily
 from alexnet_cli.artifacts.common.working import manifest_kind
 from alexnet_cli.artifacts.ensemble import KIND, MEMBERS_DIGEST, MEMBERS_FILE, SCHEMA
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from alexnet_cli.evaluation import Net
 
-T = TypeVar("T")
 _ANEW = "make the ensemble anew with `alexnet ensemble … --overwrite`, or give a member's run"
 
 
@@ -91,17 +90,10 @@ class Nets:
 
 def find_trained(path: Path) -> Trained:
     """What a run, a checkpoint or an ensemble stands for; ArtifactError in one line where it is none of them."""
-    if path.is_dir() and (path / MANIFEST_FILE).exists() and manifest_kind(path) == KIND:
+    if manifest_kind(path) == KIND:
         return steadily(path, lambda: _find_members(path))
     (checkpoint, manifest), which = read_found(path, lambda found: (found, read_checkpoint_manifest(found)))
     return Trained(path, which, (Member(path.name, checkpoint, 1.0),), manifest.digest)
-
-
-def read_one(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
-    """As `read_found`; ArtifactError for an ensemble, where one net is wanted."""
-    if path.is_dir() and manifest_kind(path) == KIND:
-        raise ArtifactError(f"{path}: is an ensemble, and one net is wanted here: give a member's run")
-    return read_found(path, read)
 
 
 def open_nets(trained: Trained, devices: Sequence[torch.device], precision: str) -> tuple[Trained, list[Nets]]:

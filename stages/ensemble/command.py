@@ -14,7 +14,7 @@ def command(config: EnsembleConfig) -> None:
     A member is a run, a checkpoint or a scores file. A run or checkpoint is evaluated first, on --crops.
 
     --fit-weights HOLDOUT searches a weight for each member on held-out pictures, and reports the errors on --crops,
-    beside those with equal weights.
+    with these weights and with equal ones.
     --submission FILE writes the five most probable classes of each picture, in the contest's format.
 
     Example: alexnet ensemble out/runs/1 out/runs/2 --crops out/val.lmdb --out out/ensemble

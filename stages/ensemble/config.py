@@ -21,7 +21,7 @@ class EnsembleConfig(NetOptions):
     """The ensemble folder."""
     crops: Annotated[
         Path | None,
-        Option("--crops", help="The pictures: a crop store. Not needed where all members are scores files."),
+        Option("--crops", help="The pictures: a crop store. Not needed if all members are scores files."),
     ] = None
     weights: Annotated[
         str | None, Option("--weights", help="A weight for each member, such as 1,1,2.", show_default="equal")
@@ -46,7 +46,7 @@ class EnsembleConfig(NetOptions):
         Path | None,
         Option(
             "--devkit",
-            help="ILSVRC2012_devkit_t12.tar.gz: gives --submission its IDs, where the class list has none.",
+            help="ILSVRC2012_devkit_t12.tar.gz: gives --submission its IDs, if the class list has none.",
             metavar="PATH",
         ),
     ] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from alexnet_cli.artifacts.ensemble import (
 from alexnet_cli.artifacts.run import read_found
 from alexnet_cli.artifacts.scores import (
     CHECKPOINT_PATH,
+    ERRORS,
     Scores,
     path_from,
     read_scores,
@@ -56,8 +57,8 @@ class Result:
     members: list[dict[str, Any]]
     errors: dict[str, float | None]
     table: str
-    fit: Fit | None = None
-    """How the weights were found, with --fit-weights."""
+    fit: dict[str, Any] | None = None
+    """How the weights were found, with --fit-weights: what fit.json says."""
     equal_errors: dict[str, float | None] | None = None
     """The errors of equal weights on the same pictures, with --fit-weights."""
     submission: Path | None = None
@@ -73,7 +74,7 @@ class Result:
             **self.errors,
         }
         if self.fit is not None:
-            result |= {"fit": self.fit.as_json(), "equal_weights": self.equal_errors}
+            result |= {"fit": self.fit, "equal_weights": self.equal_errors}
         if self.submission is not None:
             result["submission"] = str(self.submission)
         if self.up_to_date:
@@ -111,14 +112,11 @@ def run(config: EnsembleConfig) -> Result:
             written["submission"] = digest_of([lines])
         if equal is not None:
             written["equal_weights"] = equal.errors()
-        _publish(config, work, members, average, table, fit, written)
+        details = _publish(config, work, members, average, table, fit, written)
         if config.submission is not None and lines is not None:
             publish_file(config.submission, lines.encode(), SUBMISSION, overwrite=config.replaces)
             talk.say(f"{config.submission}: {len(average.names):,} lines, five devkit IDs each")
-    listed = [member.as_json() for member in members]
-    equal_errors = equal.errors() if equal else None
-    errors = average.errors()
-    return Result(config.out, len(average.names), listed, errors, table, fit, equal_errors, config.submission)
+        return _result(config, details)
 
 
 def made_from(config: EnsembleConfig, store: CropStore | None) -> dict[str, Any]:
@@ -165,31 +163,23 @@ def _up_to_date(config: EnsembleConfig, asked: dict[str, Any], talk: Talk) -> Re
     if config.submission is not None and not config.submission.is_file():
         return None
     manifest = is_current(config.out, request, talk, verify=verify)
-    if manifest is None:
-        return None
+    return None if manifest is None else _result(config, manifest.details, up_to_date=True)
+
+
+def _result(config: EnsembleConfig, details: Mapping[str, Any], *, up_to_date: bool = False) -> Result:
+    """What the ensemble's files say. details: its manifest's."""
+    texts = {name: config.out / name for name in (MEMBERS_FILE, TABLE, FIT)}
+    said = {name: file.read_text(encoding="utf-8") for name, file in texts.items() if file.exists()}
     return Result(
         ensemble=config.out,
-        pictures=manifest.details["pictures"],
-        members=json.loads((config.out / MEMBERS_FILE).read_text(encoding="utf-8")),
-        errors=read_scores(config.out / SCORES)[1].errors(),
-        table=(config.out / TABLE).read_text(encoding="utf-8"),
-        fit=_fit_of(config.out) if asked["holdout"] else None,
-        equal_errors=manifest.details.get("equal_weights"),
+        pictures=details["pictures"],
+        members=json.loads(said[MEMBERS_FILE]),
+        errors={name: details[name] for name in ERRORS},
+        table=said[TABLE],
+        fit=json.loads(said[FIT]) if FIT in said else None,
+        equal_errors=details.get("equal_weights"),
         submission=config.submission,
-        up_to_date=True,
-    )
-
-
-def _fit_of(folder: Path) -> Fit:
-    """The fit that an ensemble's folder records."""
-    values = json.loads((folder / FIT).read_text(encoding="utf-8"))
-    return Fit(
-        weights=tuple(values["weights"]),
-        pictures=values["pictures"],
-        equal=(values["equal_top1_error"], values["equal_top5_error"]),
-        fitted=(values["top1_error"], values["top5_error"]),
-        standard_error=values["standard_error"],
-        tried=values["tried"],
+        up_to_date=up_to_date,
     )
 
 
@@ -213,8 +203,8 @@ def _publish(
     table: str,
     fit: Fit | None,
     details: dict[str, Any],
-) -> None:
-    """Write the ensemble's files, its manifest last, and give the folder its name."""
+) -> Mapping[str, Any]:
+    """Write the ensemble's files, its manifest last, and give the folder its name. The manifest's details."""
     parents = {f"member {number}": member.manifest.digest for number, member in enumerate(members, 1)}
     crops = members[0].manifest.parents.get("crops")
     if crops:
@@ -238,6 +228,7 @@ def _publish(
     )
     write_verified(work / MANIFEST_FILE, manifest.to_json().encode())
     publish_folder(work, config.out, ENSEMBLE)
+    return manifest.details
 
 
 def _write_json(path: Path, content: Any) -> str:

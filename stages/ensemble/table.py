@@ -7,6 +7,8 @@ from alexnet_cli.console import percent, printable
 from alexnet_stages.ensemble.fit import Fit
 from alexnet_stages.ensemble.members import Member
 
+_ERRORS = ("centre_top1", "centre_top5", "top1", "top5")
+
 
 def table_of(members: list[Member], average: Scores, equal: Scores | None, fit: Fit | None) -> str:
     """In the form of the paper's table 2: a line for each net, then the average (with fitted weights: both)."""
@@ -18,7 +20,10 @@ def table_of(members: list[Member], average: Scores, equal: Scores | None, fit: 
     if equal is not None:
         averages = [(f"{count}, equal weights", equal), (f"{count}, fitted weights", average)]
     named = [(f"1 CNN ({printable(member.name)})", member.scores) for member in members] + averages
-    rows = [heads] + [(name, *_errors_in_words(scores)) for name, scores in named]
+    rows: list[tuple[str, ...]] = [heads]
+    for name, scores in named:
+        errors = scores.errors()
+        rows.append((name, *(percent(errors[f"{which}_error"]) for which in _ERRORS)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = [f"Error rates on {len(average.names):,} pictures of {len(average.classes):,} classes", ""]
     for number, row in enumerate(rows):
@@ -36,11 +41,3 @@ def table_of(members: list[Member], average: Scores, equal: Scores | None, fit: 
             f"weights, {after} with these (standard error of the difference {percent(fit.standard_error)})",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _errors_in_words(scores: Scores) -> tuple[str, str, str, str]:
-    errors = scores.errors()
-    one, two, three, four = (
-        percent(errors[key]) for key in ("centre_top1_error", "centre_top5_error", "top1_error", "top5_error")
-    )
-    return one, two, three, four

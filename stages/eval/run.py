@@ -13,7 +13,7 @@ from alexnet_cli.artifacts.common.ownership import REPORT, SCORES, require_outpu
 from alexnet_cli.artifacts.common.working import prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
-from alexnet_cli.artifacts.run import read_found
+from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.artifacts.scores import KIND, SCHEMA, Scores, read_scores
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import ArtifactError
@@ -110,7 +110,7 @@ def _score(config: EvalConfig, which: str, store: CropStore, talk: Talk) -> str:
 
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
-    talk.say(f"{which} of {config.run}, {len(store):,} pictures, on {where}")
+    talk.say(f"{in_words(config.run, which)}, {len(store):,} pictures, on {where}")
     scoring = Scoring(net=config.run, crops=config.crops, out=config.out, options=config, overwrite=config.replaces)
     used: str = run_ranks(score_to_file, scoring, team)
     return used

@@ -16,16 +16,16 @@ def command(config: PreprocessConfig) -> None:
 
     SOURCE may be any of these; the command finds out which. Archives are not extracted.
       class folders      their names, sorted, are the classes 0, 1, …; in numeric
-                         order where all are numbers
+                         order if all are numbers
       pictures           a folder of them, with --labels or --unlabelled
       ILSVRC2012_*.tar   train, val or test, or the folder that holds them
-                         (--split); labels from the devkit beside, or --labels
+                         (--split); labels from the devkit there, or --labels
       Kaggle's CLS-LOC   any folder of it, with --split
       class archives     a folder of one tar or zip for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
       tar, zip           of class folders; compressed ones (.tar.gz, .tar.zst) are
-                         unpacked beside OUT first, which takes longer
-      Hugging Face       metadata.csv or .jsonl beside pictures; Parquet (extra
+                         unpacked next to OUT first: slower
+      Hugging Face       metadata.csv or .jsonl with pictures; Parquet (extra
                          "parquet")
       Tiny-ImageNet      as it ships, with --split
     It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and HEIC
@@ -59,7 +59,7 @@ def command(config: PreprocessConfig) -> None:
       Slurm     sbatch --array=1-8 … (or srun) alexnet preprocess … --shard slurm
       torchrun  torchrun --no-python … alexnet preprocess … --shard torchrun
     slurm reads SLURM_ARRAY_TASK_ID and _COUNT, or without an array SLURM_PROCID and
-    SLURM_NTASKS; torchrun reads RANK and WORLD_SIZE. Give --workers where several
+    SLURM_NTASKS; torchrun reads RANK and WORLD_SIZE. Give --workers if several
     processes share a machine. Each shard has its own --allow-bad.
 
     Example: alexnet preprocess pictures --out train.lmdb --holdout 0.1 --holdout-out val.lmdb

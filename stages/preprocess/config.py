@@ -64,7 +64,7 @@ class PreprocessConfig(CommonOptions):
         bool, Option("--allow-missing", help="Accept classes (of --classes or the devkit) that have no pictures.")
     ] = False
     split: Annotated[
-        str | None, Option("--split", help="Which part, where SOURCE holds several.", metavar="|".join(SPLITS))
+        str | None, Option("--split", help="Which part, if SOURCE holds several.", metavar="|".join(SPLITS))
     ] = None
     expect: Annotated[
         str | None,
@@ -89,7 +89,7 @@ class PreprocessConfig(CommonOptions):
     codec: Annotated[
         str,
         Option(
-            "--codec", help="raw: 197 kB a crop of 256, fastest to read; jpeg: about 40 kB.", metavar="|".join(CODECS)
+            "--codec", help="raw: 197 kB a crop of 256, fastest to read; jpeg: 30 to 40 kB.", metavar="|".join(CODECS)
         ),
     ] = "raw"
     quality: Annotated[int, Option("--quality", help="JPEG quality from 1 to 100, with --codec jpeg.")] = 95
@@ -133,7 +133,7 @@ class PreprocessConfig(CommonOptions):
         Path | None,
         Option(
             "--compare",
-            help="Report pictures that this crop store holds too (a store given as --classes is compared anyway).",
+            help="Report pictures that this crop store holds, too (a store given as --classes is compared anyway).",
         ),
     ] = None
     holdout: Annotated[

@@ -33,7 +33,7 @@ def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, ta
         try:
             with closing(crops_in_order(sources.pictures[done:], job, workers)) as crops:
                 for chunk in crops:
-                    # Beside the cropping: a step's 50 MB take a while to reach the disk.
+                    # In another thread: a step's 50 MB take a while to reach the disk.
                     writing = chunk.until = disk.submit(steps.add, list(islice(labelled, len(chunk))), chunk)
                     advance(len(chunk))
             if writing:
@@ -43,7 +43,7 @@ def write_crops(writer: CropWriter, sources: Sources, job: Job, workers: int, ta
 
 
 class _Steps:
-    """Crops on their way into transactions; in one thread, beside the cropping."""
+    """Puts crops into transactions; in one thread of its own, while others are cropped."""
 
     def __init__(self, writer: CropWriter, pictures: int, job: Job) -> None:
         self._writer = writer

@@ -18,47 +18,44 @@ class NameList(Sequence[str]):
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._bytes = bytearray()
         self._ends = array("q")
-        self._range: Sequence[int] = range(0)
+        self.places: Sequence[int] = range(0)
+        """Of all names that were added, those of this list, in its order."""
         for name in names:
             self.append(name)
 
     def append(self, name: str) -> None:
         """Add a name at the end. Parts that were cut out before do not grow."""
-        assert self._range == range(len(self._ends)), "a part of a list can't grow"
+        assert self.places == range(len(self._ends)), "a part of a list can't grow"
         self._bytes += name.encode()
         self._ends.append(len(self._bytes))
-        self._range = range(len(self._ends))
+        self.places = range(len(self._ends))
 
-    def picked(self, indices: Sequence[int]) -> NameList:
+    def picked(self, indices: Iterable[int]) -> NameList:
         """The names at some positions. Shares the memory."""
-        part = NameList()
-        part._bytes, part._ends = self._bytes, self._ends
-        part._range = array("q", (self._range[index] for index in indices))
-        return part
+        return self._part(array("q", (self.places[index] for index in indices)))
 
     def __len__(self) -> int:
-        return len(self._range)
+        return len(self.places)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> NameList: ...
     def __getitem__(self, index: int | slice) -> str | NameList:
-        if isinstance(index, slice):
-            part = NameList()
-            part._bytes, part._ends, part._range = self._bytes, self._ends, self._range[index]
-            return part
-        return self._at(self._range[index])
+        return self._part(self.places[index]) if isinstance(index, slice) else self._at(self.places[index])
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._at, self._range)
+        return map(self._at, self.places)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
             return NotImplemented
         return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    def _part(self, places: Sequence[int]) -> NameList:
+        part = NameList()
+        part._bytes, part._ends, part.places = self._bytes, self._ends, places
+        return part
 
     def _at(self, number: int) -> str:
         start = self._ends[number - 1] if number else 0

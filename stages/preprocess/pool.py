@@ -2,8 +2,8 @@
 
 Worker processes write crops into memory shared with this one; through the pipes go names and a few numbers. Each worker
 has its own pipe: when this process dies, however it dies, the workers read its end and leave; when a worker dies, this
-process reads that. The shared memory has no name, so nothing of it can stay behind. On Linux workers are forked: each
-would take as long to load Python and Pillow anew as for hundreds of pictures. They use neither threads nor torch.
+process reads that. The shared memory has no name, so nothing of it can stay behind. On Linux workers are forked: a
+new process would load Python and Pillow for as long as hundreds of pictures take. They use neither threads nor torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HELD = 32
 _SLOTS = 3
 """Chunks of shared memory for each worker: one being filled, one waiting, one whose turn has not come."""
 _FORKED = sys.platform == "linux"
-"""Elsewhere a process is started anew: macOS's own libraries don't outlive a fork."""
+"""Elsewhere a new process is started: macOS's own libraries don't survive a fork."""
 _QUEUED = 2
 """Chunks that a worker has at most, so that it never waits for the next."""
 
@@ -65,7 +65,7 @@ class Job:
 
 
 class Outcome(NamedTuple):
-    """What became of one picture. Its stored bytes lie in the shared memory, or in `spilled` where they don't fit."""
+    """What became of one picture. Its stored bytes lie in the shared memory, or in `spilled` if they don't fit."""
 
     size: int = 0
     crc: int = 0
@@ -184,7 +184,7 @@ class _Ring:
 
 
 def _memory(count: int, kind: int) -> Any:
-    """Memory that takes none before it is written to, unlike a bytearray; in large pages where the system has them."""
+    """Memory that takes no pages before it is written to, unlike a bytearray; in large pages if the system has them."""
     memory = mmap.mmap(-1, count, flags=kind | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without
@@ -225,7 +225,7 @@ class _Pool:
         sent = 0
         for number in range(count):
             while number not in arrived:
-                # Chunks are sent in order: where this one is not sent yet, none is on its way.
+                # Chunks are sent in order: if this one is not sent yet, none is on its way.
                 while sent < count and (worker := self._least_busy()):
                     if (slot := self._ring.take(wait=sent == number)) is None:
                         break

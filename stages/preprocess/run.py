@@ -90,7 +90,7 @@ def _store(config: PreprocessConfig, find: Callable[[], Sources], talk: Talk) ->
     out = shard_folder(config.out, shard.number, shard.of) if shard else config.out
     _refuse_output(config, out, shard)
     found = _found(config, find) if config.update else None
-    # Before the lock is taken: where there is nothing to do, many may ask at once.
+    # Before the lock is taken: when there is nothing to do, many may ask at once.
     if found and (earlier := _up_to_date(config, out, found, talk)):
         about = _about_shards(config, shard, found.sources, found.elsewhere, talk) if shard else {}
         yield lambda: replace(earlier, shards=about)
@@ -139,8 +139,8 @@ class _Found:
 def _found(config: PreprocessConfig, find: Callable[[], Sources]) -> _Found:
     """Index the source. The request: the options, the pictures' listing, the classes, the stores compared with.
 
-    The listing holds names, sizes and times of change: no picture is read. --allow-bad is not part of it: where more
-    pictures were left out than it allows, the store is made anew all the same.
+    The listing holds names, sizes and times of change: no picture is read. --allow-bad is not part of it: if more
+    pictures were left out than it allows, the store is made again all the same.
     """
     sources, elsewhere = find(), _stores_to_compare(config)
     request = Request(
@@ -158,13 +158,13 @@ def _found(config: PreprocessConfig, find: Callable[[], Sources]) -> _Found:
 
 
 def _up_to_date(config: PreprocessConfig, out: Path, found: _Found, talk: Talk) -> Result | None:
-    """The existing output, where it was made from these pictures with these options; else None."""
+    """The existing output if it was made from these pictures with these options; else None."""
     manifest = is_current(out, found.request, talk, verify=open_piece)
     if manifest is None:
         return None
     rejected = int(manifest.details["rejected"])
     if rejected > config.allow_bad:
-        talk.say(f"{out}: is made anew ({rejected:,} pictures were left out, and --allow-bad is {config.allow_bad})")
+        talk.say(f"{out}: is made again ({rejected:,} pictures were left out, and --allow-bad is {config.allow_bad})")
         return None
     return replace(_result(out, manifest, found.sources), up_to_date=True)
 
@@ -203,7 +203,7 @@ def _plan(config: PreprocessConfig, everything: Sources, shard: Shard | None) ->
 
 def _options(config: PreprocessConfig) -> dict[str, Any]:
     quality = {"quality": config.quality} if config.codec == "jpeg" else {}
-    # Those that came later are there where they are used: a store made before is up to date still.
+    # Newer options are listed only when they are used: a store made before they existed stays up to date.
     later: dict[str, Any] = {"side": config.side} if config.side != SIDE else {}
     later |= {"holdout": config.holdout} if config.holdout is not None else {}
     later |= {"colour_profile": config.colour_profile} if config.colour_profile != "ignore" else {}
@@ -216,7 +216,7 @@ def _job(config: PreprocessConfig) -> Job:
 
 
 def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> None:
-    """UsageError where the output exists, or is something that --overwrite was not meant to destroy."""
+    """UsageError if the output exists, or is something that --overwrite was not meant to destroy."""
     divided = divisions(config.out)
     if shard is None and divided:
         raise UsageError(f"{config.out}: holds shards: remove it, give --shard I/{min(divided)}, or another --out")
@@ -232,11 +232,11 @@ def _refuse_output(config: PreprocessConfig, out: Path, shard: Shard | None) -> 
     require_output(out, CROPS, overwrite=config.replaces, inputs=inputs)
     for entry in target_of(config.out).iterdir() if shard and config.out.exists() else ():
         if not SHARDED.fullmatch(entry.name):
-            raise UsageError(f"{entry}: is not a shard, so no shard is put beside it: choose another --out")
+            raise UsageError(f"{entry}: is not a shard, so no shard is put next to it: choose another --out")
 
 
 def _stores_to_compare(config: PreprocessConfig) -> list[CropStore]:
-    """The stores in which duplicates are looked for: --compare, and --classes where that is a store."""
+    """The stores in which duplicates are looked for: --compare, and --classes if that is a store."""
     paths = [config.compare] if config.compare is not None else []
     if config.classes is not None and config.classes.is_dir() and not is_devkit(config.classes):
         paths.append(config.classes)
@@ -259,7 +259,7 @@ def _part(everything: Sources, shard: Shard | None, config: PreprocessConfig) ->
 def _announce(writer: CropWriter, sources: Sources, config: PreprocessConfig, talk: Talk) -> int:
     """Say what the source is, how far an earlier command came and what remains; how many pictures it did.
 
-    ResourceError where what remains does not fit on the disk.
+    ResourceError if what remains does not fit on the disk.
     """
     done = writer.sources_done
     for note in sources.notes:
@@ -347,7 +347,7 @@ def _common_plan(config: PreprocessConfig, everything: Sources) -> str:
 def _about_shards(
     config: PreprocessConfig, shard: Shard, everything: Sources, elsewhere: Sequence[CropStore], talk: Talk
 ) -> dict[str, Any]:
-    """Which shards are missing; the report on all of them where none is, which is also written beside them."""
+    """Which shards are missing; if none is, the report on all of them, which is also written next to them."""
     missing = missing_shards(config.out)
     about: dict[str, Any] = {"shard": str(shard), "missing": missing}
     if missing:

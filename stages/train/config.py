@@ -75,7 +75,7 @@ class TrainConfig(CommonOptions):
         list[str],
         Option(
             "--log",
-            help="A logger besides metrics.csv: tensorboard, csv, wandb, mlflow, none, or another "
+            help="A logger in addition to metrics.csv: tensorboard, csv, wandb, mlflow, none, or another "
             "that is installed. Repeatable.",
             metavar="NAME",
             show_default="tensorboard",

@@ -27,9 +27,11 @@ from alexnet_cli.artifacts.common.working import (
     beside,
     end_work,
     is_working_name,
+    manifest_kind,
     mark,
     remove_tree,
 )
+from alexnet_cli.artifacts.ensemble import KIND as ENSEMBLE_KIND
 from alexnet_cli.errors import ArtifactError, ResourceError, describe_os_error
 from alexnet_cli.reading import read_regular
 
@@ -293,9 +295,16 @@ def read_found(path: Path, read: Callable[[Path], T]) -> tuple[T, str]:
     return made, which
 
 
+def in_words(path: Path, which: str) -> str:
+    """A net in a message: `the best checkpoint, step-00000020 of out/runs/1`, or `checkpoint step-00000020` alone."""
+    return which if (path / MODEL).is_file() else f"{which} of {path}"
+
+
 def _find_checkpoint(path: Path) -> tuple[Path, str]:
     if not path.exists():
         raise ArtifactError(f"{path}: no such run or checkpoint: check the path")
+    if manifest_kind(path) == ENSEMBLE_KIND:
+        raise ArtifactError(f"{path}: is an ensemble, and one net is wanted here: give a member's run")
     if not (path / CHECKPOINTS).is_dir():
         if (path / MODEL).is_file():
             return path, f"checkpoint {path.name}"

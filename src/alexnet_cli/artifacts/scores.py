@@ -23,6 +23,13 @@ CHECKPOINT_PATH = "checkpoint_path"
 """In the details: where the net that was scored lies, as a path from the folder of the scores."""
 _ARRAYS = ("probabilities", "centre_probabilities", "labels", "names", "classes")
 EXPLAINING = ("words", "ids")
+ERRORS = {
+    "top1_error": (1, False),
+    "top5_error": (5, False),
+    "centre_top1_error": (1, True),
+    "centre_top5_error": (5, True),
+}
+"""Name → k, and whether it is the centre view's."""
 _ROWS_AT_ONCE = 4096
 _SUM_TOLERANCE = 1e-3
 """How far from 1 a picture's probabilities may sum up to: they are float32, and averages of float32."""
@@ -63,12 +70,7 @@ class Scores:
 
     def errors(self) -> dict[str, float | None]:
         """The four errors, under the names that `--json` uses."""
-        return {
-            "top1_error": self.error(1),
-            "top5_error": self.error(5),
-            "centre_top1_error": self.error(1, centre=True),
-            "centre_top5_error": self.error(5, centre=True),
-        }
+        return {name: self.error(k, centre=centre) for name, (k, centre) in ERRORS.items()}
 
     def class_errors(self) -> dict[str, float]:
         """Top-1 error by class name, of the classes that have pictures; empty without labels."""

@@ -1,1 +1,1 @@
-"""Other programs' formats, which `alexnet export` writes and `alexnet import` reads: protobuf, Caffe, torchvision."""
+"""Other programs' formats, which `alexnet export` writes and `alexnet import` reads: Caffe, torchvision."""

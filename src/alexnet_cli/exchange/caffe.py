@@ -10,32 +10,24 @@ Caffe's conventions, as far as they concern AlexNet:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from alexnet_cli.errors import ArtifactError
-from alexnet_cli.exchange.protobuf import (
-    Message,
-    WireError,
-    floats,
-    message,
-    packed,
-    parse,
-    submessage,
-    text,
-    varint,
-    whole,
-)
 from alexnet_cli.reading import read_regular
 
-MOST_BYTES = 1 << 32
-"""Of a file that is read: AlexNet's have 240 MB."""
-MOST_LAYERS = 1000
+_MOST_BYTES = 1 << 31
+"""Protobuf reads no larger file; AlexNet's have 240 MB."""
+_MOST_LAYERS = 1000
 _MOST_AXES = 8
 Array = NDArray[np.float32]
 
@@ -53,7 +45,8 @@ class Kind:
     old_type: int = 0
     """The type's number in V1LayerParameter."""
     fields: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-    """Name → field number, and whole, many (whole numbers), float, flag, word or shape."""
+    """Name → field number, and its type: whole, float, flag, text, bytes, `word A B …` for one of some words by its
+    number, else the name of a message in _MESSAGES. With a star: a list of them."""
 
 
 _WINDOW = {"pad_h": (9, "whole"), "pad_w": (10, "whole")}
@@ -66,16 +59,16 @@ KINDS: Mapping[str, Kind] = {
         {
             "num_output": (1, "whole"),
             "bias_term": (2, "flag"),
-            "pad": (3, "many"),
-            "kernel_size": (4, "many"),
+            "pad": (3, "whole*"),
+            "kernel_size": (4, "whole*"),
             "group": (5, "whole"),
-            "stride": (6, "many"),
+            "stride": (6, "whole*"),
             **_WINDOW,
             "kernel_h": (11, "whole"),
             "kernel_w": (12, "whole"),
             "stride_h": (13, "whole"),
             "stride_w": (14, "whole"),
-            "dilation": (18, "many"),
+            "dilation": (18, "whole*"),
         },
     ),
     "InnerProduct": Kind(
@@ -105,9 +98,9 @@ KINDS: Mapping[str, Kind] = {
         17,
         {
             "pool": (1, "word MAX AVE STOCHASTIC"),
-            "kernel_size": (2, "many"),
-            "stride": (3, "many"),
-            "pad": (4, "many"),
+            "kernel_size": (2, "whole*"),
+            "stride": (3, "whole*"),
+            "pad": (4, "whole*"),
             "kernel_h": (5, "whole"),
             "kernel_w": (6, "whole"),
             "stride_h": (7, "whole"),
@@ -129,14 +122,68 @@ KINDS: Mapping[str, Kind] = {
     "WindowData": Kind("", 0, 0, 24),
     "Split": Kind("", 0, 0, 22),
     "Flatten": Kind("", 0, 0, 8),
-    "Slice": Kind("slice_param", 126, 31, 33, {"slice_point": (2, "many"), "axis": (3, "whole")}),
+    "Slice": Kind("slice_param", 126, 31, 33, {"slice_point": (2, "whole*"), "axis": (3, "whole")}),
     "Concat": Kind("concat_param", 104, 9, 3, {"axis": (2, "whole")}),
     "Power": Kind("power_param", 122, 21, 26, {"power": (1, "float"), "scale": (2, "float"), "shift": (3, "float")}),
-    "Input": Kind("input_param", 143, 0, 0, {"shape": (1, "shape")}),
+    "Input": Kind("input_param", 143, 0, 0, {"shape": (1, "Shape*")}),
     "Bias": Kind("bias_param", 141, 0, 0, {"axis": (1, "whole"), "num_axes": (2, "whole")}),
     "Scale": Kind("scale_param", 142, 0, 0, {"axis": (1, "whole"), "num_axes": (2, "whole")}),
 }
 _BY_OLD_TYPE = {kind.old_type: name for name, kind in KINDS.items() if kind.old_type}
+
+_MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
+    "Net": {"name": (1, "text"), "layers": (2, "OldLayer*"), "layer": (100, "Layer*")},
+    "Layer": {
+        "name": (1, "text"),
+        "type": (2, "text"),
+        "bottom": (3, "text*"),
+        "top": (4, "text*"),
+        "blobs": (7, "Blob*"),
+        **{kind.table: (kind.number, kind.table) for kind in KINDS.values() if kind.number},
+    },
+    "OldLayer": {
+        "layer": (1, "bytes"),
+        "bottom": (2, "text*"),
+        "top": (3, "text*"),
+        "name": (4, "text"),
+        "type": (5, "whole"),
+        "blobs": (6, "Blob*"),
+        **{kind.table: (kind.old_number, kind.table) for kind in KINDS.values() if kind.old_number},
+    },
+    "Blob": {
+        "num": (1, "whole"),
+        "channels": (2, "whole"),
+        "height": (3, "whole"),
+        "width": (4, "whole"),
+        "data": (5, "bytes*"),
+        "shape": (7, "Shape"),
+        "double_data": (8, "bytes*"),
+    },
+    "Shape": {"dim": (1, "whole*")},
+    **{kind.table: kind.fields for kind in KINDS.values() if kind.table},
+}
+"""What we need of caffe.proto, with types as in `Kind.fields`. Packed floats are bytes here: numpy takes those."""
+
+
+@cache
+def _classes() -> Mapping[str, Any]:
+    """Protobuf's class for each message."""
+    proto = descriptor_pb2.FieldDescriptorProto
+    types = {"text": proto.TYPE_STRING, "bytes": proto.TYPE_BYTES, "float": proto.TYPE_FLOAT, "flag": proto.TYPE_BOOL}
+    types |= {"whole": proto.TYPE_UINT64, "word": proto.TYPE_UINT64}
+    file = descriptor_pb2.FileDescriptorProto(name="alexnet/caffe.proto", package="caffe")
+    for message, fields in _MESSAGES.items():
+        declared = file.message_type.add(name=message)
+        for name, (number, how) in fields.items():
+            kind = how.split()[0].removesuffix("*")
+            label = proto.LABEL_REPEATED if how.endswith("*") else proto.LABEL_OPTIONAL
+            one = declared.field.add(name=name, number=number, label=label, type=types.get(kind, proto.TYPE_MESSAGE))
+            if kind not in types:
+                one.type_name = f".caffe.{kind}"
+            one.options.packed = message == "Shape"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}")) for name in _MESSAGES}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,34 +202,25 @@ class CaffeLayer:
 
 def write_caffemodel(name: str, layers: Sequence[CaffeLayer]) -> bytes:
     """A net with its weights, as Caffe's `Net::ToProto` writes it."""
-    parts = [message((1, name))]
+    net = _classes()["Net"](name=name)
     for layer in layers:
-        content = [message((1, layer.name), (2, layer.type))]
-        content += [message((3, bottom)) for bottom in layer.bottoms] + [message((4, top)) for top in layer.tops]
+        written = net.layer.add(name=layer.name, type=layer.type, bottom=layer.bottoms, top=layer.tops)
         for blob in layer.blobs:
-            shape = message((1, b"".join(varint(size) for size in blob.shape)))
-            content.append(message((7, message((5, packed(blob)), (7, shape)))))
+            written.blobs.add(data=[blob.astype("<f4").tobytes()]).shape.dim.extend(blob.shape)
         kind = KINDS[layer.type]
-        if layer.numbers:
-            content.append(message((kind.number, _numbers(kind, layer.numbers))))
-        parts.append(message((100, b"".join(content))))
-    return b"".join(parts)
+        for number, value in layer.numbers.items():
+            _put(getattr(written, kind.table), number, value, kind.fields[number][1])
+    return bytes(net.SerializeToString())
 
 
-def _numbers(kind: Kind, numbers: Mapping[str, Any]) -> bytes:
-    parts = []
-    for name, value in numbers.items():
-        number, how = kind.fields[name]
-        if how == "shape":
-            content = b"".join(varint(size) for size in value)
-            parts.append(message((number, message((1, content)))))
-        elif how == "many":
-            parts += [message((number, int(item))) for item in value]
-        elif how.startswith("word"):
-            parts.append(message((number, how.split()[1:].index(value))))
-        else:
-            parts.append(message((number, float(value) if how == "float" else value)))
-    return b"".join(parts)
+def _put(table: Any, name: str, value: Any, how: str) -> None:
+    """Give a field of a layer's table its value."""
+    if how == "Shape*":
+        getattr(table, name).add().dim.extend(value)
+    elif how == "whole*":
+        getattr(table, name).extend(value)
+    else:
+        setattr(table, name, how.split()[1:].index(value) if how.startswith("word") else value)
 
 
 def write_prototxt(name: str, layers: Sequence[CaffeLayer], notes: Sequence[str] = ()) -> str:
@@ -202,9 +240,9 @@ def write_prototxt(name: str, layers: Sequence[CaffeLayer], notes: Sequence[str]
 
 
 def _text_of(name: str, value: Any, how: str) -> list[str]:
-    if how == "shape":
+    if how == "Shape*":
         return [f"{name} {{ {' '.join(f'dim: {size}' for size in value)} }}"]
-    if how == "many":
+    if how == "whole*":
         return [f"{name}: {item}" for item in value]
     if how == "flag":
         return [f"{name}: {str(bool(value)).lower()}"]
@@ -213,8 +251,10 @@ def _text_of(name: str, value: Any, how: str) -> list[str]:
 
 def write_mean(mean: Array) -> bytes:
     """A mean image (3, H, W) as .binaryproto."""
-    sizes = ((1, 1), *((number, size) for number, size in zip((2, 3, 4), mean.shape, strict=True)))
-    return message(*sizes, (5, packed(mean)))
+    channels, height, width = mean.shape
+    data = [mean.astype("<f4").tobytes()]
+    blob = _classes()["Blob"](num=1, channels=channels, height=height, width=width, data=data)
+    return bytes(blob.SerializeToString())
 
 
 def read_caffemodel(path: Path) -> list[CaffeLayer]:
@@ -225,12 +265,12 @@ def read_caffemodel(path: Path) -> list[CaffeLayer]:
 def layers_of(content: bytes, path: Path) -> list[CaffeLayer]:
     """As `read_caffemodel`, of a file's bytes; path: what it is called in errors."""
     try:
-        net = parse(content)
-        layers = [_layer(submessage(value)) for value in net.get(100, ())]
-        layers += [_old_layer(submessage(value)) for value in net.get(2, ())]
-        if len(layers) > MOST_LAYERS:
-            raise WireError(f"has {len(layers):,} layers")
-    except WireError as error:
+        net = _classes()["Net"].FromString(content)
+        if len(net.layer) + len(net.layers) > _MOST_LAYERS:
+            raise ValueError(f"has {len(net.layer) + len(net.layers):,} layers")
+        layers = [_layer(layer, layer.type) for layer in net.layer]
+        layers += [_layer(layer, _old_type(layer)) for layer in net.layers]
+    except (DecodeError, ValueError) as error:
         raise ArtifactError(f"{path}: is not a .caffemodel, or is damaged ({error}): get it again") from None
     if not layers:
         raise ArtifactError(f"{path}: is not a .caffemodel (it has no layers): check the path, and --from")
@@ -240,8 +280,8 @@ def layers_of(content: bytes, path: Path) -> list[CaffeLayer]:
 def read_mean(path: Path) -> Array:
     """A mean image (3, H, W) of a .binaryproto, B, G, R; ArtifactError in one line for anything else."""
     try:
-        mean = _blob(parse(_content(path)))
-    except WireError as error:
+        mean = _array(_classes()["Blob"].FromString(_content(path)))
+    except (DecodeError, ValueError) as error:
         raise ArtifactError(f"{path}: is not a .binaryproto, or is damaged ({error}): get it again") from None
     if mean.ndim == 4 and len(mean) == 1:
         mean = mean[0]
@@ -252,85 +292,50 @@ def read_mean(path: Path) -> Array:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_regular(path, most=MOST_BYTES)
+        return read_regular(path, most=_MOST_BYTES)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file: check the path") from None
 
 
-def _layer(fields: Message) -> CaffeLayer:
-    """Of a LayerParameter."""
-    name, type_ = (text(fields[number][-1]) if number in fields else "" for number in (1, 2))
-    kind = KINDS.get(type_)
+def _old_type(layer: Any) -> str:
+    """The type of a V1LayerParameter. Those of V0, from before 2014, hold a table of another kind."""
+    if layer.HasField("layer"):
+        raise ValueError("is of the oldest format: bring it up to date with Caffe's upgrade_net_proto_binary")
+    return _BY_OLD_TYPE.get(layer.type, f"number {layer.type}")
+
+
+def _layer(layer: Any, kind: str) -> CaffeLayer:
+    known = KINDS.get(kind, Kind(""))
     return CaffeLayer(
-        name=name,
-        type=type_,
-        bottoms=tuple(map(text, fields.get(3, ()))),
-        tops=tuple(map(text, fields.get(4, ()))),
-        numbers=_read_numbers(kind, fields.get(kind.number, ())) if kind and kind.number else {},
-        blobs=tuple(_blob(submessage(value)) for value in fields.get(7, ())),
+        name=layer.name,
+        type=kind,
+        bottoms=tuple(layer.bottom),
+        tops=tuple(layer.top),
+        numbers=_numbers(getattr(layer, known.table), known) if hasattr(layer, known.table) else {},
+        blobs=tuple(map(_array, layer.blobs)),
     )
 
 
-def _old_layer(fields: Message) -> CaffeLayer:
-    """Of a V1LayerParameter. Those of V0, from before 2014, hold a table of another kind."""
-    if 1 in fields:
-        raise WireError("is of the oldest format: bring it up to date with Caffe's upgrade_net_proto_binary")
-    number = fields.get(5, [0])[-1]
-    type_ = _BY_OLD_TYPE.get(number, f"number {number}") if isinstance(number, int) else ""
-    kind = KINDS.get(type_)
-    return CaffeLayer(
-        name=text(fields[4][-1]) if 4 in fields else "",
-        type=type_,
-        bottoms=tuple(map(text, fields.get(2, ()))),
-        tops=tuple(map(text, fields.get(3, ()))),
-        numbers=_read_numbers(kind, fields.get(kind.old_number, ())) if kind and kind.old_number else {},
-        blobs=tuple(_blob(submessage(value)) for value in fields.get(6, ())),
-    )
-
-
-def _read_numbers(kind: Kind, tables: Sequence[Any]) -> dict[str, Any]:
+def _numbers(table: Any, kind: Kind) -> dict[str, Any]:
+    """What a layer's table gives, but for shapes."""
     found: dict[str, Any] = {}
-    for table in tables:
-        fields = submessage(table)
-        for name, (number, how) in kind.fields.items():
-            if number in fields and how != "shape":
-                found[name] = _value(how, fields[number])
+    for given, value in table.ListFields():
+        how = kind.fields[given.name][1]
+        if how.startswith("word"):
+            words = how.split()[1:]
+            found[given.name] = words[value] if value < len(words) else f"number {value}"
+        elif how != "Shape*":
+            found[given.name] = list(value) if how == "whole*" else value
     return found
 
 
-def _value(how: str, values: Sequence[Any]) -> Any:
-    if how == "many":
-        return whole(values)
-    if how == "float":
-        return float(floats(values[-1:])[0])
-    number = values[-1]
-    if not isinstance(number, int):
-        raise WireError("has text where a number is expected")
-    if how == "flag":
-        return bool(number)
-    if how.startswith("word"):
-        words = how.split()[1:]
-        return words[number] if number < len(words) else f"number {number}"
-    return number
-
-
-def _blob(fields: Message) -> Array:
-    """An array in its shape; WireError where the shape and the numbers don't agree."""
-    data = floats(fields[5]) if 5 in fields else floats(fields.get(8, ()), "<f8")
-    if 7 in fields:
-        shape = whole(submessage(fields[7][-1]).get(1, ()))
-    else:
-        shape = [number for old in (1, 2, 3, 4) for number in whole(fields.get(old, [1])[-1:])]
-    count = 1
-    for size in shape:
-        count *= size
-    if len(shape) > _MOST_AXES or count != len(data):
+def _array(blob: Any) -> Array:
+    """An array in its shape; ValueError where the shape and the numbers don't agree."""
+    parts, kind = (blob.data, "<f4") if blob.data else (blob.double_data, "<f8")
+    data = np.frombuffer(b"".join(parts), kind).astype(np.float32)
+    old = (blob.num, blob.channels, blob.height, blob.width)
+    shape = list(blob.shape.dim) if blob.HasField("shape") else [size or 1 for size in old]
+    if len(shape) > _MOST_AXES or math.prod(shape) != len(data):
         given = "×".join(map(str, shape[:_MOST_AXES]))
-        raise WireError(f"has an array of {len(data):,} numbers whose shape is {given}")
+        raise ValueError(f"has an array of {len(data):,} numbers whose shape is {given}")
     return data.reshape(shape)
-
-
-def chain(layers: Sequence[CaffeLayer]) -> Iterator[CaffeLayer]:
-    """The layers that compute, from the picture on: without data, loss and measurement."""
-    aside = {"Data", "ImageData", "MemoryData", "WindowData", "Input", "Accuracy", "Split"}
-    yield from (layer for layer in layers if layer.type not in aside)

@@ -40,10 +40,10 @@ def make(name: str) -> Logger:
     return logger
 
 
-def require_package(logger: str, package: str) -> None:
-    """UsageError with pip's command where the package that a logger writes with is missing."""
-    if find_spec(package) is None:
-        raise UsageError(f"--log {logger}: the package {package} is missing: pip install {package}")
+def require_package(name: str) -> None:
+    """UsageError with pip's command where the package that a logger of the same name writes with is missing."""
+    if find_spec(name) is None:
+        raise UsageError(f"--log {name}: the package {name} is missing: pip install {name}")
 
 
 def _points() -> dict[str, EntryPoint]:

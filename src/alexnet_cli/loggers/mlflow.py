@@ -21,7 +21,7 @@ class MLflow:
     """Scalars as metrics, pictures and the recipe as artifacts, hyperparameters as parameters."""
 
     def __init__(self) -> None:
-        require_package("mlflow", "mlflow")
+        require_package("mlflow")
         self._client: Any = None
         self._id = ""
 

@@ -36,7 +36,7 @@ class Beginning:
 
 
 class Logger(Protocol):
-    """Takes what a training has to tell, on the first rank only.
+    """Takes what a training has to tell, on the first rank only. A subclass may leave out what it has no use for.
 
     The calls come from one thread. An exception from `begin` ends the training before its first step. One from the
     others is told as a warning, and the logger is asked no more: a training outlives its loggers.

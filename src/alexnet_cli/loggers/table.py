@@ -5,20 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from alexnet_cli.loggers.protocol import Beginning, Value
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from alexnet_cli.loggers.protocol import Beginning, Logger
 
 FILE = "scalars.csv"
 _HEAD = ["step", "name", "value"]
 
 
-class Table:
-    """Scalars only: metrics.csv and config.json beside it hold the rest."""
+class Table(Logger):
+    """Scalars only: metrics.csv and config.json hold the rest."""
 
     def begin(self, run: Beginning) -> None:
         """Keep the lines up to `run.step`."""
@@ -33,18 +28,6 @@ class Table:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One line each."""
         self._write("a", [[str(step), name, repr(value)] for name, value in values.items()])
-
-    def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Pictures have no place in a table."""
-
-    def text(self, name: str, text: str) -> None:
-        """Nor has text."""
-
-    def hparams(self, values: Mapping[str, Value]) -> None:
-        """These are in config.json."""
-
-    def finish(self) -> None:
-        """Every line is written already."""
 
     def _write(self, mode: str, rows: list[list[str]]) -> None:
         with self._path.open(mode, encoding="utf-8", newline="") as file:

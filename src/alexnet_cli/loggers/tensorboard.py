@@ -26,7 +26,7 @@ class TensorBoard:
     """Scalars, the first convolution's kernels, the recipe as text, hyperparameters."""
 
     def __init__(self) -> None:
-        require_package("tensorboard", "tensorboard")
+        require_package("tensorboard")
         self._records: Any = None
 
     def begin(self, run: Beginning) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from alexnet_cli.loggers.find import require_package
-from alexnet_cli.loggers.protocol import Beginning, Value
+from alexnet_cli.loggers.protocol import Beginning, Logger, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _ID = "run-id.txt"
 
 
-class Wandb:
-    """Scalars and pictures; the run's config, which holds the recipe."""
+class Wandb(Logger):
+    """Scalars and pictures; the run's config, which holds the recipe, in place of texts."""
 
     def __init__(self) -> None:
-        require_package("wandb", "wandb")
+        require_package("wandb")
         self._run: Any = None
 
     def begin(self, run: Beginning) -> None:
@@ -49,9 +49,6 @@ class Wandb:
         import wandb
 
         self._run.log({name: wandb.Image(picture)}, step=step)
-
-    def text(self, name: str, text: str) -> None:
-        """The recipe is in the config already."""
 
     def hparams(self, values: Mapping[str, Value]) -> None:
         """For wandb's tables of runs."""

@@ -56,11 +56,11 @@ def require(field: str, fits: bool, problem: str) -> None:
 def section(kind: type[Section], table: str, values: Any, **known: Any) -> Section:
     """A table as a dataclass; FieldError with the table's path for an unknown field, a wrong type or value.
 
-    known: values of fields that the table does not give.
+    known: values of fields that the table may not give.
     """
     if not isinstance(values, Mapping):
         raise FieldError("", f"is a table of fields, not {values!r}").under(table)
-    hints = _hints(kind)  # type: ignore[arg-type]
+    hints = {name: hint for name, hint in _hints(kind).items() if name not in known}  # type: ignore[arg-type]
     try:
         for name in values:
             if name not in hints:
@@ -73,7 +73,7 @@ def section(kind: type[Section], table: str, values: Any, **known: Any) -> Secti
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind)
-    return {item.name: hints[item.name] for item in dataclasses.fields(kind) if item.init and item.name != "name"}
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:

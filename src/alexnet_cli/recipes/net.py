@@ -50,21 +50,23 @@ class Net:
         if set(names) - set(order):
             raise FieldError("order", f"order leaves out '{min(set(names) - set(order))}'").under("net")
         layers = tuple(_spec(name, values.get(name)) for name in order)
-        try:
-            return dataclasses.replace(section(_Head, "net", plain).net(), layers=layers, patch=patch)
-        except FieldError as error:
-            raise error if error.path.startswith("net") else error.under("net") from None
+        net = section(Net, "net", plain, layers=layers, patch=patch)
+        if not layers:
+            raise FieldError("", 'has no layers: add extends = "paper", or a table for each layer').under("net")
+        return net
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Head:
-    """The fields of [net] beside its layers."""
-
-    columns: int = 2
-    classes: int = 1000
-
-    def net(self) -> Net:
-        return Net(columns=self.columns, classes=self.classes)
+_TAKEN = frozenset(
+    """T_destination add_module advance apply bfloat16 buffers call_super_init children compile cpu cuda double
+    dump_patches eval exchanges extra_repr flatten float forward get_buffer get_extra_state get_parameter get_submodule
+    half held here ipu layers load_state_dict logits modules mtia named_buffers named_children named_modules
+    named_parameters net parameters register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ run set_extra_state set_submodule
+    share_memory state_dict steps to to_empty train training type weights xpu zero_grad""".split()  # noqa: SIM905 (one name on each line takes a screen)
+)
+"""Attributes that a `Network` has already; a test compares the list with torch's."""
 
 
 def _fields(spec: Spec) -> dict[str, Any]:
@@ -76,16 +78,19 @@ def _spec(name: str, table: Any) -> Spec:
     where = f"net.{name}"
     if not isinstance(table, Mapping):
         raise FieldError("", f"is a table of fields, not {table!r}").under(where)
+    if not name or "." in name or name.startswith("_") or name in _TAKEN:
+        text = f"'{name}' can't be a layer's name, which becomes an attribute of a torch module: name it as conv1"
+        raise FieldError("", text).under(where)
     kind = table.get("kind")
     if kind is None:
         raise FieldError("", f"has no kind: use one of {', '.join(KINDS)}").under(where)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise FieldError("kind", f"kind '{kind}' is unknown: {nearest(str(kind), KINDS)}").under(where)
     fields = {field: value for field, value in table.items() if field != "kind"}
     for item in dataclasses.fields(KINDS[kind]):
         if item.default is dataclasses.MISSING and item.name not in (*fields, "name"):
             raise FieldError(item.name, f"needs {item.name}: a {kind} layer has no default for it").under(where)
-    return section(KINDS[kind], f"net.{name}", fields, name=name)
+    return section(KINDS[kind], where, fields, name=name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +180,6 @@ def shapes(net: Net) -> tuple[Layer, ...]:
     """Every layer in order with its shapes; FieldError names a layer that does not fit the one below."""
     found: list[Layer] = []
     shape = (3, net.patch)
-    last = ""
     for number, spec in enumerate(net.layers):
         try:
             out = spec.shape(shape, net.columns, net.classes)
@@ -183,8 +187,11 @@ def shapes(net: Net) -> tuple[Layer, ...]:
             above = net.layers[number + 1 :]
             if isinstance(spec, Dropout) and any(isinstance(one, (Convolution, Pool, Norm)) for one in above):  # (4.2)
                 raise FieldError("", "is dropout below a convolution, pool or norm: it must come after them all")
+            linear = next((layer.name for layer in found if layer.kind == "linear"), "")
+            if linear and isinstance(spec, (Convolution, Pool, Norm)):
+                raise FieldError("", f"is a {spec.kind} layer after {linear}: linear layers leave no maps for it")
         except FieldError as error:
-            raise error.under(f"net.{spec.name}") from None
+            raise error.under(spec.name) from None
         after: list[str] = []
         for follower in net.layers[number + 1 :]:
             if isinstance(follower, (Convolution, Linear)):
@@ -201,10 +208,10 @@ def shapes(net: Net) -> tuple[Layer, ...]:
                 after=tuple(after),
             )
         )
-        shape, last = out, spec.name
+        shape = out
     if net.layers and shape != (net.classes, 1):
         text = f'gives {shape[0]}×{shape[1]}×{shape[1]} outputs: end the net with linear layers, neurons = "classes"'
-        raise FieldError("", text).under(f"net.{last}")
+        raise FieldError("", text).under(net.layers[-1].name)
     return tuple(found)
 
 

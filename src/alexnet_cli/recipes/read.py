@@ -47,11 +47,12 @@ def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> 
     kept: a recipe whose net and input replace this one's, below `sets`. UsageError in one line, with file
     and line, where there is no such recipe, or a name or value in it is wrong.
     """
-    draft = _read(name, ())
+    draft = _read(name, (), "")
     if kept is not None:
         values = kept.to_dict()
         draft.values |= {"net": values["net"], "input": values["input"]}
     draft.values["name"] = name.removesuffix(".toml").rpartition("/")[2]
+    draft.places.setdefault("net", Place(name if name.endswith(".toml") else f"{name}.toml"))
     for text in sets:
         lay(draft, _set_values(text), lambda path, text=text: Place(f"--set {text}"))  # type: ignore[misc]
     return Loaded(_told(draft.places, lambda: Recipe.from_dict(draft.values)), draft.places)
@@ -72,35 +73,41 @@ def recipe_files() -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def _read(name: str, seen: tuple[str, ...], beside: Path | None = None) -> Draft:
-    """A recipe's values over those of what it extends; a path counts from the folder of the file that names it."""
+def _read(name: str, seen: tuple[str, ...], named: str, beside: Path | None = None) -> Draft:
+    """A recipe's values over those of what it extends; a path counts from the folder of the file that names it.
+
+    named: where it is named, "file:line: ", or "" for a command's option.
+    """
     if len(seen) > _MOST_EXTENDS:
         raise UsageError(f"recipe '{seen[0]}' extends more than {_MOST_EXTENDS} others, one after the other")
     if name in seen:
         raise UsageError(f"recipe '{seen[0]}' extends itself through {' → '.join((*seen, name))}")
-    file, label = _open(name, beside)
-    text = _text_of(file, name, label)
+    file, label = _open(name, beside, named)
+    text = _text_of(file, label, named or "--recipe ")
     try:
         values = _toml(text)
     except ValueError as error:
         raise UsageError(f"{label} is not TOML: {error}") from None
+    lines = _lines(text)
     base = values.pop("extends", None)
     folder = file.parent if isinstance(file, Path) and name.endswith(".toml") else None
-    draft = Draft() if base is None else _read(str(base), (*seen, name), folder)
-    lines = _lines(text)
+    place = Place(label, lines.get("extends", 0))
+    if not isinstance(base, str | None):
+        raise UsageError(f"{place}: extends is text, not {base!r}")
+    draft = Draft() if base is None else _read(base, (*seen, name), f"{place}: ", folder)
     lay(draft, values, lambda path: Place(label, find_place(lines, path) or 0))
     return draft
 
 
-def _text_of(file: Any, name: str, label: str) -> str:
-    """A recipe's text; UsageError where there is none."""
+def _text_of(file: Any, label: str, named: str) -> str:
+    """A recipe's text; UsageError if there is none, which begins with `named`."""
     try:
         if isinstance(file, Path):
             return read_regular(file, UsageError, most=_MOST_BYTES).decode()
         return str(file.read_text(encoding="utf-8"))
     except (OSError, ResourceError) as error:
         what = getattr(error, "strerror", None) or error
-        raise UsageError(f"--recipe {name}: {what}: give a recipe's name or a TOML file") from None
+        raise UsageError(f"{named}{label}: {what}: give a recipe's name or a TOML file") from None
     except ValueError as error:  # no UTF-8, or no name that a file can have
         raise UsageError(f"{label} is not TOML: {error}") from None
 
@@ -122,7 +129,7 @@ def _toml(text: str) -> dict[str, Any]:
     return values
 
 
-def _open(name: str, beside: Path | None) -> tuple[Any, str]:
+def _open(name: str, beside: Path | None, named: str) -> tuple[Any, str]:
     """The file of a recipe, and what to call it."""
     if name.endswith(".toml"):
         path = (beside or Path()) / name
@@ -131,7 +138,7 @@ def _open(name: str, beside: Path | None) -> tuple[Any, str]:
     if name not in known:
         hint = nearest(name, known)
         known_names = "" if hint.startswith("use") else f" (use one of {', '.join(known)})"
-        raise UsageError(f"there is no recipe '{name}': {hint}{known_names}")
+        raise UsageError(f"{named}there is no recipe '{name}': {hint}{known_names}")
     return known[name], f"{name}.toml"
 
 

@@ -66,6 +66,12 @@ class Change:
     colour_noise: float | None = None
     """New strength of the colour noise."""
 
+    def __post_init__(self) -> None:
+        require("epoch", self.epoch > 0, f"is {self.epoch}: it must be positive")
+        require("rate", self.rate is None or self.rate > 0, f"is {self.rate}: it must be positive")
+        for name, rate in {**self.layers, "colour_noise": self.colour_noise}.items():
+            require(name, rate is None or rate >= 0, f"is {rate}: it must not be negative")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -131,7 +137,9 @@ class Training:
         for field_name in ("batch_size", "epochs", "patience", "stuck_after", "rate"):
             value = getattr(self, field_name)
             require(field_name, value > 0, f"is {value}: it must be positive")
-        require("weight_decay", self.weight_decay >= 0, f"is {self.weight_decay}: it must not be negative")
+        for field_name in ("weight_decay", "drops", "bias_rate"):
+            value = getattr(self, field_name)
+            require(field_name, value is None or value >= 0, f"is {value}: it must not be negative")
         require("momentum", 0 <= self.momentum < 1, f"is {self.momentum}: it must be in 0 … 1")
         require("drop_factor", self.drop_factor > 1, f"is {self.drop_factor}: it must be above 1")
         views = ", ".join(map(str, CACHED_VIEWS))
@@ -198,16 +206,19 @@ class Recipe:
         for name in values:
             if name not in known:
                 raise FieldError(name, f"recipe has no field '{name}': {nearest(name, known)}")
+        for name in ("name", "about"):
+            require(name, isinstance(values.get(name, ""), str), f"is text, not {values.get(name)!r}")
         net = values.get("net", {})
         if not isinstance(net, Mapping):
             raise FieldError("", f"is a table of fields, not {net!r}").under("net")
         input_ = section(Input, "input", values.get("input", {}))
+        training = section(Training, "training", values.get("training", {}))
         return cls(
             name=values.get("name", "unnamed"),
             about=values.get("about", ""),
             net=Net.from_dict(net, input_.patch),
             input=input_,
-            training=section(Training, "training", values.get("training", {})),
+            training=training,
         )
 
 

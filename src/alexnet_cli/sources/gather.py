@@ -9,10 +9,9 @@ itself is always taken for a picture, or an archive. Nothing is extracted, and l
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,6 @@ from alexnet_cli.sources.tars import Archive, extension_of, is_picture, members
 
 STANDARD_INPUT = "-"
 _USTAR_AT = 257
-_TAR = re.compile(r"\.tar$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,9 @@ def _of(path: Path) -> Iterator[Picture]:
         packing = packing_of(path) if path.is_file() else None
         if path.is_dir():
             found = _sorted(_below(path, "", ()))
-        elif packing == "zip":
-            found = _sorted(_in_zip(path))
         elif packing is not None:
-            found = list(_in_compressed_tar(path))
-        elif path.is_file() and (_TAR.search(name) or _is_tar(path)):
+            found = _in_packed(path, packing)
+        elif path.is_file() and (extension_of(name) == ".tar" or _is_tar(path)):
             found = _sorted(in_tar(Archive(path)))
         elif re.match("[a-z0-9]+:/", name) and not path.exists():
             yield Picture(name, error="is an address: fetch it first, as in `curl -s ADDRESS | alexnet predict NET -`")
@@ -93,7 +89,7 @@ def _of(path: Path) -> Iterator[Picture]:
     yield from found or [Picture(name, error=nothing)]
 
 
-def _sorted(pictures: Iterator[Picture]) -> list[Picture]:
+def _sorted(pictures: Iterable[Picture]) -> list[Picture]:
     return sorted(pictures, key=lambda picture: picture.path.split("/"))
 
 
@@ -129,27 +125,21 @@ def in_tar(archive: Archive) -> Iterator[Picture]:
             yield from in_tar(Archive(archive.path, member.offset, member.size, member.name))
 
 
-def _in_zip(path: Path) -> Iterator[Picture]:
-    """The pictures in a zip, which are read where they lie."""
-    for member in packed_members(path) or ():
-        if is_picture(member.name) and not is_hidden_path(member.name):
-            place = Located(member.name, str(path), member.offset, member.size, member.packed, member.check)
-            yield Picture(f"{path}/{member.name}", place)
-
-
-def _in_compressed_tar(path: Path) -> Iterator[Picture]:
-    """The pictures in a compressed tar, which is gone through once for their names and once for their bytes."""
-    listed = packed_members(path) or ()
-    pictures = [member for member in listed if is_picture(member.name) and not is_hidden_path(member.name)]
-    reader = Forwards(path, pictures)
-    for member in pictures:
-        yield Picture(f"{path}/{member.name}", streamed=partial(reader.read, member))
+def _in_packed(path: Path, packing: str) -> list[Picture]:
+    """The pictures in a zip, read in place; or in a compressed tar, read once for names and once for bytes."""
+    found = packed_members(path) or ()
+    wanted = [member for member in found if is_picture(member.name) and not is_hidden_path(member.name)]
+    if packing == "zip":
+        places = [Located(at.name, str(path), at.offset, at.size, at.packed, at.check) for at in wanted]
+        return _sorted(Picture(f"{path}/{place.name}", place) for place in places)
+    reader = Forwards(path, wanted)
+    return [Picture(f"{path}/{member.name}", streamed=partial(reader.read, member)) for member in wanted]
 
 
 def _is_tar(path: Path) -> bool:
     with path.open("rb") as file:
-        start = os.pread(file.fileno(), _USTAR_AT + 5, 0)
-    return start[_USTAR_AT:] == b"ustar"
+        file.seek(_USTAR_AT)
+        return file.read(5) == b"ustar"
 
 
 def _standard_input() -> bytes:

@@ -7,48 +7,20 @@ from __future__ import annotations
 
 import re
 
-_SYSTEM_FOLDERS = frozenset(
-    {
-        # Synology
-        "@eadir",
-        "#recycle",
-        "#snapshot",
-        "@snapshot",
-        "@synoeastream",
-        "@synoresource",
-        "@synologydrive",
-        "@tmp",
-        "@sharebin",
-        "@sharesnap",
-        # QNAP
-        "@recycle",
-        "@recently-snapshot",
-        "@transcode",
-        "@__thumb",
-        # NetApp
-        "~snapshot",
-        # FrontPage
-        "_vti_cnf",
-        "_vti_pvt",
-        # Windows
-        "$recycle.bin",
-        "system volume information",
-        "$windows.~bt",
-        "$windows.~ws",
-        "windowsimagebackup",
-        # Android
-        "lost.dir",
-        # programs
-        "__pycache__",
-        # Linux
-        "lost+found",
-        # macOS
-        "__macosx",
-        "network trash folder",
-        "temporary items",
-    }
-)
-"""In small letters: file servers do not all keep the case."""
+_SYSTEM_FOLDERS = {
+    "Synology": "@eadir|#recycle|#snapshot|@snapshot|@synoeastream|@synoresource|@synologydrive|@tmp|@sharebin"
+    "|@sharesnap",
+    "QNAP": "@recycle|@recently-snapshot|@transcode|@__thumb",
+    "NetApp": "~snapshot",
+    "FrontPage": "_vti_cnf|_vti_pvt",
+    "Windows": "$recycle.bin|system volume information|$windows.~bt|$windows.~ws|windowsimagebackup",
+    "Android": "lost.dir",
+    "Python": "__pycache__",
+    "Linux": "lost+found",
+    "macOS": "__macosx|network trash folder|temporary items",
+}
+"""Whose folders -> their names, in small letters: file servers do not all keep the case."""
+_SYSTEM_NAMES = frozenset("|".join(_SYSTEM_FOLDERS.values()).split("|"))
 _SPELT_SO = frozenset({"RECYCLER", "RECYCLED", "Recycled", "CVS"})
 """Windows' and a program's; a class may be called `recycled`."""
 _FOUND = re.compile(r"found\.\d{3}")
@@ -60,7 +32,7 @@ def is_hidden(name: str) -> bool:
     plain = name.lower()
     return (
         (name.startswith(".") and name not in (".", ".."))
-        or plain in _SYSTEM_FOLDERS
+        or plain in _SYSTEM_NAMES
         or name in _SPELT_SO
         or _FOUND.fullmatch(plain) is not None
     )

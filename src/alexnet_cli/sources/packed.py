@@ -22,7 +22,8 @@ import struct
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -58,18 +59,18 @@ def packed_members(path: Path) -> Sequence[Member] | None:
     """The files in a zip or a compressed tar; None for another file. PictureError where it is damaged."""
     try:
         kind = packing_of(path) if path.is_file() else None
-        status = path.stat() if kind else None
+        if kind is None:
+            return None
+        status = path.stat()
     except OSError as error:
         raise ResourceError(describe_os_error(error, path)) from None
-    if kind is None or status is None:
-        return None
     read = _in_zip if kind == "zip" else _in_stream
     return read(path, status.st_size, status.st_mtime_ns)
 
 
 def unpack(path: Path, out: IO[bytes]) -> None:
     """Write a compressed tar's tar. PictureError where it is damaged, OSError of the file that is written."""
-    with _Stream(path) as stream:
+    with closing(_Stream(path)) as stream:
         while piece := stream.next_piece():
             out.write(piece)
 
@@ -120,14 +121,11 @@ class _Stream:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _opened(path)
+        self._file: IO[bytes] = _OPENERS[packing_of(path)](path)
         self._buffer, self._start, self._at = b"", 0, 0
         self.cut_off = False
 
-    def __enter__(self) -> _Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def next_piece(self) -> bytes:
@@ -174,36 +172,32 @@ class _Stream:
         return self._at
 
 
-def _opened(path: Path) -> IO[bytes]:
-    kind = packing_of(path)
-    if kind == "zstd":
-        return _zstd(path)
-    opened: IO[bytes] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}[str(kind)](path)  # type: ignore[operator]
-    return opened
-
-
-def _zstd(path: Path) -> IO[bytes]:
+def _zstd(path: Path) -> Any:
     """Python's own from 3.14 on, else the package `zstandard`."""
-    opened: IO[bytes]
+    with contextlib.suppress(ImportError):
+        return importlib.import_module("compression.zstd").open(path, "rb")
     try:
-        opened = importlib.import_module("compression.zstd").open(path, "rb")
+        module = importlib.import_module("zstandard")
     except ImportError:
-        try:
-            module = importlib.import_module("zstandard")
-        except ImportError:
-            raise PictureError(
-                f"{path}: is compressed by zstd: pip install 'alexnet[zstd]', or decompress it first"
-            ) from None
-        reader = module.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        opened = io.BufferedReader(reader, _PIECE)
-    return opened
+        advice = "pip install 'alexnet[zstd]', or decompress it first"
+        raise PictureError(f"{path}: is compressed by zstd: {advice}") from None
+    reader = module.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+    return io.BufferedReader(reader, _PIECE)
+
+
+_OPENERS: dict[str | None, Callable[[Path], Any]] = {
+    "gzip": gzip.open,
+    "bzip2": bz2.open,
+    "xz": lzma.open,
+    "zstd": _zstd,
+}
 
 
 @lru_cache(1)
 def _in_stream(path: Path, size: int, changed: int) -> tuple[Member, ...]:
     """All files of a compressed tar: with the content of small texts, and the SHA-256 of pictures."""
     archive, found = Archive(path), []
-    with _Stream(path) as stream:
+    with closing(_Stream(path)) as stream:
         start = stream.read(512)
         stream.seek(0)
         if len(start) < 512:
@@ -229,30 +223,11 @@ def _in_inner(outer: Archive, stream: _Stream, tar: Member) -> Iterator[Member]:
     own = folder.rpartition("/")[2]
     yield tar._replace(name=f"{folder}/{own}.tar")
     inner = Archive(outer.path, tar.offset, tar.size, tar.name)
-    for member in read_members(inner, _Part(stream, tar.offset), tar.size):
+    stream.seek(tar.offset)
+    for member in read_members(inner, stream, tar.offset + tar.size):
         name = f"{folder}/{member.name.removeprefix(f'{own}/')}"
         is_picture = extension_of(name) in PICTURE_EXTENSIONS
         yield member._replace(name=name, digest=_digest(stream, member) if is_picture else b"")
-
-
-class _Part:
-    """A part of a stream, for tarfile: a tar in a tar."""
-
-    def __init__(self, stream: _Stream, start: int) -> None:
-        self._stream, self._start = stream, start
-        self.cut_off = False
-        stream.seek(start)
-
-    def read(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        self.cut_off = self.cut_off or len(data) < count
-        return data
-
-    def seek(self, position: int) -> int:
-        return self._stream.seek(self._start + position) - self._start
-
-    def tell(self) -> int:
-        return self._stream.tell() - self._start
 
 
 def _pieces(stream: _Stream, member: Member) -> Any:

@@ -66,19 +66,21 @@ class NotATarError(PictureError):
 
 
 class _Window:
-    """Part of a file, as tarfile wants to read it: its headers, and nothing beyond its end."""
+    """Part of a file, as tarfile wants to read it: its headers, and nothing beyond its end.
 
-    def __init__(self, descriptor: int, start: int, size: int) -> None:
-        self._descriptor, self._start, self._size, self._at = descriptor, start, size, 0
-        self._empty = 0
+    Positions are those in the file, also for tarfile: it begins where the window does.
+    """
+
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor, self._at, self._end, self._empty = descriptor, start, end, 0
         self.cut_off = False
         """Whether more was requested than there is."""
 
     def read(self, count: int) -> bytes:
         if count > _MOST_HEADER_BYTES:
             raise tarfile.HeaderError(f"a header of {count:,} bytes")
-        there = max(0, min(count, self._size - self._at))
-        data = os.pread(self._descriptor, there, self._start + self._at) if there else b""
+        there = max(0, min(count, self._end - self._at))
+        data = os.pread(self._descriptor, there, self._at) if there else b""
         self._at += len(data)
         self.cut_off = self.cut_off or len(data) < count
         self._empty = 0 if data else self._empty + 1
@@ -104,7 +106,8 @@ def members(archive: Archive) -> Iterator[Member]:
         size = os.fstat(descriptor).st_size if archive.size < 0 else archive.size
         _require_tar(archive, os.pread(descriptor, min(_BLOCK, size), archive.offset))
         useless = 0
-        for member in read_members(archive, _Window(descriptor, archive.offset, size), size):
+        end = archive.offset + size
+        for member in read_members(archive, _Window(descriptor, archive.offset, end), end):
             if useless >= 0:
                 useless = -1 if extension_of(member.name) in _USEFUL else useless + 1
             if useless > _MOST_USELESS:
@@ -118,8 +121,8 @@ def members(archive: Archive) -> Iterator[Member]:
         os.close(descriptor)
 
 
-def read_members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
-    """The files of a tar that is read through a window: a part of a file, or a stream."""
+def read_members(archive: Archive, window: Any, end: int) -> Iterator[Member]:
+    """The files of a tar that begins where a window or stream stands, and ends before `end`."""
     try:
         with tarfile.open(fileobj=window, mode="r:") as tar:
             before = -1
@@ -138,11 +141,11 @@ def read_members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
                 if (entry.issym() or entry.islnk()) and extension_of(entry.name) in {"", *PICTURE_EXTENSIONS}:
                     _refuse_link(archive, entry)
                 if entry.isreg():
-                    if entry.offset_data + entry.size > size:
+                    if entry.offset_data + entry.size > end:
                         window.cut_off = True
                         raise tarfile.ReadError(f"{entry.name} ends beyond the archive's end")
                     name = entry.name.removeprefix("./").lstrip("/")
-                    yield Member(name, archive.offset + entry.offset_data, entry.size)
+                    yield Member(name, entry.offset_data, entry.size)
             end = tar.offset
     except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError) as error:
         what = "is cut off" if window.cut_off else f"is damaged ({str(error)[:_SHOWN] or type(error).__name__})"
@@ -153,7 +156,7 @@ def read_members(archive: Archive, window: Any, size: int) -> Iterator[Member]:
     if len(block) < _BLOCK:
         raise PictureError(f"{archive}: is cut off: download it again")
     if any(block):
-        raise PictureError(f"{archive}: is damaged at byte {archive.offset + end:,}: download it again")
+        raise PictureError(f"{archive}: is damaged at byte {end:,}: download it again")
 
 
 def _refuse_link(archive: Archive, entry: tarfile.TarInfo) -> None:
@@ -202,21 +205,6 @@ def is_tar_name(name: str) -> bool:
 def is_archive_name(name: str) -> bool:
     """Whether a file is named as archives of any kind are."""
     return is_tar_name(name) or extension_of(name) in (".zip", ".rar", ".7z")
-
-
-def first_members(path: Path, count: int = 16) -> list[Member]:
-    """The first few files of an archive: enough to tell what kind it is."""
-    found = []
-    reading = members(Archive(path))
-    try:
-        for member in reading:
-            if not is_hidden_path(member.name):
-                found.append(member)
-            if len(found) == count:
-                break
-    finally:
-        reading.close()  # type: ignore[attr-defined]
-    return found
 
 
 def inner_archives(path: Path) -> list[Archive]:

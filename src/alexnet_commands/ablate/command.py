@@ -16,7 +16,7 @@ def command(config: AblateConfig) -> None:
     same size; so differences are taken seed by seed. Each net is trained by `alexnet train` and evaluated by `alexnet
     eval` (ten views), one on each device at a time. If the command was stopped, --update resumes it.
 
-    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. If the paper reports such a
+    OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. If the paper reports a
     difference, the table shows it next to the measured one. --train-error also shows how soon each net learns, as
     figure 1 of the paper does.
 

@@ -20,7 +20,7 @@ def command(config: ContestConfig) -> None:
     With --dry-run it shows each command, and how many hours and bytes it will take. The hours follow from rates: those
     you give, else those of nets that are finished, else rates measured now on a few pictures.
 
-    Example: alexnet contest contest --dry-run --data /data/ilsvrc2012
+    Example: alexnet contest out/contest --dry-run --data /data/ilsvrc2012
     """
     if config.dry_run:
         _show_plan(config)

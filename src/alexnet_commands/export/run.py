@@ -14,7 +14,7 @@ from alexnet_cli.artifacts.checkpoint import INPUT, MODEL, Checkpoint, net_files
 from alexnet_cli.artifacts.common.ownership import require_output
 from alexnet_cli.artifacts.common.publish import publish_file
 from alexnet_cli.artifacts.common.working import prepare_parent
-from alexnet_cli.artifacts.run import read_found
+from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.console import Talk
 from alexnet_cli.devices import prepare
 from alexnet_cli.evaluation import Net
@@ -75,7 +75,7 @@ def run(config: ExportConfig) -> Result:
     require_output(config.out, kind, overwrite=config.overwrite, inputs=inputs)
     checkpoint, which = read_found(config.net, read_checkpoint)
     prepare_parent(config.out)
-    Talk(quiet=config.quiet).say(f"{which} of {config.net}: {config.format}, then a comparison on the CPU")
+    Talk(quiet=config.quiet).say(f"{in_words(config.net, which)}: {config.format}, then a comparison on the CPU")
     device = torch.device("cpu")
     prepare(device, "fp32")
     net = Net.from_checkpoint(checkpoint, device, "fp32")

@@ -14,10 +14,10 @@ from alexnet_cli.artifacts.common.working import free_bytes, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features
+from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.console import Talk, size
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.recipes.net import Net, shapes
-from alexnet_cli.trained import read_one
 from alexnet_commands.features.config import FeaturesConfig
 
 
@@ -55,7 +55,7 @@ def run(config: FeaturesConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     inputs = {"NET": config.net, "CROPS": config.crops}
     require_output(config.out, FEATURES, overwrite=config.replaces, inputs=inputs)
-    record, which = read_one(config.net, read_checkpoint_record)
+    record, which = read_found(config.net, read_checkpoint_record)
     store = open_crops(config.crops)
     result = Result(config.out, which, config.layer, (len(store), *shape_of(record.recipe.net, config.layer)))
     asked = Request(
@@ -104,6 +104,6 @@ def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[
 
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
-    talk.say(f"{config.layer} of {which} of {config.net}, {len(store):,} pictures, on {where}")
+    talk.say(f"{config.layer} of {in_words(config.net, which)}, {len(store):,} pictures, on {where}")
     used: str = run_ranks(extract_to_file, (config, shape), team)
     return used

@@ -15,7 +15,7 @@ from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.filters import first_convolution
-from alexnet_cli.artifacts.run import read_found
+from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.artifacts.scores import best_classes, read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
 from alexnet_cli.console import Talk
@@ -193,7 +193,7 @@ def _net_for(path: Path, devices: str, store: CropStore, *, quiet: bool) -> Net:
     checkpoint, which = read_found(path, read_checkpoint)
     net = net_of(checkpoint, devices)
     require_same_classes(net.classes, store)
-    Talk(quiet=quiet).say(f"{which} of {path}, on {net.device}")
+    Talk(quiet=quiet).say(f"{in_words(path, which)}, on {net.device}")
     return net
 
 

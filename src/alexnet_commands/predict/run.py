@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet_cli.artifacts.common.ownership import PREDICTIONS, require_output
+from alexnet_cli.artifacts.run import in_words
 from alexnet_cli.artifacts.scores import best_classes
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.console import Advance, Talk, counted
@@ -97,7 +98,7 @@ def run(config: PredictConfig) -> Result:
         prepare(device, config.precision)
     trained, copies = open_nets(trained, devices, config.precision)
     where = str(devices[0]) if len(devices) == 1 else f"{len(devices)} devices"
-    talk.say(f"{trained.which} of {config.net}, {counted(len(pictures), 'picture')} on {where}")
+    talk.say(f"{in_words(config.net, trained.which)}, {counted(len(pictures), 'picture')} on {where}")
     if not copies[0].uniform:
         talk.warn(
             f"{config.net}: its members' training pictures were cut in different ways: these are cut as the first's"

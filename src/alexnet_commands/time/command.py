@@ -19,7 +19,7 @@ _BAR = 12
 def command(config: TimeConfig) -> None:
     """Measure how fast a recipe trains here: each layer forward and backward, the input, the update, the whole step.
 
-    Next to it is the limit: the step's convolutions and matrix products alone, each by the fastest call that torch
+    With it comes the limit: the step's convolutions and matrix products alone, each by the fastest call that torch
     offers. Other work on the machine disturbs all figures.
 
     Example: alexnet time --recipe paper --devices cpu --batch-size 128

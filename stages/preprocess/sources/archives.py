@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from alexnet_cli.console import Talk, size
@@ -22,20 +23,19 @@ from alexnet_stages.preprocess.sources.parquet import MAGIC, unpack_parquet
 _ZIP = re.compile(r"\.zip$", re.IGNORECASE)
 _UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|tmp)$", re.IGNORECASE)
 _UNPACKED = "unpacked-{}"
+_FIRST = 16
 
 
-def members(archive: Archive) -> Iterator[Member]:
+def members(archive: Archive) -> Generator[Member, None, None]:
     """The files in an archive, whatever its kind; PictureError where it is damaged, or none."""
     packed = packed_members(archive.path) if archive.offset == 0 and archive.size < 0 else None
-    return iter(packed) if packed is not None else tars.members(archive)
+    yield from packed if packed is not None else tars.members(archive)
 
 
-def first_members(path: Path, count: int = 16) -> list[Member]:
+def first_members(path: Path) -> list[Member]:
     """The first few files of an archive: enough to tell what kind it is."""
-    packed = packed_members(path)
-    if packed is None:
-        return tars.first_members(path, count)
-    return list(itertools.islice((member for member in packed if not is_hidden_path(member.name)), count))
+    with closing(members(Archive(path))) as found:
+        return list(islice((member for member in found if not is_hidden_path(member.name)), _FIRST))
 
 
 def watched(archive: Archive, talk: Talk) -> Iterator[Member]:

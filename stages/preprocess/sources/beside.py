@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from alexnet_cli.class_files import lines_in
 from alexnet_cli.class_list import plain_names
 from alexnet_cli.errors import PictureError
 from alexnet_cli.sources.located import Located, read_located
@@ -119,13 +120,7 @@ def _require_the_folders(found: Found, labels: list[str], tables: list[str]) -> 
 
 def _lines(where: Path, found: Found, path: str) -> Iterator[tuple[int, str]]:
     text = found.texts[path]
-    content = text if isinstance(text, bytes) else read_located(text)
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        try:
-            if line.strip():
-                yield number, line.decode()
-        except UnicodeDecodeError:
-            raise PictureError(f"{where}, line {number}: is not UTF-8 text: save the file as UTF-8") from None
+    return lines_in(where, text if isinstance(text, bytes) else read_located(text))
 
 
 def _called(found: Found, tables: list[str]) -> str:

@@ -20,7 +20,7 @@ from alexnet_stages.preprocess.config import PreprocessConfig
 from alexnet_stages.preprocess.sources import checks
 from alexnet_stages.preprocess.sources.beside import ABOVE, SOLUTION, labels_beside
 from alexnet_stages.preprocess.sources.folders import index_folder
-from alexnet_stages.preprocess.sources.labels import explained, from_devkit, labels_of, read_words, words_in
+from alexnet_stages.preprocess.sources.labels import from_devkit, labels_of, read_words, words_in
 from alexnet_stages.preprocess.sources.listing import Found, Sources, fingerprint, require_unique
 from alexnet_stages.preprocess.sources.parquet import index_parquet
 from alexnet_stages.preprocess.sources.recognise import KAGGLE, Kind, Layout, recognise
@@ -65,7 +65,8 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     if devkit:
         classes = classes.explained_by(devkit.classes)
     if layout.words or found.words:
-        classes = explained(classes, read_words(layout.words) if layout.words else words_in(found.words or b""))
+        words = read_words(layout.words) if layout.words else words_in(found.words or b"")
+        classes = classes.explained_by(words)
     index = {name: position for position, name in enumerate(classes.names)}
     names = labelling.names
     labels = array("q", (index[name] for name in names) if names is not None else ())
@@ -83,7 +84,6 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     archives = found.archive_states()
     return Sources(
         root=found.root,
-        names=found.listing.names,
         labels=labels,
         classes=classes,
         ignored=dict(found.ignored),
@@ -115,9 +115,7 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
         if config.labels is not None:
             raise PictureError(f"{layout.root}: has its labels in itself: leave --labels out, or give --unlabelled")
         labelled, column = not config.unlabelled, config.label_column
-        found, known = index_parquet(layout.root, layout.archives, talk, labelled=labelled, column=column)
-        found.known = known
-        return found
+        return index_parquet(layout.root, layout.archives, talk, labelled=labelled, column=column)
     if layout.kind is Kind.TAR_OF_TARS:
         archives = inner_archives(layout.root)
     else:

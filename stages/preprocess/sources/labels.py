@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alexnet_cli.class_files import lines_in, read_lines
@@ -24,8 +24,7 @@ def labels_of(
     to be told goes to the source's notes.
     PictureError where the file names unknown pictures, leaves some out, or has another number of lines.
     """
-    texts = read_lines(path) if content is None else lines_in(path, content)
-    lines = [(number, line) for number, line in texts if line.strip()]
+    lines = list(read_lines(path) if content is None else lines_in(path, content))
     if column is None and lines and all(line.strip().isdecimal() for _, line in lines):
         return _from_ids(path, [line for _, line in lines], found.root, found.listing.names, given)
     known = Names(found.root, found.listing.names)
@@ -40,23 +39,20 @@ def from_devkit(devkit: Devkit, root: Path, names: Sequence[str]) -> list[str]:
     return [devkit.wnids[index] for index in devkit.validation]
 
 
-def read_words(path: Path) -> dict[str, str]:
-    """Class -> words, of lines `n01440764 tench, Tinca tinca`."""
+def read_words(path: Path) -> ClassList:
+    """Classes and their words, of lines `n01440764 tench, Tinca tinca`."""
     return _words(line for _, line in read_lines(path))
 
 
-def words_in(content: bytes) -> dict[str, str]:
-    """The same, of such a file's content."""
+def words_in(content: bytes) -> ClassList:
+    """The same, of a file's content."""
     return _words(content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines())
 
 
-def _words(lines: Iterable[str]) -> dict[str, str]:
-    words = {}
-    for line in lines:
-        name, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
-        if name:
-            words[name] = rest.strip()
-    return words
+def _words(lines: Iterable[str]) -> ClassList:
+    parts = [line.strip().replace("\t", " ", 1).partition(" ") for line in lines]
+    words = {name: rest.strip() for name, _, rest in parts if name}
+    return ClassList(tuple(words), words=tuple(words.values()))
 
 
 def find_words(folder: Path, levels: int = 0) -> Path | None:
@@ -68,13 +64,6 @@ def find_words(folder: Path, levels: int = 0) -> Path | None:
     return None
 
 
-def explained(classes: ClassList, words: Mapping[str, str]) -> ClassList:
-    """A class list with words, where they are known of every class."""
-    if classes.words or not all(name in words for name in classes.names):
-        return classes
-    return ClassList(classes.names, words=tuple(words[name] for name in classes.names), ids=classes.ids)
-
-
 def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str], given: ClassList | None) -> list[str]:
     """A ground truth: one devkit ID for each picture in the order of their names."""
     classes = given if given is not None and given.ids else _devkit_beside(path)
@@ -83,9 +72,8 @@ def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str]
             f"{path}: gives devkit IDs, whose classes only meta.mat knows (ID - 1 is not the class index): put the "
             "devkit beside it, give --labels DEVKIT, or --classes of a store that was made with it"
         )
-    known = {number: index for index, number in enumerate(classes.ids)}
     _require_length(path, len(lines), root, len(names))
-    return [classes.names[index] for index in parse_ids(path, "\n".join(lines), known)]
+    return [classes.names[index] for index in parse_ids(path, "\n".join(lines), classes.ids)]
 
 
 def _devkit_beside(path: Path) -> ClassList | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,25 +23,37 @@ from alexnet_stages.preprocess.names import NameList
 class Listing(Sequence[Located]):
     """Pictures in the order in which they are stored. Grows at the end; a part of it shares its memory.
 
-    Takes 40 bytes and the name for each.
+    Takes 40 bytes and the name for each, and 8 more where the order is not that in which they were added.
     """
 
     def __init__(self) -> None:
         self.names = NameList()
-        self._files: list[str] = []
-        self._file = array("q")
-        self._offsets = array("q")
-        self._sizes = array("q")
-        self._changed = array("q")
+        self.files: list[str] = []
+        """The archives, and the folders that names start from."""
+        # The rest is by the names' places.
+        self._file, self._offsets, self._sizes, self._changed = (array("q") for _ in range(4))
         self._packed: dict[int, int] = {}
         self._checks: dict[int, int] = {}
         self._digests: dict[int, bytes] = {}
-        self._range: Sequence[int] = range(0)
 
     def file(self, path: str) -> int:
         """Make a file known that holds pictures; its number for `add`."""
-        self._files.append(path)
-        return len(self._files) - 1
+        self.files.append(path)
+        return len(self.files) - 1
+
+    def add(self, name: str, *, file: int, size: int, offset: int = WHOLE_FILE, changed: int = 0) -> None:
+        """Add a picture. file: the archive it is in, or the folder that its name starts from.
+
+        changed: nanoseconds of the last change, for files. PictureError where the name is not UTF-8.
+        """
+        try:
+            self.names.append(name)
+        except UnicodeEncodeError:
+            raise PictureError(f"{os.path.join(self.files[file], name)!a}: its name is not UTF-8: rename it") from None  # noqa: PTH118
+        self._file.append(file)
+        self._offsets.append(offset)
+        self._sizes.append(size)
+        self._changed.append(changed)
 
     def add_member(self, name: str, member: Member, *, file: int) -> None:
         """Add a file of an archive."""
@@ -55,39 +68,16 @@ class Listing(Sequence[Located]):
 
     def digest(self, index: int) -> bytes | None:
         """The first 16 bytes of a picture's SHA-256, where indexing took it."""
-        return self._digests.get(self._range[index])
-
-    @property
-    def files(self) -> Sequence[str]:
-        """The archives, and the folders that names start from."""
-        return self._files
+        return self._digests.get(self.names.places[index])
 
     def moved(self, to: Mapping[str, str]) -> Listing:
         """The same pictures, in other files."""
-        part = self._part(self.names, self._range)
-        part._files = [to.get(file, file) for file in self._files]
+        part = copy.copy(self)
+        part.files = [to.get(file, file) for file in self.files]
         return part
 
-    def add(self, name: str, *, file: int, size: int, offset: int = WHOLE_FILE, changed: int = 0) -> None:
-        """Add a picture. file: the archive it is in, or the folder that its name starts from.
-
-        changed: nanoseconds of the last change, for files. PictureError where the name is not UTF-8.
-        """
-        try:
-            self.names.append(name)
-        except UnicodeEncodeError:
-            raise PictureError(f"{os.path.join(self._files[file], name)!a}: its name is not UTF-8: rename it") from None  # noqa: PTH118
-        for column, value in (
-            (self._file, file),
-            (self._offsets, offset),
-            (self._sizes, size),
-            (self._changed, changed),
-        ):
-            column.append(value)
-        self._range = range(len(self._file))
-
     def __len__(self) -> int:
-        return len(self._range)
+        return len(self.names)
 
     @overload
     def __getitem__(self, index: int) -> Located: ...
@@ -95,52 +85,37 @@ class Listing(Sequence[Located]):
     def __getitem__(self, index: slice) -> Listing: ...
     def __getitem__(self, index: int | slice) -> Located | Listing:
         if isinstance(index, slice):
-            return self._part(self.names[index], self._range[index])
-        name, at = self.names[index], self._range[index]
-        path, offset = self._files[self._file[at]], self._offsets[at]
+            return self._part(self.names[index])
+        name, at = self.names[index], self.names.places[index]
+        path, offset = self.files[self._file[at]], self._offsets[at]
         if offset == WHOLE_FILE:
             return Located(name, os.path.join(path, name), offset, self._sizes[at])  # noqa: PTH118
         return Located(name, path, offset, self._sizes[at], self._packed.get(at, -1), self._checks.get(at, -1))
 
-    def picked(self, indices: Sequence[int]) -> Listing:
+    def picked(self, indices: Iterable[int]) -> Listing:
         """The pictures at some positions. Shares the memory."""
-        return self._part(self.names.picked(indices), array("q", (self._range[index] for index in indices)))
+        return self._part(self.names.picked(indices))
 
-    def _part(self, names: NameList, which: Sequence[int]) -> Listing:
-        part = Listing()
+    def _part(self, names: NameList) -> Listing:
+        part = copy.copy(self)
         part.names = names
-        part._files, part._file, part._offsets = self._files, self._file, self._offsets
-        part._sizes, part._changed, part._range = self._sizes, self._changed, which
-        part._packed, part._checks, part._digests = self._packed, self._checks, self._digests
         return part
+
+    def order(self) -> Sequence[int]:
+        """The pictures' positions, sorted by the parts of their names."""
+        if all(first <= second for first, second in pairwise(map(_order, self.names))):
+            return range(len(self))
+        names = [_order(name) for name in self.names]
+        return sorted(range(len(names)), key=names.__getitem__)
 
     def sorted(self) -> Listing:
         """The same pictures, sorted by the parts of their names."""
-        if all(first <= second for first, second in pairwise(map(_order, self.names))):
-            return self
-        names = [_order(name) for name in self.names]
-        result = Listing()
-        result._files = self._files
-        for position in sorted(range(len(names)), key=names.__getitem__):
-            at, new = self._range[position], len(result)
-            if at in self._packed:
-                result._packed[new] = self._packed[at]
-            if at in self._checks:
-                result._checks[new] = self._checks[at]
-            if at in self._digests:
-                result._digests[new] = self._digests[at]
-            result.add(
-                self.names[position],
-                file=self._file[at],
-                size=self._sizes[at],
-                offset=self._offsets[at],
-                changed=self._changed[at],
-            )
-        return result
+        order = self.order()
+        return self if isinstance(order, range) else self.picked(order)
 
     def stamps(self) -> Iterator[str]:
         """What tells of each picture whether it changed: name, size, and when or where in its file."""
-        for name, at in zip(self.names, self._range, strict=True):
+        for name, at in zip(self.names, self.names.places, strict=True):
             yield f"{name}\0{self._sizes[at]}\0{self._changed[at]}\0{self._offsets[at]}"
 
 
@@ -155,36 +130,34 @@ class Sources:
 
     root: Path
     """The source, for messages."""
-    names: Sequence[str]
+    pictures: Listing
+    """Where each picture's bytes lie."""
     labels: Sequence[int]
     """Class indices; -1 without labels."""
     classes: ClassList
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int]
     """How many other files there are, by extension."""
-    fingerprint: str = ""
-    """Changes when a picture comes, goes, changes, or gets another label."""
-    pictures: Listing = field(default_factory=lambda: Listing())
-    """Where each picture's bytes lie."""
-    notes: tuple[str, ...] = ()
-    """What the source was taken for and what was checked, one line each, for people."""
-    archives: tuple[str, ...] = ()
+    archives: tuple[str, ...]
     """Of each of the source's archives what changes when it does."""
+    fingerprint: str
+    """Changes when a picture comes, goes, changes, or gets another label."""
+    notes: tuple[str, ...]
+    """What the source was taken for and what was checked, one line each, for people."""
+
+    @property
+    def names(self) -> NameList:
+        """What the pictures are called."""
+        return self.pictures.names
 
     def part(self, which: slice) -> Sources:
         """Some of the pictures: a shard."""
-        return replace(self, names=self.names[which], labels=self.labels[which], pictures=self.pictures[which])
+        return replace(self, labels=self.labels[which], pictures=self.pictures[which])
 
     def picked(self, indices: Sequence[int], *, notes: tuple[str, ...] = ()) -> Sources:
         """The pictures at some positions, with a fingerprint of their own and more notes."""
         pictures, labels = self.pictures.picked(indices), array("q", (self.labels[index] for index in indices))
-        return replace(
-            self,
-            names=pictures.names,
-            labels=labels,
-            pictures=pictures,
-            fingerprint=fingerprint(pictures, labels, self.archives),
-            notes=(*self.notes, *notes),
-        )
+        new = fingerprint(pictures, labels, self.archives)
+        return replace(self, labels=labels, pictures=pictures, fingerprint=new, notes=(*self.notes, *notes))
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -45,10 +44,8 @@ def require_all_parts(root: Path, files: Sequence[Path]) -> None:
             )
 
 
-def index_parquet(
-    root: Path, files: Sequence[Path], talk: Talk, *, labelled: bool, column: str | None = None
-) -> tuple[Found, ClassList | None]:
-    """The pictures of some files, and the classes that the schema names; None where it names none.
+def index_parquet(root: Path, files: Sequence[Path], talk: Talk, *, labelled: bool, column: str | None = None) -> Found:
+    """The pictures of some files, and the classes that the schema names.
 
     column: that of the labels, where the user says it.
     """
@@ -70,11 +67,11 @@ def index_parquet(
             advance()
     if len(set(known)) > 1:
         raise PictureError(f"{root}: its files name different classes: give one of them, such as {files[0]}")
-    order = array("q", sorted(range(len(labels)), key=lambda at: found.listing.names[at].split("/")))
-    found.listing = found.listing.sorted()
     if labelled:
-        found.labels = [labels[at] for at in order]
-    return found, ClassList(known[0]) if known and known[0] else None
+        found.labels = [labels[at] for at in found.listing.order()]
+    found.listing = found.listing.sorted()
+    found.known = ClassList(known[0]) if known and known[0] else None
+    return found
 
 
 def unpack_parquet(path: Path, out: IO[bytes]) -> None:

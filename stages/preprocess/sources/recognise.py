@@ -165,15 +165,14 @@ def _file(path: Path, split: str | None) -> Layout:
             return Layout(kind=Kind.PARQUET, root=path, split=split or _part_of(path), archives=(path,))
     if path.suffix.lower() in LISTS:
         return _shards(path, read_shard_list(path), split)
-    if path.suffix.lower() != ".tar":
-        try:
-            first = first_members(path)
-        except NotATarError:
-            raise PictureError(
-                f"{path}: is a file, neither a folder of pictures nor a tar: give a folder or a tar"
-            ) from None
-    else:
+    try:
         first = first_members(path)
+    except NotATarError:
+        if path.suffix.lower() == ".tar":
+            raise
+        raise PictureError(
+            f"{path}: is a file, neither a folder of pictures nor a tar: give a folder or a tar"
+        ) from None
     if packing_of(path) is None and any(extension_of(member.name) == ".tar" for member in first):
         return _with_beside(Layout(kind=Kind.TAR_OF_TARS, root=path, split=split), path.parent)
     if is_shard(first):
@@ -220,7 +219,7 @@ def _shards(root: Path, paths: list[Path], split: str | None) -> Layout:
 
 def _choose_part(root: Path, tars: list[Path], folders: list[Path], split: str | None) -> Path:
     """One of ILSVRC's tars in a folder, or of the folders made of them."""
-    parts = {path: _split_of(path) for path in tars}
+    parts = {path: match[1] for path in tars if (match := _ILSVRC_TAR.fullmatch(path.name))}
     parts |= {folder: called for folder in folders if (called := split_called(folder.name))}
     fitting = [path for path in parts if split in (None, parts[path])]
     if not fitting:
@@ -231,12 +230,6 @@ def _choose_part(root: Path, tars: list[Path], folders: list[Path], split: str |
         what = f"--split {'|'.join(splits)}" if len(splits) > 1 else f"one of them, such as {fitting[0]}"
         raise PictureError(f"{root}: holds {', '.join(path.name for path in fitting)}: give {what}")
     return fitting[0]
-
-
-def _split_of(path: Path) -> str:
-    match = _ILSVRC_TAR.fullmatch(path.name)
-    assert match is not None
-    return match[1]
 
 
 def _choose_folder(root: Path, split: str | None) -> Path:

@@ -16,7 +16,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.class_list import ClassList, are_numbers, number_of
@@ -50,13 +49,6 @@ _LETTERED = re.compile(
 )
 """What `split` makes: `part_a`, `train-ab`."""
 LISTS = (".txt", ".list", ".lst")
-
-
-@dataclass
-class _Sample:
-    picture: Member
-    labels: dict[str, Member]
-    """`.cls` and `.json`."""
 
 
 def are_numbered(names: Sequence[str]) -> bool:
@@ -140,12 +132,11 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
     with talk.progress("indexing", len(paths), unit="shards") as advance:
         for path in paths:
             number = listing.file(str(path))
-            for called, sample in _samples(path, found):
-                picture = sample.picture
+            for called, picture, beside in _samples(path, found):
                 name = picture.name
                 if name in classes:
                     raise PictureError(f"{path}: expected each picture once, found {name} twice, in one or two shards")
-                label = _label(path, sample, key, meanings) if labelled else ""
+                label = _label(path, beside, key, meanings) if labelled else ""
                 if labelled and not label and lacking is None:
                     lacking = (path, called)
                 classes[name] = sys.intern(label)
@@ -207,8 +198,8 @@ def named_by(found: Found, labels: list[str], given: ClassList) -> list[str]:
     return [given.names[numbers[label] - first] for label in labels]
 
 
-def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
-    """Key and content of each sample of a shard."""
+def _samples(path: Path, found: Found) -> Iterator[tuple[str, Member, dict[str, Member]]]:
+    """Key, picture, and `.cls` and `.json` of each sample of a shard."""
     pictures: dict[str, list[Member]] = {}
     labels: dict[str, dict[str, Member]] = {}
     for member in members(Archive(path)):
@@ -223,7 +214,7 @@ def _samples(path: Path, found: Found) -> Iterator[tuple[str, _Sample]]:
             found.ignored[_extension(member.name).lower() or "no extension"] += 1
     for key, together in pictures.items():
         chosen = _pictures_of(path, key, together, labels)
-        yield from ((own, _Sample(member, labels.get(own, {}))) for own, member in chosen)
+        yield from ((own, member, labels.get(own, {})) for own, member in chosen)
         for member in set(together) - {member for _, member in chosen}:
             found.ignored[_extension(member.name).lower()] += 1
 
@@ -270,16 +261,20 @@ def _require_one_meaning(root: Path, meanings: Mapping[tuple[str, ...], set[tupl
                 )
 
 
-def _label(path: Path, sample: _Sample, key: str | None, meanings: dict[tuple[str, ...], set[tuple[str, ...]]]) -> str:
-    """A sample's class: a number or a name; empty where it has neither .cls nor .json.
+def _label(
+    path: Path, beside: Mapping[str, Member], key: str | None, meanings: dict[tuple[str, ...], set[tuple[str, ...]]]
+) -> str:
+    """A sample's class: a number or a name; empty where it has neither .cls nor .json, which are `beside` it.
 
     meanings: grows by what the keys of .json say that may be the class, where there are several.
     """
-    member = sample.labels.get(".cls") if key is None else None
-    member = member or sample.labels.get(".json")
+    member = beside.get(".cls") if key is None else None
+    member = member or beside.get(".json")
     if member is None:
         return ""
-    text = _read(path, member).decode("utf-8", "replace").strip()
+    if member.size > _MOST_LABEL_BYTES:
+        raise PictureError(f"{path}: {member.name} has {member.size:,} bytes: expected a class")
+    text = content_of(path, member).decode("utf-8", "replace").strip()
     if member.name.endswith(".json"):
         try:
             values = json.loads(text)
@@ -298,12 +293,6 @@ def _label(path: Path, sample: _Sample, key: str | None, meanings: dict[tuple[st
     if not text or "\n" in text or len(text) > _MOST_CLASS_CHARACTERS:
         raise PictureError(f"{path}: {member.name}: expected a class, found {text[:40]!r}")
     return text
-
-
-def _read(path: Path, member: Member) -> bytes:
-    if member.size > _MOST_LABEL_BYTES:
-        raise PictureError(f"{path}: {member.name} has {member.size:,} bytes: expected a class")
-    return content_of(path, member)
 
 
 def _class_names(listing: Listing, classes: Mapping[str, str]) -> list[str]:

@@ -37,7 +37,7 @@ class Request:
 
 
 def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
-    """The manifest of an artifact that is a folder or an HDF5 file; ArtifactError where there is none of this kind."""
+    """The manifest of an artifact that is a folder or an HDF5 file; ArtifactError if there is none of this kind."""
     if path.is_dir():
         return read_folder_manifest(path, kind=kind, schema=schema, unfinished="make it again")
     from alexnet_cli.artifacts.common.hdf5 import read_manifest
@@ -46,7 +46,7 @@ def read_any_manifest(path: Path, *, kind: str, schema: int) -> Manifest:
 
 
 def first_difference(manifest: Manifest, request: Request) -> str | None:
-    """The first thing in which the artifact differs from what is requested, in words; None where all agree."""
+    """The first thing in which the artifact differs from what is requested, in words; None if all agree."""
     own_details = {name: manifest.details.get(name) for name in request.details}
     for was, asked, what in (
         (manifest.options, request.options, ""),
@@ -68,11 +68,11 @@ def plain(value: Any) -> Any:
 
 
 def is_current(path: Path, request: Request, talk: Talk, *, verify: Callable[[Path], object]) -> Manifest | None:
-    """`--update`'s question: the artifact's manifest where there is nothing to do, else None. Says which, and why.
+    """What `--update` asks: the artifact's manifest if there is nothing to do, else None. Says which, and why.
 
-    verify: reads the artifact and raises ArtifactError where its content is damaged. It is called only where the
-    manifest is as requested. What is damaged, unfinished or of another kind is made anew. ResourceError where the path
-    can't be read at all.
+    verify: reads the artifact and raises ArtifactError if its content is damaged. It is called only if the manifest is
+    as requested. What is damaged, unfinished or of another kind is made again. ResourceError if the path can't be read
+    at all.
     """
     if not path.exists():
         return None
@@ -84,7 +84,7 @@ def is_current(path: Path, request: Request, talk: Talk, *, verify: Callable[[Pa
     except ArtifactError as error:
         what = str(error)
     if what is not None:
-        talk.say(f"{path}: is made anew ({what})")
+        talk.say(f"{path}: is made again ({what})")
         return None
     sweep(path)
     talk.say(f"{path}: up to date")

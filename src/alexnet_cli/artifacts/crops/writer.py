@@ -64,7 +64,7 @@ class Record:
     facts: int = 0
     """`pictures.Facts`."""
     digest: bytes = b""
-    """First 16 bytes of the SHA-256 of the picture file's bytes; empty where it was not taken."""
+    """First 16 bytes of the SHA-256 of the picture file's bytes; empty if it was not taken."""
 
 
 @dataclass
@@ -99,10 +99,10 @@ class Arrays:
 
 
 class CropWriter:
-    """An unfinished store beside its final name. Hold `publish.only_writer` on the final name while using it.
+    """An unfinished store, next to its final name. Hold `publish.only_writer` on the final name while using it.
 
-    `plan` is anything in JSON that fixes the content: where an unfinished store of the same plan lies, the writer
-    continues it (`sources_done` > 0), where one of another plan lies, it starts again (`started_again`).
+    `plan` is anything in JSON that fixes the content. The writer continues an unfinished store of the same plan
+    (`sources_done` > 0); if there is one of another plan, it starts again (`started_again`).
     """
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
@@ -136,7 +136,7 @@ class CropWriter:
             self._begin(plan, keep=False)
 
     def _continue(self) -> None:
-        """Count the existing crops. ArtifactError where the file is shorter than it says: reading would crash."""
+        """Count the existing crops. ArtifactError if the file is shorter than it says: reading would crash."""
         self._steps = 0
         self.sources_done = 0
         """How many sources, in order, are committed or rejected."""
@@ -288,7 +288,7 @@ class CropWriter:
         return manifest
 
     def _verify(self, manifest: Manifest) -> None:
-        """Read back what was written, all arrays, and all records or a spread; ResourceError where it is not that."""
+        """Read back all arrays, and all records or a sample of them; ResourceError if they are not what was written."""
         try:
             store = CropStore(self.work, manifest)
             with contextlib.closing(store):
@@ -355,7 +355,7 @@ def _json_list(names: Sequence[str]) -> bytes:
 
 
 def _require_room(path: Path, data: Path) -> None:
-    """ResourceError where the file can't grow: LMDB calls a write that stopped halfway an input/output error."""
+    """ResourceError if the file can't grow: LMDB calls a write that stopped halfway an input/output error."""
     try:
         length = data.stat().st_size
         with data.open("ab") as file:
