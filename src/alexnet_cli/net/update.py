@@ -3,7 +3,7 @@
     v ← 0.9·v − 0.0005·ε·w − ε·g ;  w ← w + v
 
 torch's fused SGD keeps the rate outside: m ← 0.9·m + (g + 0.0005·w), w ← w − ε·m. Both are the same function with
-v = −ε·m, as long as ε stays; when a rate changes, m is multiplied by ε_old/ε_new so that v stays.
+v = −ε·m, as long as ε stays; when a rate changes, m is multiplied by ε_old/ε_new to keep v.
 """
 
 from __future__ import annotations

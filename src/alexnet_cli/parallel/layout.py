@@ -3,7 +3,7 @@
 | mode    | convolutions            | fully-connected layers  | mini-batch                                        |
 |---------|-------------------------|-------------------------|---------------------------------------------------|
 | one     | all                     | all                     | all                                               |
-| columns | one column (paper, 3.2) | that column's neurons   | all; a share where there are more ranks           |
+| columns | one column (paper, 3.2) | that column's neurons   | all; a share if there are more ranks              |
 | data    | all                     | all                     | a share                                           |
 | hybrid  | all (Krizhevsky 2014)   | a part of the neurons   | convolutions a share, fully-connected layers all  |
 

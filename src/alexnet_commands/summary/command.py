@@ -77,7 +77,7 @@ def _print_compared(compared: dict[str, Any]) -> None:
         wide = max(len(row[column]) for row in [heads, *rows])
         for row in [heads, *rows]:
             row[column] = row[column].rjust(wide)
-    title = " beside ".join(net["recipe"] for net in nets)
+    title = " and ".join(net["recipe"] for net in nets)
     print_table(title, heads, rows, left=len(heads), together=_COLUMNS)
 
 

@@ -98,7 +98,7 @@ def _window_sum(maps: Tensor, groups: int, window: int, over: str) -> Any:
 
 
 def _blocks(*tensors: Tensor, groups: int, over: str) -> Any:
-    """The same blocks of several channels_last tensors: rows of C maps, or whole pictures where pixels are summed."""
+    """The same blocks of several channels_last tensors: rows of C maps, or whole pictures if pixels are summed."""
     if over == "maps":
         width = tensors[0].shape[1] // groups
         views = [tensor.permute(0, 2, 3, 1).reshape(-1, width) for tensor in tensors]

@@ -4,7 +4,7 @@
     ∂a = g·s − 1.5·α · a · Σ (g·a·s/d)
 
 Legend: a line is W positions side by side, at each the C maps of G columns: W·G·C numbers in a row, of float32, or of
-bfloat16 as uint16. Scratch and sums are float32. Where `relu` is set, max(0, a) stands for a.
+bfloat16 as uint16. Scratch and sums are float32. If `relu` is set, max(0, a) stands for a.
 
 The innermost loops are long, and their indices plain loop variables: that makes them vector instructions.
 """
@@ -21,7 +21,7 @@ from alexnet_cli.net.kernels.numbers import narrow, wide
 
 @inner
 def rectified(value, relu):
-    """max(0, value) where relu is set; NaN stays NaN."""
+    """max(0, value) if relu is set; NaN stays NaN."""
     zero = np.float32(0)
     return zero if relu and value < zero else value
 
@@ -176,7 +176,7 @@ def larger(value, best):
 def pool_across(line, best, place, size, stride):
     """Of the windows along one line, (W, C): the largest numbers and their places in it, 0 … size − 1, (W', C) both.
 
-    Three are compared at once; where a window has fewer, its last number stands for those that are missing.
+    Three are compared at once; if a window has fewer, its last number stands for those that are missing.
     """
     width, maps = line.shape
     for column in range(len(best)):
