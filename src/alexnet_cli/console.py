@@ -20,7 +20,7 @@ _NARROW = 110
 
 
 def printable(text: object) -> str:
-    """Text that can't act on a terminal: `\\x1b` for an escape character, in names above all.
+    """Text that can't control a terminal: `\\x1b` for an escape character, in names above all.
 
     All that is said to people passes here: messages, errors, tables, reports, logs.
     """
@@ -28,7 +28,7 @@ def printable(text: object) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """As `printable`, of a text whose line ends are its own."""
+    """As `printable`, but line ends stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 
@@ -60,7 +60,7 @@ class Talk:
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str = "pictures", done: int = 0) -> Iterator[Advance]:
-        """A bar with count, rate and time left; ten lines in all where stderr is not a terminal, or a dumb one."""
+        """A bar with count, rate and time left; ten lines in all if stderr is no terminal, or a dumb one."""
         if self.quiet:
             yield _silent
         elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
@@ -76,33 +76,24 @@ def _silent(count: int = 1, *, note: str = "") -> None:
 
 @contextmanager
 def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    from rich import progress as parts
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.table import Column
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(parts.ProgressColumn):
+        def render(self, task: parts.Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
     # On a narrow terminal a share replaces the count and the bar is short: else rich would break what it says.
     narrow = terminal_width() < _NARROW
     whole: dict[str, Any] = {"table_column": Column(no_wrap=True)}
-    bar = BarColumn(5 if narrow else 30, **whole)
-    count = TaskProgressColumn(**whole) if narrow else MofNCompleteColumn(**whole)
-    columns = (TextColumn("{task.description}", markup=False, **whole), bar, count, Rate(**whole))
-    tail = (TimeRemainingColumn(**whole), TextColumn("{task.fields[note]}", markup=False, **whole))
-    with Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
+    bar = parts.BarColumn(5 if narrow else 30, **whole)
+    count = parts.TaskProgressColumn(**whole) if narrow else parts.MofNCompleteColumn(**whole)
+    columns = (parts.TextColumn("{task.description}", markup=False, **whole), bar, count, Rate(**whole))
+    tail = (parts.TimeRemainingColumn(**whole), parts.TextColumn("{task.fields[note]}", markup=False, **whole))
+    with parts.Progress(*columns, *tail, console=Console(stderr=True), speed_estimate_period=60) as progress:
         task = progress.add_task(printable(label), total=total, completed=done, note="")
 
         def advance(count: int = 1, *, note: str = "") -> None:
@@ -165,12 +156,12 @@ def size(count: float) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """An error fraction as percent: 0.18214 -> '18.21%'; '–' where there is none."""
+    """An error fraction as percent: 0.18214 -> '18.21%'; '–' if there is none."""
     return "–" if fraction is None else f"{100 * fraction:.2f}%"
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or of COLUMNS where that is set; 80 where there is no terminal."""
+    """The terminal's width in columns, or COLUMNS if that is set; 80 without a terminal."""
     return shutil.get_terminal_size().columns
 
 
@@ -183,7 +174,7 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
 
 
 def print_lines(text: str) -> None:
-    """Lines on stdout, the last of which has its line end."""
+    """Lines on stdout; the text ends with a line end."""
     print(printable_lines(text), end="")
 
 

@@ -1,6 +1,6 @@
 """From a host's buffers to a CUDA device, in a thread and on a stream of their own, while the net works on other crops.
 
-Who uses it calls `reserve` in the thread that uses the crops, as early as it likes, and the rest in one other thread.
+Call `reserve` in the thread that uses the crops, as early as you like, and the rest in one other thread.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Crossing(Protocol):
         ...
 
     def decode(self, records: Sequence[Tensor], to: Place) -> bool:
-        """Decode JPEGs, uint8 (bytes,) each in the host's memory; False where one can't be, or has another size."""
+        """Decode JPEGs, uint8 (bytes,) each in the host's memory; False if one can't be, or has another size."""
         ...
 
 
 class CudaCrossing:
     """To one CUDA device.
 
-    The memory is the user's stream's: it alone frees it, and work of that stream that still reads from it is waited
-    for on the device (`Place.free`). Nobody else waits: the thread that moves comes back when the crops are there.
+    The memory belongs to the stream that uses the crops. Only that stream frees it. A copy waits on the device until
+    the stream's earlier work no longer reads from it (`Place.free`). `move` returns when the crops are there.
     """
 
     pinned = True
@@ -72,7 +72,7 @@ class CudaCrossing:
         free.record(torch.cuda.current_stream(self.device))
         return Place(crops, free)
 
-    # Inference mode: what was reserved in it can't be written outside, and it hinders nobody else.
+    # Inference mode: memory that was reserved in it can be written in it only; other memory in both.
 
     @torch.inference_mode()
     def move(self, crops: Tensor, to: Place) -> None:
@@ -84,8 +84,8 @@ class CudaCrossing:
 
     @torch.inference_mode()
     def decode(self, records: Sequence[Tensor], to: Place) -> bool:
-        """See `Crossing`. nvJPEG works on a stream of torchvision's and takes memory of the current one without asking
-        whether that is done with it: so this stream is always done when it is called."""
+        """See `Crossing`. nvJPEG works on a stream of torchvision's, in memory of the current stream, and does not wait
+        for that stream's work: so this stream has always finished when nvJPEG is called."""
         operation = nvjpeg(self.device)
         if operation is None or not records:
             return False

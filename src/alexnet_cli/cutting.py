@@ -1,4 +1,4 @@
-"""How pictures were cut into crops, of the options of `alexnet preprocess`: recorded with a net, and used by `predict`.
+"""How pictures were cut into crops: options of `alexnet preprocess`, recorded with a net, and used by `predict`.
 
 cutting_of(store)                                 # {"filter": "bilinear", "exif_rotation": True}
 crop_of(data, name="cat.jpg", **cutting_for(checkpoint))
@@ -19,7 +19,7 @@ DETAIL = "cutting"
 
 
 def cutting_of(store: CropStore) -> dict[str, Any]:
-    """The options that shaped a store's crops. Not how they are stored, nor which pictures were taken."""
+    """The options that shaped a store's crops; not how they are stored, nor which pictures were taken."""
     return _known(store.manifest.options)
 
 

@@ -24,7 +24,7 @@ class DeviceNames:
 
 def parse_devices(text: str) -> DeviceNames:
     """auto; cpu, or cpu:2 for two processes on the CPU; cuda: the first device; cuda:4: the first four; cuda:0,1 or
-    cuda:3, (a list): those. UsageError where it is invalid."""
+    cuda:3, (a list): those. UsageError if it is invalid."""
     if text == "auto":
         return DeviceNames("auto")
     kind, colon, numbers = text.partition(":")

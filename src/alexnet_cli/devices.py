@@ -19,8 +19,8 @@ from alexnet_cli.options import require_precision
 def choose_devices(text: str) -> list[torch.device]:
     """The devices that `--devices` names, one for each process.
 
-    auto: all CUDA devices where there are two or one, the first two where there are more, else the CPU; the rest as
-    `parse_devices` says. UsageError where it is invalid; ResourceError where it isn't there.
+    auto: the first two CUDA devices, or the only one, or the CPU if there is none; the rest as `parse_devices` says.
+    UsageError if it is invalid; ResourceError if it isn't there.
     """
     asked = parse_devices(text)
     if asked.kind == "auto":
@@ -43,7 +43,7 @@ def prepare(device: torch.device, precision: str, *, processes: int = 1) -> None
     """Set torch up for a device and a precision: memory, matrix products, convolutions.
 
     processes: how many on this machine share its cores. The same device, precision and number of threads give the same
-    bits from run to run on a CPU. OMP_NUM_THREADS, where it is set, is the number of threads of each process.
+    bits from run to run on a CPU. OMP_NUM_THREADS, if it is set, is the number of threads of each process.
     """
     require_precision(precision, device.type)
     allowed = precision == "tf32"
@@ -69,10 +69,10 @@ def float_type(precision: str) -> torch.dtype:
 
 
 def patch_type(precision: str) -> torch.dtype:
-    """Of training's patches: the first convolution rounds them to bfloat16 where that is the precision."""
+    """Of training's patches: with bf16 the first convolution rounds them to bfloat16 anyway."""
     return torch.bfloat16 if precision == "bf16" else float_type(precision)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Where bfloat16 is requested: maps and products in it, weights and sums in float32."""
+    """With bf16: maps and products in bfloat16, weights and sums in float32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

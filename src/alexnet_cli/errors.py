@@ -2,7 +2,7 @@
 
 0 done · 1 our bug · 2 usage · 3 bad input pictures or labels · 4 wrong, damaged or mismatched artifact ·
 5 disk, lock, permission, memory, device · 6 training failed · 75 stopped by SIGTERM or SIGHUP after saving ·
-129 SIGHUP · 130 Ctrl-C · 143 SIGTERM, where there was nothing to save.
+129 SIGHUP · 130 Ctrl-C · 143 SIGTERM, if there was nothing to save.
 """
 
 from __future__ import annotations

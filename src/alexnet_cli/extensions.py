@@ -1,4 +1,4 @@
-"""The formats that may be opened, and what their files are called. EPS and PDF start other programs: not those."""
+"""The formats that may be opened, and their files' extensions. EPS and PDF are left out: they start other programs."""
 
 from __future__ import annotations
 

@@ -83,9 +83,9 @@ _TYPES = {"int": "whole number", "int range": "whole number", "float": "number",
 
 
 def flowing(text: str) -> str:
-    """A docstring whose paragraphs have no line breaks of their own, so that a terminal of any width fills its lines.
+    """A docstring with each paragraph on one line: then a terminal of any width fills its lines.
 
-    Indented lines, those before them, and those that begin with Example stay apart.
+    Indented lines, lines after them, and lines that begin with Example stay as they are.
     """
     lines: list[str] = []
     for line in inspect.cleandoc(text).splitlines():
@@ -118,7 +118,7 @@ class CommandWithHelp(_WithHelp, TyperCommand):
     """A command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Answer a word too many with the option that it may be for, and what is missing with its place."""
+        """Answer an extra word with the option that it may be for, and a missing one with its place."""
         words = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -133,7 +133,7 @@ class CommandWithHelp(_WithHelp, TyperCommand):
             raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The names that turn an option off are in its help: in a column of their own they'd leave no room for it."""
+        """Hide the names that turn an option off: its help has them, and a column for them would leave it no room."""
         for param in self.params:
             param.secondary_opts = []
         super().format_help(ctx, formatter)
@@ -172,19 +172,22 @@ def _usage(ctx: Any) -> str:
 
 
 def _options_meant(ctx: Any, given: Mapping[str, Any], words: list[str]) -> str | None:
-    """The options that words without a name may be for: `--recipe paper`; None where one may be for none.
+    """The options that words without a name may be for: `--recipe paper`; None if a word fits no option.
 
-    given: the values of the parameters that have some.
+    given: the values of the parameters that were given.
     """
     params = [param for param in ctx.command.params if given.get(param.name) is None]
     options = {name: param for param in params for name in param.opts if name.startswith("--")}
     if len(words) > 1 and "--compare" in options and all(map(_is_recipe, words)):
         return f"--compare {','.join(words)}"
+    required = {name: param.help or "" for name, param in options.items() if param.required and name != "--out"}
     found = []
     for word in words:
         last = word == words[-1]
         kinds = {
-            **{name: word in _listed(param) for name, param in options.items() if param.required and name != "--out"},
+            **{
+                name: word in re.split(r"[\s,.]+", text) for name, text in required.items()
+            },  # the help lists the values
             "--recipe": _is_recipe(word),
             "--devices": re.fullmatch(r"(auto|cpu|cuda)(:[0-9,]+)?", word),
             "--layer": re.fullmatch(r"[a-z]+[0-9]+", word),
@@ -198,11 +201,6 @@ def _options_meant(ctx: Any, given: Mapping[str, Any], words: list[str]) -> str 
     return " ".join(found)
 
 
-def _listed(param: Any) -> list[str]:
-    """The words of an option's help, which lists its values."""
-    return re.split(r"[\s,.]+", param.help or "")
-
-
 def _is_recipe(word: str) -> bool:
     from alexnet_cli.recipes.read import recipe_files
 
@@ -210,9 +208,9 @@ def _is_recipe(word: str) -> bool:
 
 
 def meant_option(error: BaseException) -> str | None:
-    """What was meant, where the parser met an unknown name that people bring from other tools: `use --rate`.
+    """Our option for an unknown one that people know from other tools: `use --rate`.
 
-    None where the name means nothing to us, or the command has no such option either.
+    None if we don't know the name either, or the command has no option for it.
     """
     tried, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if tried is None or context is None or type(error).__name__ != "NoSuchOption":
@@ -229,7 +227,7 @@ def meant_option(error: BaseException) -> str | None:
 
 
 def keep_close_names(error: BaseException) -> None:
-    """Of the options that the parser suggests for an unknown one, keep those that may be a slip of the keyboard."""
+    """Of the options that the parser suggests for an unknown one, keep those that it may be a typing error for."""
     tried, suggested = getattr(error, "option_name", None), getattr(error, "possibilities", None)
     if tried and suggested:
         error.possibilities = difflib.get_close_matches(tried, suggested, cutoff=0.75)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a training ran on, in words that a report can print. Nothing here names the machine or its user."""
+"""What a training ran on, as a report prints it. Nothing here names the machine or its user."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def device_name(device: str) -> str:
 
 
 def processor() -> str:
-    """The processor's model; the kind of machine where the system does not tell."""
+    """The processor's model; the kind of machine if the system does not tell the model."""
     return told_by_linux("model name") or platform.processor() or platform.machine()
 
 
 def told_by_linux(name: str) -> str:
-    """What the system says of its processor, such as `vendor_id`; empty where it does not."""
+    """What the system says of its processor, such as `vendor_id`; empty if it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -62,9 +62,9 @@ def cores() -> int:
 
 
 def threads_of_process(processes: int = 1) -> int:
-    """Threads that one of some processes computes with: OMP_NUM_THREADS where that is set, else its share of cores.
+    """Threads that one of some processes computes with: OMP_NUM_THREADS if that is set, else its share of the cores.
 
-    torchrun sets it to 1 where it is not set; of several processes under a launcher 1 therefore counts as not set.
+    torchrun sets it to 1 if it is not set; of several processes under a launcher 1 therefore counts as not set.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     by_launcher = processes > 1 and asked == "1" and "TORCHELASTIC_RUN_ID" in os.environ
@@ -79,7 +79,7 @@ def loader_threads(processes: int = 1) -> int:
 
 
 def memory() -> int | None:
-    """Bytes of main memory; a container's limit where that is smaller."""
+    """Bytes of main memory; a container's limit if that is smaller."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):

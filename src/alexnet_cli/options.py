@@ -81,7 +81,7 @@ Json = Annotated[bool, Option("--json", help="Print the result as one JSON objec
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """What every command takes that writes something."""
+    """Options of every command that writes something."""
 
     overwrite: Overwrite = False
     quiet: Quiet = False
@@ -90,7 +90,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions(OutputOptions):
-    """What every command takes that can tell whether its output is up to date."""
+    """Options of every command that can tell whether its output is up to date."""
 
     update: Annotated[
         bool,
@@ -112,7 +112,7 @@ class CommonOptions(OutputOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class NetOptions(CommonOptions):
-    """What every command takes that runs a net on the views of a store's crops."""
+    """Options of every command that runs a net on the views of a store's crops."""
 
     views: Views = 10
     batch_size: BatchSize = 128
@@ -132,14 +132,14 @@ class NetOptions(CommonOptions):
 
 
 def require_one_of(option: str, value: str, choices: Sequence[str]) -> None:
-    """UsageError where an option's value is none of the choices."""
+    """UsageError if an option's value is none of the choices."""
     if value not in choices:
         words = " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
         raise UsageError(f"{option} {value}: must be {words}")
 
 
 def require_precision(precision: str, device: str) -> None:
-    """UsageError for a precision that there is not, or not on a kind of device (cpu, cuda)."""
+    """UsageError for an unknown precision, or one that a kind of device (cpu, cuda) does not have."""
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: unknown: use one of {', '.join(PRECISIONS)}")
     if precision == "tf32" and device != "cuda":
@@ -147,6 +147,6 @@ def require_precision(precision: str, device: str) -> None:
 
 
 def require_views(views: int) -> None:
-    """UsageError for a number of views that there is not."""
+    """UsageError for a number of views other than 1 and 10."""
     if views not in (1, 10):
         raise UsageError(f"--views {views}: must be 10 (corners, centre, mirror images) or 1 (centre)")

@@ -4,8 +4,8 @@ with ending_on_signals():                 # raises EndedBySignalError in the mai
 with stop_requests(talk) as stop:         # notes the signal; the work looks at `stop` where it can save
 with signals_to_children() as children:   # passes the signal on to commands that run in processes of their own
 
-A signal that the caller ignores (nohup ignores SIGHUP) stays ignored. Signals reach the main thread only: in another
-one both do nothing.
+A signal that the caller ignores (nohup ignores SIGHUP) stays ignored. Signals reach the main thread only: in any other
+thread these do nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class EndedBySignalError(BaseException):
-    """A signal ended the command. Not an Exception: nothing on the way may take it for an error of its own."""
+    """A signal ended the command. Not an Exception: no `except Exception` on the way may catch it."""
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -50,9 +50,9 @@ class StopRequest:
 
 @contextmanager
 def ending_on_signals(error: Callable[[signal.Signals], BaseException] = EndedBySignalError) -> Iterator[None]:
-    """SIGTERM and SIGHUP raise while the block lasts: `error` of the signal, so that work files are removed.
+    """SIGTERM and SIGHUP raise `error(signal)` while the block lasts: on the way out, work files are removed.
 
-    The first one counts: those that follow do not disturb the cleaning up.
+    Only the first one raises; later ones don't interrupt the cleaning up.
     """
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -80,7 +80,7 @@ def stop_requests(talk: Talk) -> Iterator[StopRequest]:
 
 
 class Children:
-    """Commands of ours in processes of their own, which are told of the signals that come."""
+    """`alexnet` commands in processes of their own, which get the signals that come."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None

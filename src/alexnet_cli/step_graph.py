@@ -3,9 +3,9 @@
 graph = StepGraph(CudaRecorder(device), tell=journal.warn, undo=update.clear)
 sums = graph(step, rates, patches, masks, labels)            # what step(patches, masks, labels) gives
 
-A graph knows addresses, not tensors: what a step sees is copied into memory of the graph's own before each replay.
-Numbers that are no tensors are part of the graph. Where one changes, such as a learning rate, or a shape, the step is
-recorded anew: torch's fused SGD would take its rate as a tensor too, but rounds it to float32 then.
+A graph knows addresses, not tensors: before each replay, what a step sees is copied into the graph's own memory.
+Numbers outside tensors are part of the graph. If one of them changes, such as a learning rate, or a shape, the step is
+recorded again: torch's fused SGD also takes its rate as a tensor, but then rounds it to float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Input = Tensor | float | Mapping[str, Tensor]
 Step = Callable[..., Tensor]
 
 WARM_UP = 3
-"""Steps made before one is recorded: they compile kernels, choose cuDNN's, and make buffers that a graph must find."""
+"""Steps before one is recorded: they compile kernels, choose cuDNN's, and make the buffers that a graph needs."""
 
 
 class Recorder(Protocol):
@@ -31,7 +31,7 @@ class Recorder(Protocol):
         ...
 
     def record(self, work: Callable[[], None]) -> Callable[[], object]:
-        """What repeats the work, in the same memory. Recording does not do it. Any exception: it can't be recorded."""
+        """Record the work, without doing it; what repeats it in the same memory. Raises if it can't be recorded."""
         ...
 
 
@@ -43,7 +43,7 @@ class CudaRecorder:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm(self, work: Callable[[], Tensor]) -> Tensor:
-        """On the stream of the recording: torch remembers the stream where a parameter's gradient was first wanted."""
+        """On the recording's stream: torch remembers the stream on which a parameter's gradient was first needed."""
         here = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -52,10 +52,10 @@ class CudaRecorder:
         return result
 
     def record(self, work: Callable[[], None]) -> Callable[[], object]:
-        """Errors only for calls of this thread that no graph can hold: the loader's may call anything meanwhile."""
+        """Only this thread's calls must fit into a graph: the loader's threads may call anything at the same time."""
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
-            # torch.cuda.graph leaves its stream the current one where it fails; the outer context does not.
+            # If it fails, torch.cuda.graph leaves its stream the current one; the outer context does not.
             with (
                 torch.cuda.stream(self._stream),
                 torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
@@ -77,9 +77,9 @@ _ABANDONED: list[torch.cuda.CUDAGraph] = []
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> None:
-    """Let torch's allocator know that a failed recording is over: else no memory that two streams used comes back.
+    """Tell torch's allocator that a failed recording is over: else memory that two streams used is never free again.
 
-    torch does not do so itself, and its function for it is private: where it is missing, nothing is done.
+    torch does not do this itself, and its function for it is private: if that is missing, nothing is done.
     """
     _ABANDONED.append(graph)
     private: Any = torch._C
@@ -94,7 +94,7 @@ class StepGraph:
     """Makes steps: the first few as they are, then one recorded and repeated, while nothing but tensors changes."""
 
     def __init__(self, recorder: Recorder, *, tell: Callable[[str], None], undo: Callable[[], None]) -> None:
-        """tell: takes one line where a step can't be recorded; all steps are then made as they are. undo: forgets what
+        """tell: takes one line if a step can't be recorded; then all steps are made without a graph. undo: clears what
         a step that was broken off in the middle has left."""
         self.recorder, self._tell, self._undo = recorder, tell, undo
         self._refused = False
@@ -106,10 +106,10 @@ class StepGraph:
         self._result: Tensor | None = None
 
     def __call__(self, step: Step, state: Hashable, *inputs: Input) -> Tensor:
-        """What `step(*inputs)` gives, on the device, in memory of the caller's own.
+        """What `step(*inputs)` gives, on the device, in memory that no later step changes.
 
-        step: leaves nothing behind but what it writes into tensors that stay where they are. state: all else that the
-        step depends on, such as the learning rates: another one is recorded anew.
+        step: changes nothing but the content of tensors that stay in their place. state: all else that the step depends
+        on, such as the learning rates; if it changes, the step is recorded again.
         """
         if self._refused:
             return step(*inputs)
@@ -135,7 +135,7 @@ class StepGraph:
         self._of, self._made, self._replay, self._inputs, self._result = (), 0, None, (), None
 
     def _record(self, step: Step, inputs: tuple[Input, ...]) -> bool:
-        """Record the step; False, once and for all, where that is not possible."""
+        """Record the step; False if that is not possible, and then it is not tried again."""
         self._inputs = own = tuple(_copied(value) for value in inputs)
 
         def work() -> None:

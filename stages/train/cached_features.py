@@ -1,13 +1,13 @@
-"""Training the last layers on a frozen net: what the frozen part gives is computed once per view, not once per epoch.
+"""Training the last layers on a frozen net: the frozen part's outputs are computed once per view, not in every epoch.
 
 The frozen part is every layer below the first one that is ever trained; its outputs are the *features*. They are
-computed for some of the ten test views (views.py), and each epoch draws one of a picture's cached views. What that
-leaves out of a training from the pictures: colour noise, the other patch positions, and dropout inside the frozen part.
-The dropout of the features themselves (fc7's, where fc8 alone is trained) is drawn in every step as usual.
+computed for some of the ten test views (views.py), and each epoch draws one of a picture's cached views. Unlike a
+training from the pictures, this leaves out colour noise, other patch positions, and dropout inside the frozen part.
+The dropout of the features themselves (fc7's, if only fc8 is trained) is drawn in every step as usual.
 
-RUN/features/ holds one .npy file a view, float32 (pictures, numbers), written whole, mapped into memory, and removed
-when the training is finished. key.txt says what they were computed from, and each file's SHA-256: a training that goes
-on computes a file again that is not as it was written.
+RUN/features/ holds one .npy file for each view, float32 (pictures, numbers), written whole, mapped into memory, and
+removed when the training is finished. key.txt says what they were computed from, and each file's SHA-256: a resumed
+training computes a changed file again.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ _JUDGED_AT_ONCE = 4096
 
 
 def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
-    """The frozen part, and the rest from the first layer on that is trained in any epoch.
+    """The frozen part, and the rest: from the first layer that is trained in any epoch.
 
-    UsageError where nothing is trained, or a convolution: then there is no frozen part whose features could be kept.
+    UsageError if nothing is trained, or a convolution is: then there is no frozen part whose features could be kept.
     """
     net, training = layers(recipe.net), recipe.training
     schedule = Schedule.start(training, recipe.input)
@@ -82,7 +82,7 @@ def split(recipe: Recipe) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
 
 
 def cached_views(recipe: Recipe, transform: InputTransform) -> list[View]:
-    """The cached views: `cached_views` of the ten, without the mirrored ones where the input's `flip` is off."""
+    """The cached views: `cached_views` of the ten, without the mirrored ones if the input's `flip` is off."""
     count = recipe.training.cached_views
     places = views_of(1 if count < 5 else 5, side=transform.side, patch=transform.patch, mirrored=False)
     mirrored = (False, True) if count in (2, 10) else (False,)
@@ -124,11 +124,11 @@ class CachedTraining(Training):
 
     @property
     def cache(self) -> Path:
-        """The folder of the features, in the run folder as it is called now."""
+        """The folder of the features. The run folder's path may change: it is published under another name."""
         return self.folder.path / FEATURES
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
-        """As any training, and without a progress bar for epochs that are over before it could be read."""
+        """As any training, but without a progress bar if epochs are too short to read one."""
         super().begin(checkpoint)
         self._loud = self.talk
         if self.batches < _SHORT:
@@ -144,8 +144,8 @@ class CachedTraining(Training):
         shutil.rmtree(self.cache)
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
-        """Save where it matters: a new best, the end, a stop, or after `checkpoint_seconds`. An epoch takes less time
-        than a checkpoint of the whole net, most of which stays as it was."""
+        """Save only a new best, the end, a stop, or after `checkpoint_seconds`: writing a checkpoint of the whole net,
+        most of which is frozen, takes longer than an epoch."""
         better = error is not None and (self._best_saved is None or error < self._best_saved)
         ends_epoch = self.progress.step > 0 and self.progress.batch == 0
         late = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
@@ -196,7 +196,7 @@ class CachedTraining(Training):
         self.validation = mapped[-1] if setting.val is not None else None
 
     def _is_sound(self, path: Path) -> bool:
-        """Whether a view's features are there, and as they were written."""
+        """Whether a view's features exist and are unchanged."""
         if not path.exists():
             return False
         sound = digest_of_file(path) == self._written.get(path.name)
@@ -205,7 +205,7 @@ class CachedTraining(Training):
         return sound
 
     def _forget_others(self) -> str:
-        """Remove features of other weights, pictures or views than these; what these are computed from, as a digest."""
+        """Remove the features of other weights, pictures or views; a digest of what this run's are computed from."""
         setting = self.setting
         parts: list[bytes | str] = [setting.store.digest, setting.val.digest if setting.val else "", setting.precision]
         parts += [setting.device.type, str(self.views)]
@@ -230,7 +230,7 @@ class CachedTraining(Training):
         setting = self.setting
         batches = batches_of(np.arange(len(store)), _AT_ONCE)
         digest = hashlib.sha256()
-        # Written in order, not through a memory map: a full disk is an error here, and the end of the process there.
+        # Written in order, not through a memory map: there, a full disk would kill the process; here it is an error.
         with (
             replacing_inside(path) as work,
             work.open("wb") as file,

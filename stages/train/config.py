@@ -27,7 +27,7 @@ from alexnet_cli.options import (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(CommonOptions):
-    """What to train on, by which recipe, and where to."""
+    """What to train on, by which recipe, and where the run is written."""
 
     crops: Annotated[Path, Argument(help="Crop store of the training pictures.", metavar="CROPS")]
     out: Out
@@ -53,7 +53,7 @@ class TrainConfig(CommonOptions):
         Path | None,
         Option(
             "--init-from",
-            help="Start from another net's layers where they fit: a run folder or a checkpoint.",
+            help="Start from the layers of another net that fit: a run folder or a checkpoint.",
             metavar="RUN",
         ),
     ] = None

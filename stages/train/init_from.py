@@ -42,19 +42,19 @@ class Fate:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a run's first values come from. Of a run that is continued only the digest is known, and needed."""
+    """Where a run's first values come from. For a resumed run, only the digest is known, and no more is needed."""
 
     digest: str
     """Of the checkpoint."""
     recipe: Recipe | None = None
-    """For a recipe with `keep_net`: the origin's, or that of the run that is continued."""
+    """For a recipe with `keep_net`: the origin's, or the resumed run's."""
     path: Path | None = None
     which: str = ""
     """Which checkpoint it is, in words."""
     checkpoint: Checkpoint | None = None
     fates: tuple[Fate, ...] = ()
     differences: tuple[str, ...] = ()
-    """In what the taken layers compute different things here than in the origin, in words."""
+    """Why the taken layers compute something else here than in the origin, in words."""
 
     def record(self) -> dict[str, Any]:
         """For the run's config.json."""
@@ -78,8 +78,8 @@ class Origin:
             )
 
     def load_into(self, network: Network) -> None:
-        """Copy the rows of the taken layers that the network holds, once: then the origin's tensors are let go."""
-        assert self.checkpoint is not None, "a run that is continued has its values already"
+        """Copy the rows of the taken layers that the network holds, and free the origin's tensors."""
+        assert self.checkpoint is not None, "a resumed run has its values already"
         tensors = self.checkpoint.model
         with torch.no_grad():
             for name in (fate.layer for fate in self.fates if fate.fate == "taken"):
@@ -90,10 +90,10 @@ class Origin:
 
 
 def find_origin(config: TrainConfig, folder: RunFolder) -> Origin | None:
-    """The origin that `--init-from` names, or that of the run that `--resume` continues; None where there is none.
+    """The origin that `--init-from` names, or that of the run that `--resume` continues; None if there is none.
 
-    A run that is continued does not need the origin any more. Raises ArtifactError where --init-from names another
-    than it began with, and UsageError where it has no checkpoint yet and --init-from is missing.
+    A resumed run no longer needs its origin's files. ArtifactError if --init-from names another origin than the run
+    began with; UsageError if the run has no checkpoint yet and --init-from is missing.
     """
     newest = folder.newest() if config.resume and folder.path.exists() else None
     if newest is not None:
@@ -149,7 +149,7 @@ def _recorded(folder: RunFolder) -> dict[str, Any] | None:
 def plan(origin: Origin | None, recipe: Recipe, classes: ClassList) -> Origin | None:
     """The origin with the fate of every layer. `recipe` is the resolved one, `classes` those of the training pictures.
 
-    Raises UsageError where the recipe needs an origin and has none, or takes a layer that does not fit.
+    Raises UsageError if the recipe needs an origin and has none, or takes a layer that does not fit.
     """
     training = recipe.training
     if origin is None:
@@ -211,7 +211,7 @@ def _fate(name: str, misfit: str | None, below: Fate | None, below_there: str | 
 
 
 def _differences(theirs: Recipe, mine: Recipe) -> tuple[str, ...]:
-    """What changes the function of the same weights: where layers without weights stand, their fields, the input."""
+    """What makes the same weights compute something else: other layers between them, other fields, another input."""
     found = []
     for name in ("normalisation", "divisor", "mean_at"):
         was, now = getattr(theirs.input, name), getattr(mine.input, name)

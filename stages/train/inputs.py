@@ -37,7 +37,7 @@ class Inputs:
 
 
 def open_inputs(config: TrainConfig, origin: Recipe | None) -> Inputs:
-    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest.
+    """Open what the config names; UsageError or ArtifactError if something does not fit the rest.
 
     origin: as `resolve_recipe` takes it.
     """
@@ -52,9 +52,9 @@ def open_inputs(config: TrainConfig, origin: Recipe | None) -> Inputs:
 
 
 def resolve_recipe(config: TrainConfig, classes: int, origin: Recipe | None = None) -> Recipe:
-    """The recipe with the config's options and the store's number of classes; UsageError where they don't fit.
+    """The recipe with the config's options and the store's number of classes; UsageError if they don't fit.
 
-    origin: the recipe of the net that `--init-from` names, or of the run that is resumed. Where the recipe keeps the
+    origin: the recipe of the net that `--init-from` names, or of the run that is resumed. If the recipe keeps the
     origin's net (`keep_net`), net and input are the origin's, and options override those.
     """
     recipe = load_recipe(config.recipe, config.set)
@@ -91,7 +91,7 @@ def _open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> C
 
 
 def _require_patch_fits(recipe: Recipe, store: CropStore) -> None:
-    """UsageError where a recipe's patches are larger than a store's crops."""
+    """UsageError if a recipe's patches are larger than a store's crops."""
     patch, side = recipe.input.patch, store.side
     if patch > side:
         raise UsageError(
@@ -118,7 +118,7 @@ def _open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics,
 
 
 def doubts(recipe: Recipe) -> list[str]:
-    """What keeps a training from its start, each in one line with its remedy."""
+    """Why a training may hardly begin to learn, each reason in one line with its remedy."""
     scale = recipe.input.divisor * (_CHANNEL_DEVIATION if recipe.input.normalisation == "channel" else 1)
     values = recipe.training.initial_values
     if scale < _SCALED or values not in ("paper", "source-2012") or recipe.training.initial_deviations:
@@ -131,9 +131,9 @@ def doubts(recipe: Recipe) -> list[str]:
 
 
 def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], before: CheckpointRecord) -> str | None:
-    """How a run that is to be resumed was begun differently, in words; None where it may be resumed.
+    """In what a run was begun differently than it is to be resumed, in words; None if it may be resumed.
 
-    The number of epochs may change, and what is not part of the result: workers, devices, --parallel, --compile,
+    The number of epochs may change, and what does not change the result: workers, devices, --parallel, --compile,
     --cuda-graph, how often it is saved, what is shown.
     """
     was = before.recipe.with_options(training={"epochs": recipe.training.epochs}).to_dict()
@@ -154,7 +154,7 @@ def difference(config: TrainConfig, recipe: Recipe, parents: dict[str, str], bef
 
 
 def recorded(folder: RunFolder) -> dict[str, Any]:
-    """The run's config.json; empty where it can't be read."""
+    """The run's config.json; empty if it can't be read."""
     try:
         return read_json_object(folder.path / CONFIG)
     except (OSError, AlexNetError):

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics.csv, log.txt, and what the loggers of `--log` make of it."""
+"""What a run writes down during training: metrics.csv, log.txt, and what it gives to the loggers of `--log`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from alexnet_cli.artifacts.filters import first_convolution
 from alexnet_cli.artifacts.run import LOG, RunFolder
 from alexnet_cli.console import Talk, printable
 from alexnet_cli.loggers.find import DEFAULT
@@ -29,11 +30,11 @@ class Journal:
         self.reopen(step)
 
     def reopen(self, step: int) -> None:
-        """Let the loggers begin in the run folder as it is called now."""
+        """Let the loggers begin in the run folder under its present name."""
         self._logbook.begin(self.folder, step)
 
     def close(self) -> None:
-        """Let the loggers write what waits."""
+        """Let the loggers write what they hold back."""
         self._logbook.finish()
 
     def note(self, message: str) -> None:
@@ -52,13 +53,13 @@ class Journal:
 
     def filters(self, step: int, net: Net, model: Mapping[str, Tensor]) -> None:
         """The first convolution's kernels, for the loggers. model: whole tensors by name."""
-        name = next((spec.name for spec in net.layers if spec.kind == "convolution"), None)
+        name = first_convolution(net)
         weight = model.get(f"{name}.weight")
         if weight is not None and weight.shape[1] == 3 and not self._logbook.empty:
             self._logbook.filters(step, str(name), weight.detach().float().cpu().numpy(), net.columns)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """One row of metrics.csv, and the same to the loggers. An epoch that a killed run had already told goes."""
+        """One row of metrics.csv, also for the loggers. It replaces the same epoch's row of a run that was killed."""
         if not self.writes:
             return
         self.rows = [earlier for earlier in self.rows if int(earlier["epoch"]) < row["epoch"]] + [row]

@@ -1,6 +1,6 @@
 """The losses of a training's steps: added up on the devices, shown now and then, and watched.
 
-A training ends where they are not finite, and is warned of where they stay at a guess.
+A training ends if they are not finite, and warns if they stay at those of a guess.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Losses:
         """Steps whose losses are in `_pending`."""
 
     def add(self, sums: Tensor) -> float | None:
-        """Take a step's (3,) loss, wrong and judged pictures; the epoch's mean loss where it was looked at.
+        """Take a step's (3,) loss, wrong and judged pictures; the epoch's mean loss, or None if this step doesn't look.
 
-        On a CUDA device only some steps look. The mean is not finite where one of the losses is not.
+        On a CUDA device only some steps look. The mean is not finite if one of the losses is not.
         """
         if self.ranks.shares.counts_loss:
             self._pending += sums
@@ -55,7 +55,7 @@ class Losses:
         return progress.loss_sum / progress.batch
 
     def gather(self) -> tuple[float, int]:
-        """Bring the sum of the losses since the last call over from the devices; and of how many steps it is."""
+        """Fetch the sum of the losses since the last call from the devices; the sum, and the number of its steps."""
         (gathered, wrong, judged), steps = self.ranks.sum(self._pending.tolist()), self._unseen
         self.progress.loss_sum += gathered
         self.progress.wrong += round(wrong)
@@ -65,7 +65,7 @@ class Losses:
         return gathered, steps
 
     def warn_if_stuck(self) -> None:
-        """After `stuck_after` steps: a warning where the net still does no better than a guess."""
+        """After `stuck_after` steps: a warning if the net still does no better than a guess."""
         if self.progress.step != self.stuck_after:
             return
         loss = self.progress.stuck_sum / min(_STUCK_WINDOW, self.stuck_after)

@@ -1,4 +1,4 @@
-"""What `alexnet train` came to, for people and for programs."""
+"""The result of `alexnet train`, for people and for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to."""
+    """The result of a training."""
 
     run: Path
     steps: int

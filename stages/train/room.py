@@ -1,4 +1,4 @@
-"""Before the first step: whether the disk has room for what a training saves. An epoch later is too late."""
+"""Before the first step: whether the disk has room for what a training saves. After an epoch it is too late."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checkpoint_bytes(recipe: Recipe) -> int:
 
 
 def require_room(out: Path, recipe: Recipe, *, checkpoints: int) -> None:
-    """ResourceError where that many more checkpoints do not fit on the disk that will hold a run."""
+    """ResourceError if so many more checkpoints do not fit on the disk of a run."""
     needed, free = checkpoints * checkpoint_bytes(recipe), free_bytes(out)
     if needed > free:
         raise ResourceError(

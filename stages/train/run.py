@@ -1,4 +1,4 @@
-"""The work of `alexnet train`: check what belongs together, then train, from the start or from a checkpoint."""
+"""The work of `alexnet train`: check that the inputs fit together, then train, from the start or a checkpoint."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from alexnet_stages.train.update import up_to_date
 
 
 def run(config: TrainConfig) -> Result:
-    """Train as the config says; what came of it.
+    """Train as the config says; the result.
 
     Raises UsageError, ArtifactError, ResourceError, TrainingError; StoppedBySignalError or InterruptedBySaveError
     after a signal, when all is saved.
@@ -48,7 +48,7 @@ def run(config: TrainConfig) -> Result:
     if config.update:
         if earlier := up_to_date(config):
             return earlier
-        # An unfinished run is resumed, and so is a finished one where more epochs are requested.
+        # An unfinished run is resumed, and so is a finished one if more epochs are requested.
         config = dataclasses.replace(config, update=False, resume=True)
     _refuse_output(config)
     inputs = check(config)
@@ -73,7 +73,7 @@ def run(config: TrainConfig) -> Result:
 
 
 def _refuse_output(config: TrainConfig) -> None:
-    """UsageError where the run may not be written. Ranks that a launcher restarts continue with the existing run."""
+    """UsageError if the run may not be written. Ranks that a launcher restarts continue with the existing run."""
     reads = {"CROPS": config.crops, "--val": config.val, "--stats": config.stats}
     if not config.resume:  # a resumed run has taken its first values already
         reads["--init-from"] = config.init_from
@@ -82,7 +82,7 @@ def _refuse_output(config: TrainConfig) -> None:
 
 
 def check(config: TrainConfig) -> Checked:
-    """Open what the config names; UsageError or ArtifactError where something does not belong to the rest."""
+    """Open what the config names; UsageError or ArtifactError if something does not belong to the rest."""
     for name in asked_for(config.log):
         make(name)  # a package that is missing is told before any work
     origin = find_origin(config, RunFolder(config.out))
@@ -100,8 +100,8 @@ def train(config: TrainConfig, ranks: Ranks, inputs: Checked | None = None) -> R
     """What each rank does. The first alone talks, writes and holds the lock on the run folder."""
     inputs = inputs or check(config)
     if restarted():  # by a launcher such as torchrun, after a rank was lost
-        anew = config.overwrite and marked_kind(work_of(config.out)) == KIND  # it had not replaced the old run yet
-        config = dataclasses.replace(config, resume=not anew, overwrite=anew)
+        unpublished = config.overwrite and marked_kind(work_of(config.out)) == KIND  # the old run is still there
+        config = dataclasses.replace(config, resume=not unpublished, overwrite=unpublished)
     talk = Talk(quiet=config.quiet or not ranks.first)
     prepare(ranks.device, config.precision, processes=ranks.local_world)
     folder = RunFolder(config.out)
@@ -149,9 +149,9 @@ def _place_together(
     ranks.tick("opening the run folder")
     checkpoint = _place(config, folder, inputs, talk) if ranks.first else None
     own = int(checkpoint.manifest.details["step"]) if checkpoint else -1
-    step, beside = ranks.sum([own, not folder.published] if ranks.first else [0, 0])
+    step, unpublished = ranks.sum([own, not folder.published] if ranks.first else [0, 0])
     if not ranks.first:
-        if beside:
+        if unpublished:
             folder.path = work_of(config.out)
         log_to(folder.path / RANK_LOGS / f"rank-{ranks.rank}.log")
         if step >= 0 and not folder.finished:
@@ -202,9 +202,9 @@ def _place(config: TrainConfig, folder: RunFolder, inputs: Checked, talk: Talk) 
 
 
 def _newest_whole(folder: RunFolder, talk: Talk) -> Checkpoint | None:
-    """The checkpoint to resume from: the newest, or where that is damaged, the one before, and so on; None without any.
+    """The checkpoint to resume from: the newest that is not damaged; None without any.
 
-    The damaged ones are renamed: nothing of a run is deleted. ArtifactError where all are damaged.
+    Damaged ones are renamed: nothing of a run is deleted. ArtifactError if all are damaged.
     """
     saved, damaged = folder.listed()
     first = damaged[0][1] if damaged else None

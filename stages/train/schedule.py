@@ -1,4 +1,4 @@
-"""Rates over time: the paper's plateau, and the notebook's steps. Each change comes with its reason, for the log."""
+"""Rates over time: the paper's plateau, and the notebook's steps. Each change gives its reason, for the log."""
 
 from __future__ import annotations
 

@@ -114,11 +114,11 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done: the schedule's, or that of `epochs`."""
+        """Whether the last epoch is done, by the schedule or by `epochs`."""
         return self.schedule.finished or self.progress.epoch > self.training.epochs
 
     def begin_epoch(self) -> None:
-        """Set the epoch's rates; not again where a run resumes in the middle of one."""
+        """Set the epoch's rates; not again if a run resumes in the middle of it."""
         self._began = self._began or (time.monotonic(), self.progress.step)
         if self.progress.batch == 0:
             for reason in self.schedule.begin_epoch(self.training, self.progress.epoch):
@@ -136,13 +136,13 @@ class Session:
         self._step_began = time.perf_counter()
 
     def make(self, step: Step, pictures: int, *inputs: Input) -> Tensor:
-        """What `step(*inputs)` gives; by a CUDA graph of whole mini-batches, where there is one (step_graph.py)."""
+        """What `step(*inputs)` gives; whole mini-batches by a CUDA graph, if there is one (step_graph.py)."""
         if self._graph is None or pictures != self.batch_size:
             return step(*inputs)
         return self._graph(step, tuple(self.update.rates.values()), *inputs)
 
     def require_finite(self, loss: Tensor, forward: Callable[[], object]) -> None:
-        """TrainingError where a loss is not finite, before the update. Only on one CPU: a GPU would wait for it.
+        """TrainingError if a loss is not finite, before the update. Only on one CPU: a GPU would have to wait.
 
         forward: repeats the pass that the loss came from.
         """
@@ -151,14 +151,14 @@ class Session:
             raise self._not_finite(self.progress.step + 1, forward)
 
     def after_step(self, sums: Tensor, pictures: int, advance: Advance) -> None:
-        """Count a step and its losses; save or stop where it is time to. sums: as `Losses.add` takes them."""
+        """Count a step and its losses; save or stop when it is time to. sums: as `Losses.add` takes them."""
         progress = self.progress
         progress.step += 1
         progress.batch += 1
         mean = self.losses.add(sums)
         if mean is not None and not math.isfinite(mean):
             raise self._not_finite(progress.step)
-        # One small sum for each step, so that all ranks stop and save after the same one.
+        # One small sum in each step: all ranks stop and save after the same one.
         overdue = time.monotonic() - self._saved_at > self.setting.checkpoint_seconds
         stops, saves = self.ranks.sum([bool(self.stop), self.ranks.first and overdue])
         passed = time.perf_counter() - self._step_began
@@ -261,7 +261,7 @@ class Session:
         )
 
     def save(self, *, error: float | None = None, error5: float | None = None) -> None:
-        """Write a checkpoint, unless the weights are not finite, and keep the newest two and the best."""
+        """Write a checkpoint, and keep the newest two and the best. TrainingError if the weights are not finite."""
         self.ranks.tick(f"saving after step {self.progress.step}")
         self.losses.gather()
         bad = not_finite(self.parameters)
@@ -281,7 +281,7 @@ class Session:
         momentum = gather_whole(self.network, self.update.buffers(), self.ranks)
         if self.ranks.first:
             if self.progress.epoch == 2 and self.progress.batch == 0:
-                # Before the checkpoint: a training that resumes from that does not end the first epoch again.
+                # Before the checkpoint: a training that resumes from it does not end the first epoch again.
                 keep_filters(self.folder.path, self.recipe.net, model)
             write_checkpoint(
                 self.folder.checkpoint_path(self.progress.step),
@@ -334,7 +334,7 @@ class Session:
         return StepGraph(recorder, tell=self.journal.warn, undo=self.update.clear)
 
     def _set_rates(self) -> None:
-        """The schedule's rates; where they freeze or thaw layers, the ranks' summing of gradients is set up anew."""
+        """Set the schedule's rates; if they freeze or thaw layers, set up the ranks' summing of gradients again."""
         frozen = {name for name, rate in self.update.rates.items() if rate == 0}
         first = not self.update.rates
         self.update.set_rates(self.schedule.rates(self.training, list(self.parameters)))

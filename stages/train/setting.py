@@ -25,9 +25,9 @@ class Progress:
     loss_sum: float = 0.0
     """Sum of the losses of this epoch's steps."""
     wrong: int = 0
-    """Training patches of this epoch whose class the net did not tell, as it was when it saw them."""
+    """Training patches of this epoch that the net classified wrongly, as it was when it saw them."""
     judged: int = 0
-    """Of this many patches; fewer than were trained on in the epoch that an older version had begun."""
+    """Of how many patches: fewer than were trained on, in an epoch that an older version had begun."""
     stuck_sum: float = 0.0
     """Sum of the losses in the window that ends at `stuck_after`."""
     epoch_seconds: float = 0.0

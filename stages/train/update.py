@@ -16,10 +16,10 @@ from alexnet_stages.train.result import Result
 
 
 def up_to_date(config: TrainConfig) -> Result | None:
-    """The result of a finished run that is what is requested; None where there is something to train.
+    """The result of the finished run that is requested; None if there is something to train.
 
-    A run with more epochs than requested is up to date. UsageError where the run was begun differently: a trained net
-    is deleted by nothing but --overwrite. ArtifactError where the inputs do not belong together.
+    A run with more epochs than requested is up to date. UsageError if the run was begun differently: only --overwrite
+    deletes a trained net. ArtifactError if the inputs do not fit together.
     """
     folder = RunFolder(config.out)
     newest = folder.newest() if folder.path.exists() else None
@@ -46,7 +46,7 @@ def up_to_date(config: TrainConfig) -> Result | None:
 
 
 def _origin(config: TrainConfig, before: CheckpointRecord) -> dict[str, str]:
-    """The origin among the parents. One that no longer exists is not needed: the run has all of it."""
+    """The origin among the parents. It need not exist any more: the run holds all of it."""
     if config.init_from is None:
         return {}
     if not Path(config.init_from).exists():

@@ -31,7 +31,7 @@ class Statistics(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class KnownStatistics:
-    """What stands in for a training set's statistics where there are none."""
+    """What stands in for a training set's statistics if there are none."""
 
     mean_image: NDArray[np.float64]
     eigenvalues: NDArray[np.float64]

@@ -1,8 +1,8 @@
 """From crops to the net's input: cut a patch, mirror it, subtract the mean, add colour noise (paper, 2 and 4.1).
 
 Legend: N crops of side S, 256 in the paper; patches of side P, 224 in the paper. Crops are uint8 (N, S, S, 3); patches
-float32 (N, 3, P, P) in channels_last memory, which is the crops' own order, so that nothing is transposed. Where P
-is S, nothing is cut: a patch is the whole crop.
+float32 (N, 3, P, P) in channels_last memory, which is the crops' own order: nothing is transposed. If P is S, nothing
+is cut: a patch is the whole crop.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class InputTransform:
 
     @property
     def positions(self) -> int:
-        """Of a patch in each direction of a crop: 33 for 224 in 256, 1 where nothing is cut."""
+        """Of a patch in each direction of a crop: 33 for 224 in 256, 1 if nothing is cut."""
         return self.side - self.patch + 1
 
     @property

@@ -18,7 +18,7 @@ def views_of(count: int, *, side: int, patch: int, mirrored: bool) -> tuple[View
     """The first `count` of the ten views of crops of a side; the centre comes first.
 
     mirrored: whether there are mirror images; not for a net that was trained without any (`input.flip`). Views that
-    are the same appear once: where patches are whole crops, the ten are two.
+    are the same appear once: if patches are whole crops, the ten are two.
     """
     far = side - patch
     places = ((far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far))

@@ -17,7 +17,7 @@ class Convolution(Weights):
     """weight: (kernels, channels seen, size, size); bias: (kernels,)."""
 
     def __init__(self, layer: Layer, rows: slice, columns: int) -> None:
-        """columns: how many live here. Where kernels see their own column only, these are torch's groups."""
+        """columns: how many live here. If kernels see only their own column, these are torch's groups."""
         super().__init__(layer, rows)
         assert isinstance(layer.spec, Spec)
         self.spec = layer.spec

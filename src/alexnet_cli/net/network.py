@@ -1,7 +1,7 @@
 """The network: the recipe's layers in a row, written for the columns that live in this process.
 
 Legend: N pictures, C channels of all columns held here, K classes. Maps are (N, C, H, W) in channels_last memory.
-It knows no device and no process group. Where each GPU holds one column (`Here`), `exchanges` fetch the maps of the
+It knows no device and no process group. If each GPU holds one column (`Here`), `exchanges` fetch the maps of the
 other before the layers that see both (parallel/place.py).
 """
 
@@ -65,7 +65,7 @@ class Network(nn.Module):
         """Logits of all classes, (N, K).
 
         patches: (N, 3, P, P), P = 224 in the paper, mean subtracted. masks: in training, one for each dropout layer,
-        (N, neurons held here); None at test time. pictures: how many the mini-batch has, where the patches are a share
+        (N, neurons held here); None at test time. pictures: how many the mini-batch has, if the patches are a share
         of it.
         """
         return self.run(patches, masks, self.steps, pictures)

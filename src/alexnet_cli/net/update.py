@@ -3,7 +3,7 @@
     v ← 0.9·v − 0.0005·ε·w − ε·g ;  w ← w + v
 
 torch's fused SGD keeps the rate outside: m ← 0.9·m + (g + 0.0005·w), w ← w − ε·m. Both are the same function with
-v = −ε·m, as long as ε stays; when a rate changes, m is multiplied by ε_old/ε_new so that v stays.
+v = −ε·m, as long as ε stays; when a rate changes, m is multiplied by ε_old/ε_new to keep v.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class UpdateRule:
         self._optimizer.zero_grad(set_to_none=True)
 
     def buffers(self) -> dict[str, Tensor]:
-        """m by parameter name: the velocity is −rate·m. Zero where no step was made."""
+        """m by parameter name: the velocity is −rate·m. Zero if no step was made."""
         found = {}
         for name, parameter in self.parameters.items():
             state = self._optimizer.state.get(parameter)

@@ -12,7 +12,7 @@ from alexnet_cli.net.network import Network
 
 
 def load_whole(network: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the rows held here out of whole tensors named `conv1.weight` …; UsageError where one does not fit."""
+    """Copy the rows held here out of whole tensors named `conv1.weight` …; UsageError if one does not fit."""
     wanted = {name for name, _ in network.named_parameters()}
     if wanted != set(tensors):
         odd = sorted(wanted ^ set(tensors))[0]

@@ -1,1 +1,1 @@
-"""Several processes, one net: who holds what, how they speak, how they are started, and what happens when one dies."""
+"""Several processes, one net: who holds what, how they communicate and start, and what happens when one dies."""

@@ -25,7 +25,7 @@ class LayerAccount:
     parameters: int
     """Held by the first device."""
     sent_per_picture: float
-    """Bytes that all devices together send for one picture of a mini-batch, forward and backward."""
+    """Bytes that all devices together send for one picture, forward and backward."""
 
 
 def account(net: Net, layout: Layout, batch_size: int) -> list[LayerAccount]:

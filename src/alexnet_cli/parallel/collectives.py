@@ -71,44 +71,33 @@ def _padded(part: Tensor, length: int, dim: int) -> Tensor:
     return torch.cat([part, part.new_zeros(shape)], dim)
 
 
-def put_together(own: Tensor, group: Group, sizes: Sequence[int], dim: int, what: str) -> Tensor:
-    """An all-gather whose gradient is a reduce-scatter: each rank's loss depends on what all ranks sent."""
-    return _eager(_PutTogether, own, group, tuple(sizes), dim, what)
+def put_together(
+    own: Tensor, group: Group, sizes: Sequence[int], dim: int, what: str, *, same_loss: bool = False
+) -> Tensor:
+    """An all-gather whose gradient is a reduce-scatter: each rank's loss depends on what all ranks sent.
 
-
-def put_together_same_loss(own: Tensor, group: Group, sizes: Sequence[int], dim: int, what: str) -> Tensor:
-    """An all-gather before a loss that every rank computes alike: the gradient is the own part's, not sent."""
-    return _eager(_PutTogetherSameLoss, own, group, tuple(sizes), dim, what)
-
-
-def _eager(function: Any, own: Tensor, *settings: Any) -> Tensor:
-    """Apply a function with communication; a compiled net is cut here."""
-    result: Tensor = torch.compiler.disable(function.apply)(own, *settings)  # type: ignore[no-untyped-call]
-    return result
+    same_loss: every rank computes the same loss from it, so each keeps its own part of the gradient; none is sent.
+    A compiled net is cut here.
+    """
+    apply = torch.compiler.disable(_PutTogether.apply)  # type: ignore[no-untyped-call]
+    return apply(own, group, tuple(sizes), dim, what, same_loss)  # type: ignore[no-any-return]
 
 
 class _PutTogether(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, group: Group, sizes: tuple[int, ...], dim: int, what: str) -> Tensor:
-        ctx.settings = (group, sizes, dim, what)
-        return group.all_gather(own, sizes, dim, what)
+    def forward(ctx: Any, own: Tensor, *settings: Any) -> Tensor:
+        ctx.settings = settings
+        group, sizes, dim, what, _ = settings
+        return group.all_gather(own, sizes, dim, what)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        group, sizes, dim, what = ctx.settings
-        return group.reduce_scatter(gradient, sizes, dim, what), None, None, None, None
-
-
-class _PutTogetherSameLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, own: Tensor, group: Group, sizes: tuple[int, ...], dim: int, what: str) -> Tensor:
-        ctx.settings = (group.rank, sizes, dim)
-        return group.all_gather(own, sizes, dim, what)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        rank, sizes, dim = ctx.settings
-        return gradient.narrow(dim, sum(sizes[:rank]), sizes[rank]), None, None, None, None
+        group, sizes, dim, what, same_loss = ctx.settings
+        if same_loss:
+            mine = gradient.narrow(dim, sum(sizes[: group.rank]), sizes[group.rank])
+        else:
+            mine = group.reduce_scatter(gradient, sizes, dim, what)
+        return mine, None, None, None, None, None
 
 
 def summing_hook(group: Group, what: str) -> Any:

@@ -90,8 +90,8 @@ def _run_as_rank(work: Work, config: Any, team: Team) -> Any:
         watch.fail(str(error), error.exit_code, by_peer=False, error=type(error).__name__)
         raise
     except Exception as error:
-        # A peer that is gone breaks a collective with a RuntimeError: gloo has no type of its own. So the watch looks
-        # for a lost peer first, whatever the RuntimeError is.
+        # A collective with a lost peer raises a RuntimeError: gloo has no error type of its own. So for any
+        # RuntimeError the watch first looks for a lost peer.
         by_peer = isinstance(error, RuntimeError)
         watch.fail(f"failed at {watch.phase}: {type(error).__name__}: {_line(error)}", 6, by_peer=by_peer)
         raise TrainingError(f"rank {rank} ({device}) failed at {watch.phase}: {_line(error)}") from error
@@ -102,7 +102,7 @@ def _line(error: BaseException) -> str:
 
 
 def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
-    """What the launcher starts in each process. A stop is a result like others: nothing went wrong."""
+    """What the launcher starts in each process. A stop is a result like any other: nothing went wrong."""
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the parent alone decides
         signal.signal(number, signal.SIG_IGN)
     prepare_streams()
@@ -120,7 +120,7 @@ def _entry(work: Work, config: Any, team: Team) -> dict[str, Any]:
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(LEFT_BEHIND)  # the reason is recorded; the launcher's own report would say it again at length
+        os._exit(LEFT_BEHIND)  # the reason is recorded; the launcher's own report would repeat it at length
 
 
 # ------------------------------------------------------------------------------------------------------ in the parent
@@ -187,7 +187,7 @@ class _Guard:
         self.exits: dict[int, tuple[int, float]] = {}
         """Rank → exit code and when it was seen."""
         self._others = set(multiprocessing.active_children())
-        """Children that are not ours, where a notebook or another program calls."""
+        """Child processes of the notebook or program that calls us."""
         self.ended: set[int] = set()
         """Ranks that were killed because they did not leave."""
         self._processes: list[Any] = []
@@ -198,7 +198,7 @@ class _Guard:
         known = {*self._others, *self._processes}
         new = [child for child in multiprocessing.active_children() if child not in known]
         self._processes += sorted(new, key=lambda child: int(child.name.rpartition("-")[2]))  # in the ranks' order
-        if self.signal is not None:  # it came before they were there
+        if self.signal is not None:  # it came before they had started
             _ask_to_stop(new)
         for rank, process in enumerate(self._processes):
             code = process.exitcode
@@ -244,11 +244,11 @@ def _outcome(outcome: dict[str, Any], guard: _Guard, team: Team, folder: Path) -
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     error = outcome.get("error")
-    # A rank that had no handler yet ends by the SIGTERM that was passed on to it.
+    # The SIGTERM that is passed on kills a rank that has no handler yet.
     killed = any(code < 0 and -code != signal.SIGTERM for code, _ in guard.exits.values())
     if guard.signal is not None and not killed and _own_error(folder) is None:  # the ranks had nothing to save
         raise EndedBySignalError(guard.signal)
-    if isinstance(error, ChildFailedError):  # it has seen every end, also of a process that was gone before a look
+    if isinstance(error, ChildFailedError):  # it has seen every end, also of processes that ended before we looked
         for rank, failure in error.failures.items():
             guard.exits[rank] = (failure.exitcode, 0.0)
     raise _explain(guard, team, folder) or TrainingError(f"the ranks could not be started: {error}")
@@ -300,7 +300,7 @@ def _lost(rank: int, team: Team, cause: str) -> TrainingError:
 
 
 def _phase(folder: Path, rank: int) -> str:
-    """What a rank last said that it was doing."""
+    """What a rank was doing, by its last word."""
     try:
         return (folder / f"{PHASE}{rank}").read_text(encoding="utf-8").strip() or "the start"
     except OSError:

@@ -3,7 +3,7 @@
 | mode    | convolutions            | fully-connected layers  | mini-batch                                        |
 |---------|-------------------------|-------------------------|---------------------------------------------------|
 | one     | all                     | all                     | all                                               |
-| columns | one column (paper, 3.2) | that column's neurons   | all; a share where there are more ranks           |
+| columns | one column (paper, 3.2) | that column's neurons   | all; a share if there are more ranks              |
 | data    | all                     | all                     | a share                                           |
 | hybrid  | all (Krizhevsky 2014)   | a part of the neurons   | convolutions a share, fully-connected layers all  |
 
@@ -49,7 +49,7 @@ class Layout:
         return rank // self.column_size
 
     def column_index(self, rank: int) -> int:
-        """Which column of its copy of the net a rank holds; 0 where it holds all."""
+        """Which column of its copy of the net a rank holds; 0 if it holds all."""
         return rank % self.column_size
 
     def held(self, rank: int) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ class Shares:
         """Which mini-batches of an evaluation this rank computes, one for each round.
 
         With each mini-batch comes the number of pictures that all ranks compute in its round. Every rank has the same
-        number of rounds, so that none waits for another; in the last one its mini-batch may be empty.
+        number of rounds, since all take part in each; in the last one its mini-batch may be empty.
         """
         if self.layout.mode == "hybrid":  # all ranks work on each
             return [(batch, len(batch)) for batch in batches]
@@ -123,7 +123,7 @@ def lengths_of_shares(count: int, size: int) -> list[int]:
 def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, str]:
     """The layout that `--parallel` asks for, and a sentence that says what it is and why.
 
-    net: None where each rank holds the whole net. UsageError where net and number of ranks don't allow it.
+    net: None if each rank holds the whole net. UsageError if net and number of ranks don't allow it.
     """
     if world == 1:
         return Layout("one", 1, net.columns if net else 1), "one process holds the whole net"

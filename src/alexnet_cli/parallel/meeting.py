@@ -33,14 +33,14 @@ def rank_of_environment() -> tuple[int, int, int] | None:
 
 
 def serves_store(rank: int) -> bool:
-    """Whether this rank's own process keeps the ranks' store: the first, where no launcher does."""
+    """Whether this rank's process keeps the ranks' store: the first rank does, unless the launcher keeps it."""
     return rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
 
 
 def store_of_ranks(purpose: str, timeout: float, *, serves: bool = False) -> PrefixStore:
     """A connection to the ranks' store, with keys of its own for each purpose and each start of the ranks.
 
-    Some launchers keep one store over all restarts: without that, ranks would call at addresses of the dead.
+    Some launchers keep one store over all restarts: with the same keys, ranks would connect to processes that are gone.
     """
     store = TCPStore(
         os.environ["MASTER_ADDR"],
@@ -59,7 +59,7 @@ def restarted() -> bool:
 
 
 def log_to(path: Path) -> None:
-    """Send all that this process prints to a file: among ranks the first alone talks."""
+    """Send all that this process prints to a file: only the first rank writes to the terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -72,7 +72,7 @@ def log_to(path: Path) -> None:
 def join(device: torch.device, layout: Layout, *, timeout: float) -> Iterator[Ranks]:
     """Meet the other ranks that the environment names (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
 
-    device: this rank's. timeout: seconds after which the meeting fails that a peer does not come to.
+    device: this rank's. timeout: seconds to wait for a peer before the meeting fails.
     """
     environment = rank_of_environment()
     assert environment is not None, "a launcher sets RANK and WORLD_SIZE"

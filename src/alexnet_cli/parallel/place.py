@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_cli.net.network import LOGITS, Here, Masks, Network
 from alexnet_cli.net.weights import column_rows
-from alexnet_cli.parallel.collectives import Group, put_together, put_together_same_loss, summing_hook
+from alexnet_cli.parallel.collectives import Group, put_together, summing_hook
 from alexnet_cli.parallel.layout import lengths_of_shares
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.recipes.net import Layer, Net
@@ -112,8 +112,8 @@ def _pictures(numbers: Tensor, pictures: int, *, group: Group, what: str) -> Ten
 
 
 def _logits(logits: Tensor, pictures: int, *, group: Group, classes: int) -> Tensor:
-    """(N, k) → (N, K): every rank computes the same loss from them, so that gradients are not summed."""
-    return put_together_same_loss(logits, group, _widths(classes, group), 1, LOGITS)
+    """(N, k) → (N, K): every rank computes the same loss from them, so gradients are not summed."""
+    return put_together(logits, group, _widths(classes, group), 1, LOGITS, same_loss=True)
 
 
 def _widths(seen: int, group: Group) -> list[int]:

@@ -57,7 +57,7 @@ class Ranks:
     # ------------------------------------------------------------------------------------------------- agreements
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Sums over all ranks, the same on each; through host memory, so that no device has to wait."""
+        """Sums over all ranks, the same on each; through host memory: no device has to wait."""
         if self.world == 1:
             return list(values)
         numbers = torch.tensor(values, dtype=torch.float64)

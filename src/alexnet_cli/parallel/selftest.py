@@ -33,7 +33,7 @@ def transfer(buffer: Tensor, peer: int, sends: bool) -> None:
 def require_true_copies(rank: int, world: int, device: torch.device, move: Transfer = transfer) -> None:
     """Send known bytes both ways between each pair of ranks; what every rank does at the start.
 
-    ResourceError on a rank that receives others than were sent. The comparison is made in host memory.
+    ResourceError on a rank that receives other bytes than were sent. They are compared in host memory.
     """
     broken = ""
     for first, second in itertools.combinations(range(world), 2):
@@ -55,6 +55,6 @@ def require_true_copies(rank: int, world: int, device: torch.device, move: Trans
 
 
 def _known_bytes(sender: int, receiver: int) -> Tensor:
-    """Bytes without a short period, other ones for each direction."""
+    """Bytes without a short period, different for each direction."""
     numbers = torch.arange(_BYTES, dtype=torch.int64)
     return ((numbers * 2654435761 + 97 * sender + 31 * receiver) >> 13).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Who works together: from `--devices` and `--parallel` to the ranks' devices and their layout, in this one place."""
+"""Who works together: from `--devices` and `--parallel` to the ranks' devices and layout, in this one place."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Team:
 def find_team(devices: str, parallel: str = "data", *, net: Net | None = None, timeout: float = 300.0) -> Team:
     """The team that the options ask for, or the one in which a launcher such as torchrun made this process a rank.
 
-    net: what the layout divides, for other modes than data. UsageError where the options or the net don't allow it;
-    ResourceError where a device isn't there.
+    net: what the layout divides, for modes other than data. UsageError if the options or the net don't allow it;
+    ResourceError if a device isn't there.
     """
     here, world = _of_ranks(choose_devices(devices))
     layout, _ = choose_layout(parallel, world, net)

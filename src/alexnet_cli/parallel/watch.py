@@ -28,7 +28,7 @@ LEFT_BEHIND = 61
 """Exit code of a rank that leaves because of another."""
 _EVERY = 0.5
 _NAP = 10 * _EVERY
-"""Seconds between two looks that count at most: whoever was suspended meanwhile (Ctrl-Z, Slurm) saw nothing."""
+"""The most seconds that count between two looks: a rank that was suspended (Ctrl-Z, Slurm) saw nothing for longer."""
 _PATIENCE = 3.0
 """Seconds that a rank with a failed collective waits for the watch to name the peer that made it fail."""
 
@@ -61,13 +61,13 @@ class Watch:
         self._stderr = os.dup(2)  # ranks other than the first send theirs to a log soon
         self._done = threading.Event()
         self.serves = serves_store(rank)
-        """Whether this rank's own process will keep the store, so that it is there only after the ranks have met."""
+        """Whether this rank's process keeps the store: then the store exists only after the ranks have met."""
         self._store: Any = None
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch; ranks that keep the store themselves first have to meet."""
-        # A connection of its own: one serves one request at a time, and a waiting one would block this thread.
+        """Begin to watch; a rank that keeps the store has to meet the others first."""
+        # An own connection: it serves one request at a time, and another thread's long one would block this thread.
         self._store = store_of_ranks("watch", self.timeout)
         self._store.set(f"who/{self.rank}", json.dumps([socket.gethostname(), os.getpid(), self.device]))
         self._thread.start()
@@ -76,7 +76,7 @@ class Watch:
         """The work progressed; `phase` says what is being done."""
         self.phase = phase
         self.ticks += 1
-        if self._status is not None:  # a process that is killed can't say any more what it did
+        if self._status is not None:  # a killed process can no longer say what it was doing
             os.pwrite(self._status, f"{phase:<80}".encode(), 0)
 
     def leave_in_order(self) -> None:
@@ -90,7 +90,7 @@ class Watch:
     def fail(self, cause: str, code: int, *, by_peer: bool, error: str = "") -> None:
         """Tell everyone that this rank fails. by_peer: a collective broke, and the peer behind it is to be named.
 
-        error: the kind of an error for people, whose cause is a line of its own that says all.
+        error: the name of an AlexNetError, whose cause is a complete message.
         """
         if by_peer and self._thread.is_alive():
             time.sleep(_PATIENCE)  # the thread ends the process when it finds the culprit
@@ -143,7 +143,7 @@ class Watch:
                 self._accuse(rank, f"died at {seen.text}", died=True)
 
     def _look_for_standstill(self, peers: dict[int, _Seen]) -> None:
-        """All ranks give signs of life, and none ticks: the one that stopped first holds up the others."""
+        """All ranks are alive and none ticks: the one that stopped first holds up the others."""
         now = self._awake
         if any(now - seen.ticks_at < self.timeout for seen in peers.values()) or not peers:
             return
@@ -172,7 +172,7 @@ class Watch:
         return True
 
     def _accuse(self, rank: int, cause: str, *, died: bool = False) -> None:
-        """Name the rank that is lost, for everyone, and end it where it only sleeps."""
+        """Tell everyone which rank is lost, and kill it if it still exists."""
         who = self._who(rank)
         self._record(rank, cause, kind="died" if died else "lost")
         first = self._store.compare_set("abort", "", json.dumps([rank, cause]))
@@ -192,7 +192,7 @@ class Watch:
         os._exit(LEFT_BEHIND)
 
     def _record(self, rank: int, cause: str, *, kind: str, code: int = 6, error: str = "") -> None:
-        """What went wrong, for our own launcher: one small file for each rank that is named, by each that names it."""
+        """What went wrong, for our own launcher: a small file for each accused rank, from each rank that accuses it."""
         folder = os.environ.get(RECORDS)
         if folder is None:
             return

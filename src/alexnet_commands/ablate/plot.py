@@ -13,7 +13,7 @@ from alexnet_commands.plot.figure import NAMES, Page
 
 
 def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
-    """plot.png and plot.svg in a folder; ResourceError without matplotlib, or where the disk fails."""
+    """plot.png and plot.svg in a folder; ResourceError without matplotlib, or if the disk fails."""
     first, *others = rows
     page = Page(7, 1.6 + 0.5 * len(others), layout="constrained")
     axes = page.figure.add_subplot()

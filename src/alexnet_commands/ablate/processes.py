@@ -1,4 +1,4 @@
-"""Commands of ours in processes of their own, one on each device at a time."""
+"""`alexnet` commands in processes of their own, one on each device at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Job:
 
     name: str
     commands: tuple[tuple[str, ...], ...]
-    """The words behind `alexnet`; `--devices` and `--json` come to them."""
+    """The words behind `alexnet`; `--devices` and `--json` are added."""
 
 
 @dataclass
@@ -40,9 +40,9 @@ class _Running:
 def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: Talk) -> list[list[Any]]:
     """Run all jobs, each on the next free device; what each command printed with --json, job by job.
 
-    With one device their messages appear here, with more in files in `logs`, which exists. Where a command fails, no
-    other begins; those that run finish, and SystemExit has its code. SIGTERM and SIGHUP are passed on;
-    Ctrl-C reaches the commands without us. Either way they save and say how to continue.
+    With one device their messages appear here, with more in files in the folder `logs`. If a command fails, no other
+    begins; those that run finish, and SystemExit has its code. SIGTERM and SIGHUP are passed on; Ctrl-C reaches the
+    commands directly. Either way they save and say how to continue.
     """
     waiting, free, running = deque(jobs), deque(devices), list[_Running]()
     results: dict[str, list[Any]] = {}

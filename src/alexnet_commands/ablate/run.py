@@ -1,4 +1,4 @@
-"""The work of `alexnet ablate`: a list of `alexnet train` and `alexnet eval`, run where there is room, and a table."""
+"""The work of `alexnet ablate`: many `alexnet train` and `alexnet eval`, each on a free device, and a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alexnet_commands.ablate.processes import Job, run_jobs
 from alexnet_commands.ablate.table import Row, Score, epochs_until, rows_of, scores_csv, table_csv
 
 RECORD = "ablation.json"
-"""Tells that a folder is an ablation's, and holds what was asked and what came out."""
+"""Marks a folder as an ablation's, and holds its options and results."""
 KIND = "ablation"
 
 
@@ -61,7 +61,7 @@ def run(config: AblateConfig) -> Result:
     differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in others}
     for name, fields in differs.items():
         if fields:
-            talk.warn(f"{name} differs from {config.recipe_names[0]} beside its layers: {', '.join(fields)}")
+            talk.warn(f"{name} differs from {config.recipe_names[0]} in more than its layers: {', '.join(fields)}")
     with only_writer(config.out / RECORD):
         if not (config.out / RECORD).exists():
             _write_json(config.out / RECORD, {"kind": KIND})
@@ -110,7 +110,7 @@ def jobs_of(config: AblateConfig, first: Recipe) -> list[Job]:
 
 
 def training_errors(run: Path) -> list[float]:
-    """The mean top-1 error on the training patches of each epoch, as it went."""
+    """Each epoch's mean top-1 error on its training patches, during the epoch."""
     return [float(row["train_top1_error"]) for row in RunFolder(run).metrics() if row["train_top1_error"]]
 
 
@@ -140,7 +140,7 @@ def _beside_layers(first: Recipe, other: Recipe) -> list[str]:
 
 
 def require_folder(config: AblateConfig) -> None:
-    """UsageError unless --out is free, or an ablation's that may be replaced, and no input."""
+    """UsageError unless --out is free, or an ablation's that may be replaced; or if it is an input."""
     require_apart(config.out, {"CROPS": config.crops, "--val": config.val, "--stats": config.stats})
     if is_free(config.out) or _is_begun(config.out):
         return
@@ -151,11 +151,11 @@ def require_folder(config: AblateConfig) -> None:
     if not ours:
         raise UsageError(f"{config.out}: is not a folder of `alexnet ablate`: choose another --out")
     if not config.replaces:
-        raise UsageError(f"{config.out}: exists already: give --update to continue, or --overwrite to train all anew")
+        raise UsageError(f"{config.out}: exists already: give --update to continue, or --overwrite to train all again")
 
 
 def _is_begun(out: Path) -> bool:
-    """Whether a folder holds nothing but what a command that was killed at its beginning left of its record."""
+    """Whether a folder holds only the unfinished record of a command that was killed at its beginning."""
     return out.is_dir() and all(entry.name.startswith(f".{RECORD}.alexnet-") for entry in out.iterdir())
 
 

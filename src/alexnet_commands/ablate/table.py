@@ -1,12 +1,10 @@
-"""What an ablation came to: means, standard deviations and differences seed by seed, beside the published ones."""
+"""An ablation's results: means, standard deviations and differences seed by seed, with the published ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
-
-from alexnet_cli.console import percent
 
 PUBLISHED = {
     "no-overlap": (0.004, 0.003),
@@ -67,13 +65,10 @@ class Spread:
         """Of some values."""
         return cls(mean=fmean(values), deviation=stdev(values) if len(values) > 1 else None)
 
-    def __str__(self) -> str:
-        return percent(self.mean) if self.deviation is None else f"{100 * self.mean:.2f} ± {100 * self.deviation:.2f}%"
-
-    def signed(self) -> str:
-        """As a difference in points."""
-        text = f"{100 * self.mean:+.2f}"
-        return text if self.deviation is None else f"{text} ± {100 * self.deviation:.2f}"
+    def text(self, form: str, *, factor: int = 100) -> str:
+        """`1.23 ± 0.45`, both multiplied by a factor. form: of the mean, such as "+.2f" for a difference in points."""
+        mean = f"{factor * self.mean:{form}}"
+        return mean if self.deviation is None else f"{mean} ± {factor * self.deviation:{form.lstrip('+')}}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +86,7 @@ class Row:
     published_top5_difference: float | None
     published_top1_error: float | None
     reached: Spread | None
-    """Epochs to the target training error; None where a run has not reached it."""
+    """Epochs to the target training error; None if a run has not reached it."""
     reached_ratio: Spread | None
     """How many times the first recipe's epochs, seed by seed."""
     published_reached: float | None
@@ -160,13 +155,13 @@ def as_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return [
         (
             row.recipe,
-            str(row.top1_error),
+            f"{row.top1_error.text('.2f')}%",
             "–" if row.published_top1_error is None else f"{100 * row.published_top1_error:.0f}%",
-            str(row.top5_error),
-            str(row.centre_top1_error),
-            row.top1_difference.signed() if row.top1_difference else "–",
+            f"{row.top5_error.text('.2f')}%",
+            f"{row.centre_top1_error.text('.2f')}%",
+            row.top1_difference.text("+.2f") if row.top1_difference else "–",
             _points(row.published_top1_difference),
-            row.top5_difference.signed() if row.top5_difference else "–",
+            row.top5_difference.text("+.2f") if row.top5_difference else "–",
             _points(row.published_top5_difference),
         )
         for row in rows
@@ -182,19 +177,13 @@ def epoch_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return [
         (
             row.recipe,
-            _plain(row.reached, "not reached"),
+            row.reached.text(".1f", factor=1) if row.reached else "not reached",
             "–" if row.published_reached is None else f"{row.published_reached:.0f}",
-            _plain(row.reached_ratio, "–"),
+            row.reached_ratio.text(".1f", factor=1) if row.reached_ratio else "–",
             f"{row.published_reached / first:.0f}" if first and row.published_reached and row is not rows[0] else "–",
         )
         for row in rows
     ]
-
-
-def _plain(spread: Spread | None, without: str) -> str:
-    if spread is None:
-        return without
-    return f"{spread.mean:.1f}" if spread.deviation is None else f"{spread.mean:.1f} ± {spread.deviation:.1f}"
 
 
 def _points(fraction: float | None) -> str:
@@ -202,7 +191,7 @@ def _points(fraction: float | None) -> str:
 
 
 def table_csv(rows: Sequence[Row]) -> list[list[str]]:
-    """The table with errors as fractions: a head, and a line for each recipe; empty where there is no value."""
+    """The table with errors as fractions: a head, and a line for each recipe; empty if there is no value."""
     spreads = ("top1_error", "top5_error", "centre_top1_error", "top1_difference", "top5_difference", "reached")
     plain = ("published_top1_error", "published_top1_difference", "published_top5_difference", "minutes")
     lines = [["recipe", "seeds", *(f"{name}{end}" for name in spreads for end in ("", "_deviation")), *plain]]

@@ -13,7 +13,7 @@ from alexnet_cli.options import Devices, Precision
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
-    """What the stages will be told."""
+    """The options that the stages will get."""
 
     data: Annotated[
         Path | None,

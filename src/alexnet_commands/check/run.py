@@ -1,4 +1,4 @@
-"""The work of `alexnet check`. torch is loaded only where a CUDA device has to be looked for."""
+"""The work of `alexnet check`. torch is loaded only to look for CUDA devices."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def require_pictures(data: Path) -> None:
         )
     if parts and "train" not in parts:
         raise UsageError(f"{data}: holds {parts[0]}/ and no train/: add it, or give the folder with both")
-    if not parts and data.is_dir() and not any(not entry.name.startswith(".") for entry in data.iterdir()):
+    if not parts and data.is_dir() and all(entry.name.startswith(".") for entry in data.iterdir()):
         raise UsageError(f"{data}: is empty: it must hold train/<class>/ and val/<class>/, or <class>/ alone")
 
 
 def require_devices(devices: str, precision: str) -> None:
-    """UsageError where devices or precision are invalid, ResourceError where a device isn't there."""
+    """UsageError if devices or precision are invalid, ResourceError if a device isn't there."""
     if parse_devices(devices).kind != "cuda" and precision != "tf32":
         require_precision(precision, "cpu")
         return

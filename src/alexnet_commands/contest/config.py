@@ -17,7 +17,7 @@ _RATE = "measured"
 
 @dataclass(frozen=True, kw_only=True)
 class ContestConfig:
-    """Which contest folder; for the plan, what `make contest` was told, and rates where they are known."""
+    """Which contest folder; for the plan, the options of `make contest`, and rates that are known."""
 
     out: Annotated[Path, Argument(help="The folder of `make contest`.", metavar="OUT")]
     dry_run: Annotated[

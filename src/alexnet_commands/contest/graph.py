@@ -1,7 +1,7 @@
 """The whole contest entry of 2012 (paper, table 2) as commands in their order: the one description of it.
 
 train, val, test, Fall 2011 ─▶ crops ─▶ statistics ─▶ 5 nets of five convolutions ─▶ pre-training on Fall 2011
-─▶ 2 fine-tuned nets of six ─▶ scores ─▶ 5-net and 7-net ensembles, submissions ─▶ the table beside the paper's
+─▶ 2 fine-tuned nets of six ─▶ scores ─▶ 5-net and 7-net ensembles, submissions ─▶ the table next to the paper's
 
 `make contest` runs these commands, `--dry-run` shows them, and the plan counts their pictures.
 """
@@ -33,7 +33,7 @@ class Step:
     name: str
     """`train`, `cnn-1`, `cnn-1 val`, `5-val`."""
     words: tuple[str, ...]
-    """What comes after `alexnet`; --update is added where it runs."""
+    """What comes after `alexnet`; --update is added to run it."""
     out: Path
     needs: tuple[str, ...]
     """Labels of the steps whose outputs it reads."""
@@ -56,7 +56,7 @@ def steps(config: ContestConfig) -> list[Step]:
 
 
 def needed_for(everything: list[Step], label: str) -> list[Step]:
-    """One step with all that it needs, in order; UsageError where there is none of this name."""
+    """One step with all that it needs, in order; UsageError if there is none of this name."""
     by_label = {step.label: step for step in everything}
     if label not in by_label:
         raise UsageError(f"--only {label}: no such step: use one of {', '.join(by_label)}")
@@ -181,7 +181,7 @@ class _Graph:
 
 
 def _own_or_first(parents: list[str], number: int) -> str:
-    """The j-th net's parent is the j-th of them, or the first where there are fewer."""
+    """The j-th net's parent is the j-th of them, or the first if there are fewer."""
     return parents[number - 1] if number <= len(parents) else parents[0]
 
 

@@ -41,14 +41,14 @@ def require_makeable(config: ContestConfig) -> None:
 
 
 def require_sources(config: ContestConfig) -> None:
-    """UsageError where a source that is named is not there."""
+    """UsageError if a source that is named is not there."""
     for option, source in (("--data", config.data), ("--fall2011", config.fall2011), ("--devkit", config.devkit)):
         if source is not None and not source.exists():
             raise UsageError(f"{option} {source}: no such file or folder: check the path")
 
 
 def make(config: ContestConfig) -> None:
-    """Run every step with --update. Where one fails, it has said why: end with its code."""
+    """Run every step with --update. One that fails has said why: end with its code."""
     require_makeable(config)
     talk = Talk(quiet=config.quiet)
     for step in chosen_steps(config):
@@ -62,8 +62,8 @@ def make(config: ContestConfig) -> None:
 def run_command(words: Sequence[str]) -> int:
     """Run `alexnet WORDS`; its exit code. What it prints goes to stderr: stdout is for the table.
 
-    A signal is passed on, and we wait until the command has saved. EndedBySignalError or KeyboardInterrupt where it has
-    not said itself that a signal ended it.
+    A signal is passed on, and we wait until the command has saved. EndedBySignalError or KeyboardInterrupt unless the
+    command itself has said that a signal ended it.
     """
     with signals_to_children() as children:
         code = children.start(words, stdout=sys.stderr).wait()

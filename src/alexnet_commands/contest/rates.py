@@ -1,4 +1,4 @@
-"""How fast this machine is: each stage in miniature, as the commands run it, on a few of one's own pictures."""
+"""How fast this machine is: each stage in miniature, as the commands run it, on a few of your pictures."""
 
 from __future__ import annotations
 

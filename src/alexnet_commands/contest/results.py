@@ -1,4 +1,4 @@
-"""What a contest folder came to, row by row beside the paper's table 2. The folder's layout is graph.py's."""
+"""The results of a contest folder, row by row next to the paper's table 2. The folder's layout is graph.py's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLE = Kind(
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: ten views, errors as fractions, None where there is none."""
+    """A line of the table: ten views, errors as fractions, None if there is none."""
 
     model: str
     nets: int
@@ -39,7 +39,7 @@ class Row:
 
 
 def table(out: Path, members: int) -> list[Row]:
-    """The paper's four rows with ours; ArtifactError where the folder holds no scores.
+    """The paper's four rows with ours; ArtifactError if the folder holds no scores.
 
     members: how many nets of five convolutions the ensembles have. A single net's row is the mean of those scored.
     """

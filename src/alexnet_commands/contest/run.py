@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def results(config: ContestConfig) -> tuple[list[Row], dict[str, Any]]:
-    """The rows beside the paper's, and all of it for `--json`; ArtifactError where there is nothing to show."""
+    """The rows with the paper's, and all of it for `--json`; ArtifactError if there is nothing to show."""
     if not config.out.is_dir():
         raise ArtifactError(f"{config.out}: no such folder: run `make contest` first, or give --dry-run")
     rows, single = table(config.out, config.members), nets(config.out, config.members)

@@ -42,7 +42,7 @@ class CudaDevice:
 
 @dataclass(frozen=True)
 class Result:
-    """Sizes in bytes; None where a thing can't be found out or isn't there."""
+    """Sizes in bytes; None if a thing can't be found out or isn't there."""
 
     alexnet: str
     python: str
@@ -52,9 +52,9 @@ class Result:
     pillow: str
     """Which Pillow is active: 'pillow-simd 12.1.1' or 'Pillow 13.0.0'."""
     replaced: str | None
-    """The pillow-simd over which another package's installation has laid plain Pillow; None where that is not so."""
+    """The pillow-simd that another package's installation has overwritten with plain Pillow; None if none has."""
     readers: dict[str, str | None]
-    """Picture format -> who reads it; None where nothing does."""
+    """Picture format -> who reads it; None if nothing does."""
     cores: int
     """Cores that this process may use."""
     memory: int | None
@@ -89,13 +89,13 @@ class Result:
 
 
 def _how_to_read(kind: str) -> str:
-    """What to do where nothing reads a format."""
-    what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup lays stock Pillow beside the other"
+    """What to do if nothing reads a format."""
+    what = "pip install 'alexnet[heif]'" if kind == "HEIF" else "make setup installs stock Pillow next to the other"
     return f"nothing: {what}"
 
 
 def run(config: DoctorConfig) -> Result:
-    """Look around. UsageError where `config.path` doesn't exist."""
+    """Look around. UsageError if `config.path` doesn't exist."""
     from alexnet_cli.decoders import active_pillow, readers, replaced_simd
 
     if not config.path.exists():

@@ -1,6 +1,6 @@
 """Caffe's layers in torch's operations, to run a .caffemodel as it was read back: no Caffe is needed to check one.
 
-Written from Caffe's source (src/caffe/layers/*_layer.cpp), not from the layers of ours that it checks.
+Written from Caffe's source (src/caffe/layers/*_layer.cpp), not from our layers, which it checks.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _pooling(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
 
 
 def _lrn(numbers: Mapping[str, Any], below: Blobs, weights: Blobs) -> Blobs:
-    """lrn_layer.cpp: across channels, or within one, where a mean over the window plays the sum's part and k is 1."""
+    """lrn_layer.cpp: across channels, or within one, with a mean over the window in place of the sum, and k = 1."""
     maps, size = below[0], int(numbers.get("local_size", 5))
     alpha, beta = numbers.get("alpha", 1.0), numbers.get("beta", 0.75)
     half = size // 2

@@ -1,6 +1,6 @@
 """The plan as a Caffe net: deploy.prototxt, net.caffemodel, synset_words.txt, and with `--raw` mean.binaryproto.
 
-What Caffe has no word for is written with what it has:
+What Caffe lacks is written with what it has:
 - conv1's kernels that hang over the edge by 3 become kernels of 14×14 whose first 3 rows and columns are 0, with 3
   pixels of padding on all sides: the same sums;
 - a norm that stays inside a column becomes a slice, a norm for each column, and a concatenation;
@@ -31,7 +31,7 @@ NAME = "alexnet"
 
 
 def caffe_files(plan: Plan) -> dict[str, bytes]:
-    """The folder's files by name. UsageError where Caffe would compute something else."""
+    """The folder's files by name. UsageError if Caffe would compute something else."""
     layers = caffe_layers(plan)
     scale = ", ".join(f"{value:.9g}" for value in plan.scale.flip(0).tolist())
     notes = [
@@ -116,7 +116,7 @@ def _stack(found: list[CaffeLayer], layer: CaffeLayer) -> None:
 
 
 def _layer(step: Step, *, first: bool) -> CaffeLayer:
-    """One layer of ours as one of Caffe's, without what is below and above."""
+    """One of our layers as one of Caffe's, without what is below and above."""
     name = step.name
     match step.spec:
         case specs.Convolution() as spec:
@@ -154,7 +154,7 @@ def _pool(step: Step, spec: specs.Pool) -> CaffeLayer:
     if not spec.overhang and (step.layer.input_side - spec.size) % spec.stride:
         side = step.layer.input_side
         raise UsageError(
-            f"--format caffe: {step.name} leaves out the last rows of its {side}×{side} maps, where Caffe's pooling "
+            f"--format caffe: {step.name} leaves out the last rows of its {side}×{side} maps, and Caffe's pooling "
             "has one window more: choose another --format"
         )
     mode = "MAX" if spec.mode == "max" else "AVE"

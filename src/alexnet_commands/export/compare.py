@@ -1,4 +1,4 @@
-"""The pictures that an exported net is tried on, and what the net itself says of them."""
+"""The pictures that an exported net is tried on, and the net's own outputs for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ gives some 1e-6."""
 
 
 def sample_crops(side: int) -> Tensor:
-    """Five crops that leave nothing constant, uint8 (5, S, S, 3): noise, a slope, black, white, soft blotches."""
+    """Five different crops, uint8 (5, S, S, 3): noise, a slope, black, white, soft blotches."""
     rng = np.random.default_rng(2012)
     noise = rng.integers(0, 256, (side, side, 3))
     slope = np.linspace(0, 255, side)[:, None, None] * np.array([1.0, 0.5, 0.2]) + np.arange(side)[None, :, None] % 50
@@ -35,10 +35,10 @@ def said_here(net: Net, crops: Tensor, *, raw: bool) -> Tensor:
 
 
 def difference(mine: Tensor, theirs: Tensor, *, engine: str) -> float:
-    """The largest absolute difference; ArtifactError where it is more than rounding."""
+    """The largest absolute difference; ArtifactError if it is more than rounding."""
     if mine.shape != theirs.shape:
         raise ArtifactError(
-            f"{engine} gives {tuple(theirs.shape)} numbers where the net gives {tuple(mine.shape)}: nothing was written"
+            f"{engine} gives {tuple(theirs.shape)} numbers, and the net {tuple(mine.shape)}: nothing was written"
         )
     largest = float((mine.double() - theirs.double()).abs().max())
     allowed = ALLOWED * float(mine.abs().max())

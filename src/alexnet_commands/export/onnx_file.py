@@ -1,7 +1,7 @@
 """The plan as ONNX: one node for each layer, under its name, the weights inside, for any number of pictures.
 
-Operators of opset 17 (ONNX 1.12): what runs a model of 2022 or later reads it. `metadata_props` of the model hold what
-`Plan.about` says, each value as JSON, and the notes from which `alexnet import` makes the whole net again.
+Operators of opset 17 (ONNX 1.12): any engine of 2022 or later reads it. The model's `metadata_props` hold what
+`Plan.about` says, each value as JSON, and the notes from which `alexnet import` restores the whole net.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRODUCER = "alexnet"
 
 
 def onnx_model(plan: Plan) -> bytes:
-    """The file's bytes. UsageError where the package onnx is missing."""
+    """The file's bytes. UsageError if the package onnx is missing."""
     try:
         import onnx
         from onnx import TensorProto, helper
@@ -138,7 +138,7 @@ class _Graph:
         ]
 
     def _norm(self, step: Step, spec: specs.Norm) -> None:
-        """LRN's window goes over all channels: each column counts as a picture of its own meanwhile."""
+        """LRN's window goes over all channels: for it, each column becomes a picture of its own."""
         columns, maps, side = step.layer.columns, step.layer.outputs, step.layer.output_side
         if columns > 1:
             shape = np.array([-1, maps // columns, side, side], np.int64)
@@ -167,7 +167,7 @@ class _Graph:
 
 
 def run_onnx(content: bytes, inputs: Tensor) -> tuple[Tensor, str]:
-    """What the model says, and of which engine: onnxruntime where it is installed, else ONNX's own reference."""
+    """The model's output, and the engine that ran it: onnxruntime if it is installed, else ONNX's own reference."""
     given = inputs.contiguous().numpy()
     try:
         import onnxruntime

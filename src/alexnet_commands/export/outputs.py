@@ -1,4 +1,4 @@
-"""What an export may replace, and how a folder of files that is not one of our artifacts takes its name."""
+"""What an export may replace, and how a folder of files that is no artifact is published."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from alexnet_cli.artifacts.common.publish import publishing_folder, write_verifi
 from alexnet_commands.export.caffe_files import CLASSES, MEAN, MODEL, TEXT
 
 MADE_BY = '"made by": "alexnet export"'
-"""In the JSON of every file of ours (`Plan.about`)."""
+"""In the JSON of every file that we write (`Plan.about`)."""
 _HEAD = 1 << 16
 _MOST_METADATA = 1 << 26
 """Of a state_dict, in bytes: the mean image has a megabyte, the classes' words less."""
 _PRODUCER = b"\x12\x07alexnet"
-"""At the front of an ONNX model of ours."""
+"""At the front of our ONNX models."""
 
 
 def _is_archive(path: Path) -> bool:
@@ -31,7 +31,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _is_weights(path: Path) -> bool:
-    """Whether it is a state_dict of ours by its metadata, which is at the front in any order."""
+    """Whether its metadata, which is at the front in any order, says that it is our state_dict."""
     length = int.from_bytes(start_of(path, 8), "little")
     return length <= _MOST_METADATA and rb'"made by":"\"alexnet export\""' in start_of(path, 8 + length)
 
@@ -66,7 +66,7 @@ def publish_files(
 ) -> None:
     """Give a folder its files and its name, whole or not at all. parent: the checkpoint's digest.
 
-    UsageError where the output may not be replaced; ResourceError where the disk fails.
+    UsageError if the output may not be replaced; ResourceError if the disk fails.
     """
     with publishing_folder(path, kind, overwrite=overwrite, inputs=inputs) as work:
         digests = {name: write_verified(work / name, content) for name, content in files.items()}

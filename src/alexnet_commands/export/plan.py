@@ -1,6 +1,6 @@
 """The net as every format needs it: its layers in order with the weights that they use, and what surrounds them.
 
-Every format is written from a plan, none from the modules in `net/`: a comparison of both finds mistakes of either.
+Every format is written from a plan, none from the modules in `net/`: comparing the two finds mistakes in either.
 
 Legend: N pictures, P side of a patch, K classes.
 """
@@ -29,10 +29,10 @@ class Step:
 
     layer: Layer
     weight: Tensor | None = None
-    """float32; of a fully-connected layer always (neurons, all numbers below), 0 where a neuron does not look."""
+    """float32; of a fully-connected layer always (neurons, all numbers below), 0 for what a neuron does not see."""
     bias: Tensor | None = None
     factor: float = 1.0
-    """Of dropout: what it multiplies by at test time, where that is not in the weights above it."""
+    """Of dropout: what it multiplies by at test time, if that is not in the weights above it."""
 
     @property
     def name(self) -> str:

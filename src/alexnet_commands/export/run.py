@@ -55,18 +55,18 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Made:
-    """A format's files, and what an engine says that has read them."""
+    """A format's files, and the output of an engine that has read them."""
 
     files: bytes | Mapping[str, bytes]
     said: Tensor
     engine: str
     details: str
     input: str = ""
-    """What it takes, where `Plan.about` does not say it."""
+    """What it takes, if `Plan.about` does not say it."""
 
 
 def run(config: ExportConfig) -> Result:
-    """Export, compare, publish. Nothing is written where the two differ.
+    """Export, compare, publish. Nothing is written if the outputs differ.
 
     Raises UsageError of options, output and what a format can't say, ArtifactError of the net and of a difference,
     ResourceError of the disk.
@@ -140,7 +140,7 @@ def _made(config: ExportConfig, checkpoint: Checkpoint, plan: Plan, pictures: Te
 
 
 def _run_folder(files: Mapping[str, bytes], checkpoint: Checkpoint, pictures: Tensor) -> Tensor:
-    """What torch's modules say with the weights and the transform that were read back."""
+    """The output of torch's modules with the weights and the transform that were read back."""
     from safetensors.torch import load
 
     read = load(files[INPUT])

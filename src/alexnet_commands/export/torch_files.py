@@ -66,7 +66,7 @@ def run_torchscript(content: bytes, inputs: Tensor) -> Tensor:
 
 
 def torchvision_weights(plan: Plan) -> bytes:
-    """The state_dict of torchvision.models.alexnet. UsageError where the net or its input is another."""
+    """The state_dict of torchvision.models.alexnet. UsageError if the net or its input is another."""
     from safetensors.torch import save
 
     theirs = load_recipe(RECIPE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +65,16 @@ def run(config: FeaturesConfig) -> Result:
         parents={"checkpoint": record.manifest.digest, "crops": store.digest},
     )
     if config.update and is_current(config.out, asked, talk, verify=read_features) is not None:
-        return Result(config.out, which, config.layer, result.shape, up_to_date=True)
+        return replace(result, up_to_date=True)
     prepare_parent(config.out)
     _require_room(result)
-    which = _compute(config, which, store, result.shape, talk)
-    return Result(config.out, which, config.layer, result.shape)
+    return replace(result, checkpoint=_compute(config, which, store, result.shape, talk))
 
 
 def shape_of(net: Net, layer: str) -> tuple[int, ...]:
     """One picture's shape after a layer, without torch: (channels, rows, columns), or (numbers,).
 
-    UsageError where the net has no such layer.
+    UsageError if the net has no such layer.
     """
     flat = False
     for found in shapes(net):
@@ -87,7 +86,7 @@ def shape_of(net: Net, layer: str) -> tuple[int, ...]:
 
 
 def _require_room(result: Result) -> None:
-    """ResourceError where the disk has no room for the features. Of memory they need a mini-batch's at a time."""
+    """ResourceError if the disk has no room for the features. Memory only holds one mini-batch's at a time."""
     free = free_bytes(result.features)
     if result.bytes > free:
         raise ResourceError(
@@ -97,14 +96,14 @@ def _require_room(result: Result) -> None:
 
 
 def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk) -> str:
-    """Compute and write; which checkpoint it was, in words: a run in training may have a better one meanwhile."""
-    # torch is loaded here, and not where there is nothing to do.
+    """Compute and write; which checkpoint it was, in words: a run in training may have a better one by now."""
+    # torch is loaded here: not if there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
     from alexnet_cli.parallel.team import find_team
-    from alexnet_commands.features.work import Extraction, extract_to_file
+    from alexnet_commands.features.work import extract_to_file
 
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
     talk.say(f"{config.layer} of {in_words(config.net, which)}, {len(store):,} pictures, on {where}")
-    used: str = run_ranks(extract_to_file, Extraction(config, shape), team)
+    used: str = run_ranks(extract_to_file, (config, shape), team)
     return used

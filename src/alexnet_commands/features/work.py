@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.artifacts.checkpoint import Checkpoint
@@ -19,14 +20,6 @@ from alexnet_cli.evaluation import Net, open_together, require_same_side, shared
 from alexnet_cli.input.views import view
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_commands.features.config import FeaturesConfig
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What is requested, and the shape of all features: (pictures, …)."""
-
-    config: FeaturesConfig
-    shape: tuple[int, ...]
 
 
 @torch.inference_mode()
@@ -47,14 +40,17 @@ def outputs_of(net: Net, crops: Tensor, layer: str, views: int) -> Tensor:
     return (total / len(asked)).cpu().contiguous()
 
 
-def extract_to_file(job: Extraction, ranks: Ranks) -> str:
-    """Compute and publish; the first rank talks and writes. Which checkpoint it was, in words."""
-    config = job.config
+def extract_to_file(job: tuple[FeaturesConfig, tuple[int, ...]], ranks: Ranks) -> str:
+    """Compute and publish; the first rank talks and writes. Which checkpoint it was, in words.
+
+    job: what is requested, and the shape of all features: (pictures, …).
+    """
+    config, shape = job
     talk = Talk(quiet=config.quiet or not ranks.first)
     store = open_crops(config.crops)
     net, checkpoint, which = open_together(config.net, config.precision, ranks)
     require_same_side(net.transform, store)
-    rows = _file(job, net, store, checkpoint) if ranks.first else nullcontext()
+    rows = _file(config, shape, net, store, checkpoint) if ranks.first else nullcontext()
     own: list[tuple[int, Tensor]] = []
     done = 0
     with rows as add, talk.progress("features", len(store)) as advance:
@@ -62,7 +58,7 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> str:
         def take_round(count: int) -> None:
             """The round's features from all ranks to the first; each picture's row is zero on all but one."""
             nonlocal done
-            together = torch.zeros(count, *job.shape[1:])
+            together = torch.zeros(count, *shape[1:])
             for first, numbers in own:
                 together[first - done : first - done + len(numbers)] = numbers
             own.clear()
@@ -83,12 +79,13 @@ def extract_to_file(job: Extraction, ranks: Ranks) -> str:
     return which
 
 
-def _file(job: Extraction, net: Net, store: CropStore, checkpoint: Checkpoint) -> Any:
+def _file(
+    config: FeaturesConfig, shape: tuple[int, ...], net: Net, store: CropStore, checkpoint: Checkpoint
+) -> AbstractContextManager[Callable[[NDArray[np.float32]], None]]:
     """The file, which takes the rows in the store's order."""
-    config = job.config
     return writing_features(
         config.out,
-        job.shape,
+        shape,
         store,
         store.classes if len(store.classes) else net.classes,
         parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},

@@ -16,7 +16,7 @@ _LAST = {"Softmax", "SoftmaxWithLoss"}
 
 
 def read_caffe(row: Row) -> None:
-    """Fill a row from its file; ArtifactError where its layers do not form a chain, or one has no counterpart here."""
+    """Fill a row from its file; ArtifactError if its layers do not form a chain, or one has no counterpart here."""
     last: str | None = None
     other_names: dict[str, str] = {}
     for layer in read_caffemodel(row.path):

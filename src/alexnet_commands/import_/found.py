@@ -1,4 +1,4 @@
-"""What a file turned out to hold: layers in a row with their weights. From there to a recipe.
+"""What a file holds: layers in a row with their weights; and the recipe that they make.
 
 `Row.add` names layers as recipes do: conv1 … conv5, fc6 …, and others after the last one with weights.
 """
@@ -39,13 +39,13 @@ class Row:
     specs: list[Spec] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     patch: int | None = None
-    """Side of the input, where the file says it."""
+    """Side of the input, if the file says it."""
     mean: NDArray[np.float32] | None = None
-    """(P, P, 3), R, G, B: where the file subtracts it from the centre patch itself."""
+    """(P, P, 3), R, G, B: if the file itself subtracts it from the centre patch."""
     scale: NDArray[np.float32] | None = None
-    """(3,): where the file multiplies by it itself."""
+    """(3,): if the file itself multiplies by it."""
     columns: int = 1
-    """More than one where the file keeps the columns' maps apart."""
+    """More than one if the file keeps the columns' maps apart."""
     noted: Noted | None = None
     """What `alexnet export` noted of the net in the file, true or not."""
     _weighted: int = 0
@@ -53,7 +53,7 @@ class Row:
     def add(
         self, make: Callable[..., Spec], weight: Tensor | None = None, bias: Tensor | None = None, **fields: Any
     ) -> None:
-        """The next layer; with weights where it has some."""
+        """Add the next layer, with weights if it has some."""
         kind = str(getattr(make, "kind", ""))
         self._weighted += weight is not None
         name = f"{_SHORT.get(kind, kind)}{self._weighted}"
@@ -82,7 +82,7 @@ class Row:
         self.add(Linear, weight, bias, neurons=weight.shape[0], sees="all")
 
     def split(self, columns: int) -> None:
-        """Say of a file's layers what lies in each of several columns: of convolutions, groups are columns."""
+        """Divide a file's layers among several columns: a convolution's groups become columns."""
         self.columns = columns
         for place, spec in enumerate(self.specs):
             if isinstance(spec, Convolution):
@@ -107,9 +107,9 @@ class Row:
 
 
 def recipe_of(row: Row, input_: Input) -> Recipe:
-    """The recipe of a row: one that the project has where the net is the same, else one of its own.
+    """The recipe of a row: one of the project's if the net is the same, else a new one.
 
-    ArtifactError where the layers do not fit one another, or the weights not them.
+    ArtifactError if the layers do not fit one another, or the weights do not fit the layers.
     """
     if not row.specs or not isinstance(row.specs[-1], Linear):
         raise row.wrong("its layers do not end with a fully-connected one")
@@ -129,9 +129,9 @@ def recipe_of(row: Row, input_: Input) -> Recipe:
 
 
 def weights_as_noted(row: Row, noted: Recipe) -> dict[str, Tensor] | None:
-    """The tensors of a row by the names of the recipe that was exported; None where its net is another.
+    """The tensors of a row by the names of the recipe that was exported; None if its net is another.
 
-    An export's weights hold the 2012 convention's × (1 − p), and 0 where a neuron does not see the other column.
+    An export's weights hold the 2012 convention's × (1 − p), and 0 if a neuron does not see the other column.
     """
     if row.patch not in (None, noted.net.patch):
         return None

@@ -1,8 +1,8 @@
 """ONNX: a chain of nodes from the graph's input to its output, each one of the layers that a recipe knows.
 
-What leads to shapes of `Reshape` (Shape, Gather, Constant …) lies beside the chain. A file of `alexnet export` begins
-with its input transform, which is taken over. Its norms say how many columns there are: around them, each column's maps
-are reshaped to a picture of their own. What else there is to the net, the file notes beside its graph.
+Nodes that compute the shape for a `Reshape` (Shape, Gather, Constant …) are not part of the chain. A file of `alexnet
+export` begins with its input transform, which is taken over. Its norms show how many columns there are: around them,
+each column's maps are reshaped to a picture of their own. What else belongs to the net is noted in the file's metadata.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXTERNAL = 1
 
 
 def read_onnx(row: Row) -> None:
-    """Fill a row from its file. UsageError where onnx is missing, ArtifactError for what can't be imported."""
+    """Fill a row from its file. UsageError if onnx is missing, ArtifactError for what can't be imported."""
     try:
         import onnx
         from google.protobuf.message import DecodeError

@@ -40,8 +40,6 @@ _READERS: Mapping[str, Callable[[Row], None]] = {
     "caffe": read_caffe,
     "onnx": read_onnx,
 }
-_PATCHES = {"caffe": 227}
-_THOUSAND = 1000
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Result:
 def run(config: ImportConfig) -> Result:
     """Import a file as a checkpoint without a training's state.
 
-    Raises ArtifactError for a file that is of another program, damaged, or not an AlexNet; UsageError where an option
+    Raises ArtifactError for a file that is of another program, damaged, or not an AlexNet; UsageError if an option
     is missing; PictureError for a bad list of classes; ResourceError of the disk.
     """
     inputs = {"FILE": config.file, "--classes": config.classes}
@@ -105,11 +103,11 @@ def run(config: ImportConfig) -> Result:
 
 
 _Net = tuple[Recipe, InputTransform, dict[str, Tensor], list[str]]
-"""Recipe, input transform, weights, and in words what the file does not hold of them."""
+"""Recipe, input transform, weights, and in words what of it the file does not hold."""
 
 
 def _as_exported(config: ImportConfig, row: Row) -> _Net | None:
-    """The net that `alexnet export` wrote, whole; None where the file notes none, or is no longer true to its notes."""
+    """The whole net that `alexnet export` wrote; None if the file has no notes, or does not fit them any more."""
     if row.noted is None or (config.mean, config.channels, config.patch) != (None, None, None):
         return None
     recipe, _, transform = row.noted
@@ -123,7 +121,7 @@ def _as_exported(config: ImportConfig, row: Row) -> _Net | None:
 
 
 def _says(mean: NDArray[np.float32], scale: NDArray[np.float32] | None, transform: InputTransform) -> bool:
-    """Whether a graph's transform is this one's of the centre view."""
+    """Whether a graph's transform is this one, for the centre view."""
     given = np.ones(3, np.float32) if scale is None else scale
     return np.array_equal(mean, transform.centre.numpy()) and np.array_equal(given, transform.scale.expand(3).numpy())
 
@@ -136,7 +134,7 @@ def _as_found(config: ImportConfig, row: Row) -> _Net:
     if config.source == "onnx" and not any(isinstance(spec, Dropout) for spec in recipe.net.layers):
         lost.append("dropout, should the net have been trained with it")
     if input_.mean_at == "centre":
-        lost.append("the mean image around the centre, where its edge is repeated for the other views")
+        lost.append("the mean image around the centre: for the other views, its edge is repeated")
     return recipe, transform, row.tensors, lost
 
 
@@ -145,7 +143,7 @@ def _input(config: ImportConfig, row: Row) -> tuple[Input, InputTransform]:
     if config.source in ("torchvision", "timm"):
         known = load_recipe("torchvision").input
         return known, transform_of(known)
-    patch = config.patch or row.patch or _PATCHES.get(config.source, 224)
+    patch = config.patch or row.patch or (227 if config.source == "caffe" else 224)
     flip = row.noted is None or row.noted[0].input.flip
     plain = Input(patch=patch, colour_noise=0.0, flip=flip)
     theirs = replace(load_recipe("torchvision").input, patch=patch, flip=flip)
@@ -220,7 +218,7 @@ def _classes(config: ImportConfig, row: Row, count: int) -> tuple[ClassList, str
     if row.noted is not None and len(row.noted[1]) == count:
         return row.noted[1], "named by the file"
     words: tuple[str, ...] = ()
-    if count == _THOUSAND:
+    if count == 1000:  # ImageNet's
         words = tuple(load_torchvision().models._meta._IMAGENET_CATEGORIES)
     named = "with torchvision's words" if words else "without names (--classes gives them)"
     return ClassList(tuple(str(number) for number in range(count)), words=words), f"numbered, {named}"

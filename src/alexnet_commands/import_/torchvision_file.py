@@ -1,4 +1,4 @@
-"""The weights of torchvision.models.alexnet, and of what has the same names (timm's layout, DataParallel's)."""
+"""The weights of torchvision.models.alexnet, and of files with the same names (timm's, DataParallel's)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alexnet_commands.import_.weights import read_weights
 
 
 def read_torchvision(row: Row) -> None:
-    """Fill a row from its file; ArtifactError where a name is missing or one too many."""
+    """Fill a row from its file; ArtifactError if a name is missing or one too many."""
     weights, said = read_weights(row.path)
     row.noted = read_notes(said, row.path)
     wanted = {f"{theirs}.{part}" for theirs in NAMES.values() for part in ("weight", "bias")}

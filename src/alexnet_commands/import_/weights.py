@@ -23,7 +23,7 @@ from alexnet_cli.reading import read_regular
 
 MOST_BYTES = 1 << 33
 _INSIDE = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
-"""Under which names trainings save the weights beside other things."""
+"""Names under which trainings save the weights among other things."""
 _WRAPPERS = {"module", "_orig_mod"}
 """Parts of names that DataParallel and torch.compile put in."""
 

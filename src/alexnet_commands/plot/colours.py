@@ -12,7 +12,7 @@ from alexnet_commands.plot.figure import Page
 
 _SIDE, _MARGIN, _WIDE, _HIGH = 2.9, 0.25, 3.6, 0.5
 REACH = 2
-"""So many standard deviations to both sides are shown."""
+"""Standard deviations that are shown on each side of the mean."""
 _STEPS = 256
 
 

@@ -63,7 +63,7 @@ class FiltersConfig(PlotConfig):
         str,
         Option(
             "--scale",
-            help="all: one scale for all kernels, so that weak ones look weak; each: every kernel has its own.",
+            help="all: one scale for all kernels: weak ones look weak; each: every kernel has its own.",
             metavar="all|each",
         ),
     ] = "all"

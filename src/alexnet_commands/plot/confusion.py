@@ -25,7 +25,7 @@ def confusions(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 
 def draw(scores: Scores, counts: NDArray[np.int64]) -> Page:
-    """Shares of each row as shades; the commonest confusions beside it as words. counts: of reports/judging.py."""
+    """Shares of each row as shades; the commonest confusions in words at the right. counts: of reports/judging.py."""
     classes = len(counts)
     names = [shortened(scores.classes.called(index), _LETTERS) for index in range(classes)]
     named = classes <= _NAMED

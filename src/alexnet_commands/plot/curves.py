@@ -60,7 +60,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Several runs' values of one column: at each epoch those of the runs that came so far."""
+    """Several runs' values of one column: at each epoch, of the runs that reached it."""
 
     epochs: list[int]
     mean: Array
@@ -78,7 +78,7 @@ class Group:
     runs: list[Run] = field(default_factory=list)
 
     def band(self, column: str) -> Band:
-        """Mean and range at each epoch that any run has; empty where the column is."""
+        """Mean and range at each epoch that any run has; empty if the column is."""
         values = [run.values(column) for run in self.runs]
         epochs = sorted({epoch for found in values for epoch in found})
         at = [np.array([found[epoch] for found in values if epoch in found]) for epoch in epochs]
@@ -95,7 +95,7 @@ class Group:
 
 
 def read_run(path: Path) -> Run:
-    """The metrics of a run, finished or not; ArtifactError where there is none, or it has not ended an epoch."""
+    """The metrics of a run, finished or not; ArtifactError if there is none, or it has not ended an epoch."""
     if not (path / CONFIG).is_file():
         raise ArtifactError(f"{path}: is not a run folder: give one that `alexnet train` made")
     recipe = read_json_object(path / CONFIG).get("recipe")
@@ -108,10 +108,10 @@ def read_run(path: Path) -> Run:
 
 
 def grouped(runs: Sequence[Run], *, separate: bool) -> list[Group]:
-    """Runs of equal recipes together, however many epochs they were to have; each alone where `separate`.
+    """Runs of equal recipes together, whatever their number of epochs; each alone with `separate`.
 
-    A group is called by its recipe; where several recipes have a name, by the first field in which they differ from the
-    first of that name; a run that is alone is called by its folder too.
+    A group is named after its recipe. If several recipes have the same name, the first field in which they differ from
+    the first of them is added. A run that is alone has its folder's name too.
     """
     groups: dict[str, list[Run]] = {}
     for number, run in enumerate(runs):
@@ -136,7 +136,7 @@ def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw(groups: Sequence[Group]) -> Page:
-    """Loss at the left; at the right the validation errors, where a run has any."""
+    """Loss at the left; at the right the validation errors, if a run has any."""
     errors = any(group.band(column).epochs for group in groups for column in ERRORS)
     page = Page(8.6 if errors else 4.6, 3.7 + 0.2 * len(groups))
     _graph(page.at(0.65, 0.35, 3.6, 2.75), groups, LOSSES, "loss", scale=1)

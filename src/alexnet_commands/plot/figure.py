@@ -1,4 +1,4 @@
-"""One figure: a page without a display, and the file that it becomes. matplotlib is imported here alone, and late.
+"""One figure: a page without a display, and the file that it becomes. Only this file imports matplotlib, and late.
 
 page = Page(8, 3)
 page.figure.add_subplot()
@@ -72,7 +72,7 @@ class Drawn:
 
 
 def require_figure(config: PlotConfig, inputs: Mapping[str, Path | None]) -> None:
-    """UsageError where the figure may not be written, ResourceError without matplotlib; before any work."""
+    """UsageError if the figure may not be written, ResourceError without matplotlib; before any work."""
     _matplotlib()
     require_output(config.path, FIGURE, overwrite=config.overwrite, inputs=inputs)
 
@@ -81,7 +81,7 @@ class Page:
     """A white page in inches."""
 
     def __init__(self, width: float, height: float, *, layout: Any = None) -> None:
-        """layout: as matplotlib takes it; None: everything is where `at` and `text` put it."""
+        """layout: as matplotlib takes it; None: `at` and `text` place everything."""
         _matplotlib()
         from matplotlib.figure import Figure
 
@@ -152,10 +152,10 @@ def shortened(text: str, most: int) -> str:
 
 
 def _matplotlib() -> None:
-    """Load matplotlib, which may have no folder for its cache; ResourceError where it is missing."""
+    """Load matplotlib, which may have no folder for its cache; ResourceError if it is missing."""
     if not os.environ.get("MPLCONFIGDIR") and not os.access(Path.home(), os.W_OK):
         os.environ["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / f"alexnet-matplotlib-{os.getuid()}")
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of letters that a font lacks it says more than we do
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports every letter that a font lacks
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -46,8 +46,8 @@ def maps_of(net: Net, crop: NDArray[np.uint8]) -> list[Maps]:
 
 
 def colours(values: NDArray[np.float32]) -> Array:
-    """Maps as colours, (maps, side, side, 3): from black (0) to white (the layer's largest); where there are negative
-    ones, from blue (−largest) over black (0) to orange (+largest). The square root is shown: small numbers are many."""
+    """Maps as colours, (maps, side, side, 3): from black (0) to white (the layer's largest); if some are negative, from
+    blue (−largest) over black (0) to orange (+largest). The square root is shown, since most numbers are small."""
     largest = max(float(np.abs(values).max(initial=0)), 1e-30)
     share = np.sqrt(np.abs(values).astype(np.float64) / largest)
     if values.min(initial=0) >= 0:
@@ -59,7 +59,7 @@ def colours(values: NDArray[np.float32]) -> Array:
 
 
 def draw(crop: NDArray[np.uint8], layers: list[Maps], columns: int) -> Page:
-    """The picture, and below it and beside it the layers' maps, in their order down two rows of blocks."""
+    """The picture, and the layers' maps below it and to its right, in their order down two columns of blocks."""
     blocks = [
         tile(colours(maps.values), columns=columns, wide=3.2, gap=max(1, maps.values.shape[1] // 12)) for maps in layers
     ]
@@ -79,8 +79,8 @@ def draw(crop: NDArray[np.uint8], layers: list[Maps], columns: int) -> Page:
 
 
 def _placed(heights: list[float]) -> tuple[list[tuple[int, float]], float]:
-    """Where each block lies: side (0 left, 1 right) and inches from the top; and the height of all. In their order,
-    the left side first, so that neither side is much higher."""
+    """Where each block lies: side (0 left, 1 right) and inches from the top; and the height of all. They keep their
+    order, the left side first; the two sides are about equally high."""
     start = _HEAD + _PICTURE + _GAP
 
     def both(first: int) -> tuple[float, float]:

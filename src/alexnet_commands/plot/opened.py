@@ -1,4 +1,4 @@
-"""What the figures are about: a net from a run or checkpoint, some pictures of a store, a layer's activations."""
+"""What the figures show: a net from a run or checkpoint, some pictures of a store, a layer's activations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def centre(net: Net, crops: Tensor) -> Tensor:
 def chosen(store: CropStore, asked: Sequence[str], count: int, seed: int) -> list[int]:
     """The indices of the requested pictures; without any, `count` of them by seed, of different classes first.
 
-    UsageError where one is neither an index nor a name, or the end of several.
+    UsageError if one is neither an index nor a name, or the end of several names.
     """
     if asked:
         return [_index(store, word) for word in asked]
@@ -73,8 +73,8 @@ def read_some(store: CropStore, indices: Sequence[int]) -> NDArray[np.uint8]:
 def steps_to(network: Network, name: str | None) -> tuple[str, list[str]]:
     """A layer's name, and the steps that give its activations: up to the ReLU or tanh behind it.
 
-    None: the last hidden fully-connected layer; where there is none, what the last layer sees. UsageError for a name
-    that the net has not.
+    None: the last hidden fully-connected layer; if there is none, what the last layer sees. UsageError for a name that
+    the net does not have.
     """
     steps, kinds = network.steps, {spec.name: spec.kind for spec in network.net.layers}
     if name is None:

@@ -16,7 +16,7 @@ _LETTERS = 24
 
 
 def draw(crops: NDArray[np.uint8], values: NDArray[np.float32], labels: NDArray[np.int64], classes: ClassList) -> Page:
-    """crops: uint8 (N, side, side, 3). values: (N, classes). labels: (N,), -1 where unknown."""
+    """crops: uint8 (N, side, side, 3). values: (N, classes). labels: (N,), -1 if unknown."""
     count = len(crops)
     across = min(count, 4)
     rows, bars = -(-count // across), min(MOST_BARS, len(classes))

@@ -14,6 +14,7 @@ import torch
 from alexnet_cli.artifacts.checkpoint import read_checkpoint
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.filters import first_convolution
 from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.artifacts.scores import best_classes, read_scores
 from alexnet_cli.artifacts.statistics import read_statistics
@@ -50,7 +51,7 @@ def filters(config: FiltersConfig) -> Drawn:
     require_figure(config, inputs)
     checkpoint, which = read_found(config.net, read_checkpoint)
     net = checkpoint.recipe.net
-    layer = next((spec.name for spec in net.layers if spec.kind == "convolution"), None)
+    layer = first_convolution(net)
     if layer is None:
         raise UsageError(f"{config.net}: its net has no convolution, and so no filters to draw")
     Talk(quiet=config.quiet).say(f"{layer} of {which}")

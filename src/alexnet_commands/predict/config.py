@@ -64,7 +64,7 @@ class PredictConfig(OutputOptions):
             self.written_as()
 
     def written_as(self) -> str | None:
-        """One of FORMATS, or None for text; UsageError where the name of `out` does not tell."""
+        """One of FORMATS, or None for text; UsageError if the name of `out` does not tell."""
         if self.format is not None or self.out is None:
             return self.format
         suffix = self.out.suffix.removeprefix(".").lower()

@@ -81,12 +81,12 @@ class Result:
         return {"path": row.path, "predictions": said, "error": row.error}
 
     def words(self, index: int) -> str | None:
-        """What people call a class, where that is known."""
+        """What people call a class, if that is known."""
         return self.classes.words[index] if self.classes.words else None
 
 
 def run(config: PredictConfig) -> Result:
-    """Ask the net; raises ArtifactError, ResourceError or UsageError. Pictures that can't be read are rows."""
+    """Ask the net; ArtifactError, ResourceError or UsageError. Pictures that can't be read get rows with errors."""
     if config.out is not None:
         named = {f"PICTURE {path}": path for path in config.pictures if str(path) != "-"}
         require_output(config.out, PREDICTIONS, overwrite=config.overwrite, inputs={"NET": config.net, **named})

@@ -20,7 +20,7 @@ _PARTS = " ▏▎▍▌▋▊▉█"
 
 
 def show(result: Result, config: PredictConfig) -> None:
-    """Write the result where and as the options say."""
+    """Write the result as the options say."""
     form = config.written_as()
     if config.out is not None:
         publish_file(config.out, _as_text(result, form).encode(), PREDICTIONS, overwrite=config.overwrite)
@@ -33,7 +33,7 @@ def show(result: Result, config: PredictConfig) -> None:
 
 
 def require_all(result: Result) -> None:
-    """PictureError, at the very end, where a picture could not be read."""
+    """PictureError, at the very end, if a picture could not be read."""
     failed = result.failed
     if failed:
         more = f", and {len(failed) - 1:,} more of {len(result.rows):,}" if len(failed) > 1 else ""
@@ -85,7 +85,7 @@ def _title(result: Result, one: Prediction) -> str:
 
 
 def _bar(one: Prediction, blocks: bool) -> str:
-    """As long as the probability is large, in eighths of a character where the terminal has blocks."""
+    """As long as the probability is large, in eighths of a character if the terminal has blocks."""
     if not blocks:
         return "#" * round(_BAR * one.probability)
     eighths = round(8 * _BAR * one.probability)
@@ -93,7 +93,7 @@ def _bar(one: Prediction, blocks: bool) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    """Text in a column of a width, cut off with an ellipsis where it is longer."""
+    """Text in a column of a width, cut off with an ellipsis if it is longer."""
     from rich.cells import set_cell_size
 
     if cells(text) > width:
@@ -102,7 +102,7 @@ def _fit(text: str, width: int) -> str:
 
 
 def _has_blocks() -> bool:
-    """Whether what stdout is written in has block characters."""
+    """Whether stdout's encoding has block characters."""
     try:
         f"…{_PARTS}".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -15,7 +15,7 @@ _COMMENT_COLUMN = 44
 
 @dataclass(frozen=True)
 class Difference:
-    """A field that two recipes give different values; None where a recipe does not have the layer or value."""
+    """A field that two recipes give different values; None if a recipe does not have the layer or value."""
 
     field: str
     """Its path, such as "net.pool1.size"; a whole layer that only one recipe has is "net.norm1"."""
@@ -46,7 +46,7 @@ def as_toml(loaded: Loaded) -> str:
 
 
 def compare(a: str, b: str) -> list[Difference]:
-    """The fields in which two recipes differ, net first. UsageError where there is no such recipe."""
+    """The fields in which two recipes differ, net first. UsageError if there is no such recipe."""
     first, second = load(a), load(b)
     mine, others = dict(_fields(first)), dict(_fields(second))
     found = []

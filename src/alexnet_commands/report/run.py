@@ -1,4 +1,4 @@
-"""The work of `alexnet report`: tell what it is about, and write the page."""
+"""The work of `alexnet report`: find out what it is about, and write the page."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _ZOOM = 3
 
 
 def training_page(path: Path) -> tuple[str, dict[str, Any]]:
-    """The page about a run, and what `--json` says of it. ArtifactError where it has no epoch to show yet."""
+    """The page about a run, and what `--json` says of it. ArtifactError if it has no epoch to show yet."""
     folder = RunFolder(path)
     rows = folder.metrics()
     if not rows:
@@ -134,7 +134,7 @@ def _errors(recipe: Recipe, epochs: list[int], columns: Mapping[str, list[float 
 
 
 def _rate(epochs: list[int], rates: list[float | None]) -> str:
-    """The rate of each epoch, and in words where it changed."""
+    """The rate of each epoch, and its changes in words."""
     chart = line_chart(
         [Line("rate", epochs, [rate if rate else None for rate in rates])],
         x_name="epoch",

@@ -44,7 +44,7 @@ LONGER_OVER_SHORTER = (1.0, 1.33, 1.5, 0.75, 0.67)
 BOX = (0.60, 0.66)
 """Side of the digit's 8×8 field over the picture's shorter side."""
 SEEN = 0.75
-"""What every 224 patch of a 256 crop sees of it, in the middle: the digit and its soft rim lie inside."""
+"""The middle part of a 256 crop that every 224 patch sees: the digit and its soft rim lie inside."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run(config: SampleConfig) -> Result:
 
 
 def read_sample(folder: Path) -> Manifest:
-    """A sample's manifest; ArtifactError where it is unfinished, or a picture is missing, damaged or one too many."""
+    """A sample's manifest; ArtifactError if it is unfinished, or a picture is missing, damaged or one too many."""
     manifest = read_folder_manifest(folder, kind=SAMPLE.name, schema=SCHEMA, unfinished="make it again")
     if _digest(folder) != manifest.digest:
         raise ArtifactError(f"{folder}: its pictures do not fit its digest: make it again")
@@ -158,7 +158,7 @@ def draw(image: NDArray[np.float64], index: int) -> Image.Image:
     paper = [between(205, 250) for _ in range(3)]
     ink = [between(0, 70) for _ in range(3)]
 
-    # A rim of paper around the 8×8 field, so that strokes that touch its edge end as softly as they begin.
+    # A rim of paper around the 8×8 field: strokes that touch its edge end as softly as they begin.
     small = Image.fromarray(np.pad(np.rint(image * (255 / 16)).astype(np.uint8), 1))
     large = small.resize((side + 2 * rim, side + 2 * rim), Image.Resampling.BICUBIC)
     field = Image.new("L", (width, height), 0)

@@ -49,7 +49,7 @@ class Result:
 
 
 def run(config: StripConfig) -> Result:
-    """Copy the files that say what a net computes: the digest stays the same, since it is the same net.
+    """Copy the files that say what a net computes: the same net has the same digest.
 
     Raises ArtifactError for what is not a whole checkpoint, UsageError and ResourceError of the output.
     """
@@ -73,7 +73,7 @@ def _parents(manifest: Manifest) -> dict[str, str]:
 
 @contextmanager
 def _still_there(path: Path) -> Iterator[None]:
-    """ArtifactError where a checkpoint's training removes it in the meantime: the run has another by then."""
+    """ArtifactError if the training removes its checkpoint in the meantime: the run has a newer one then."""
     try:
         yield
     except FileNotFoundError:

@@ -35,19 +35,8 @@ def command(config: SummaryConfig) -> None:
     if config.json:
         print_json(summary)
         return
-    columns = (
-        "layer",
-        "output",
-        "kernels",
-        "then",
-        "sees",
-        "parameters",
-        "neurons",
-        "multiply-adds",
-        "FLOP",
-        "weights",
-        "maps",
-    )
+    texts = ("layer", "output", "kernels", "then", "sees")
+    numbers = ("parameters", "neurons", "multiply-adds", "FLOP", "weights", "maps")
     rows: list[tuple[str, ...]] = [
         (
             layer["name"],
@@ -68,13 +57,13 @@ def command(config: SummaryConfig) -> None:
     bytes_ = [size(4 * summary["parameters"]), size(4 * summary["neurons"])]
     flop = f"{summary['flop'] / 1e9:.3f} G"
     rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), flop, *bytes_))
-    print_table(f"{summary['recipe']}: {summary['about']}", columns, rows, left=5)
+    print_table(f"{summary['recipe']}: {summary['about']}", (*texts, *numbers), rows, left=len(texts))
     if config.device_count > 1:
         _print_shares(summary)
 
 
 def _print_compared(compared: dict[str, Any]) -> None:
-    """The nets beside one another, layer by layer."""
+    """The nets side by side, layer by layer."""
     nets = compared["compared"]
     heads = [head for net in nets for head in (net["recipe"], "output", "kernels", "then", "parameters")]
     rows = [[cell for net in nets for cell in ("input", _times(net["input"]), "", "", "")]]
@@ -88,7 +77,7 @@ def _print_compared(compared: dict[str, Any]) -> None:
         wide = max(len(row[column]) for row in [heads, *rows])
         for row in [heads, *rows]:
             row[column] = row[column].rjust(wide)
-    title = " beside ".join(net["recipe"] for net in nets)
+    title = " and ".join(net["recipe"] for net in nets)
     print_table(title, heads, rows, left=len(heads), together=_COLUMNS)
 
 

@@ -56,7 +56,7 @@ def _side_by_side(columns: list[list[int]], *, at_the_end: bool = False) -> list
 
 
 def _share(net: Net, config: SummaryConfig, described: list[dict[str, Any]]) -> dict[str, Any]:
-    """What several devices hold and send; the layers' own figures go to them."""
+    """What several devices hold and send; each layer's numbers are added to its description."""
     from alexnet_cli.parallel.account import account, crop_bytes, map_bytes, state_bytes
     from alexnet_cli.parallel.layout import choose_layout
 

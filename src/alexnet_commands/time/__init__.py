@@ -1,1 +1,1 @@
-"""`alexnet time`: how fast a recipe trains here, layer by layer, beside what its products alone would allow."""
+"""`alexnet time`: how fast a recipe trains here, layer by layer, next to what its products alone would allow."""

@@ -45,7 +45,7 @@ def command(config: TimeConfig) -> None:
 
 
 def _table(timing: Timing) -> list[str]:
-    """A line for each part of the step, in milliseconds, with the products alone beside it; 80 columns wide."""
+    """A line for each part of the step, in milliseconds, next to the products alone; 80 columns wide."""
     names = ["masks, loss", *(layer.name for layer in timing.layers)]
     width = max(map(len, names))
     spent = [layer.forward_ms + layer.backward_ms for layer in timing.layers]

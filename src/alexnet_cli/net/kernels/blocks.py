@@ -1,5 +1,5 @@
-"""Both norms as torch operations, forward and backward by hand: what serves in float64, under torch.compile, on devices
-without kernels of their own, and where numba is missing.
+"""Both norms as torch operations, forward and backward by hand: for float64, torch.compile, devices without kernels of
+their own, and installations without numba.
 
     b = a · d^−β,   d = k + α·Σ a²        Σ over a window of neighbouring maps, or of neighbouring pixels of one map
     ∂a = g·d^−β − 2αβ · a · Σ (g·a·d^−β−1)
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _BLOCK_FLOATS = 512 * 1024
-"""Numbers in a block: 2 MB in float32, the fastest of 64k … 1M where measured: most passes hit the cache."""
+"""Numbers in a block: 2 MB in float32, the fastest of 64k … 1M that were measured: most passes hit the cache."""
 
 
 def local_response_norm(maps: Tensor, *, groups: int, k: float, alpha: float, beta: float, window: int) -> Tensor:
@@ -98,7 +98,7 @@ def _window_sum(maps: Tensor, groups: int, window: int, over: str) -> Any:
 
 
 def _blocks(*tensors: Tensor, groups: int, over: str) -> Any:
-    """The same blocks of several channels_last tensors: rows of C maps, or whole pictures where pixels are summed."""
+    """The same blocks of several channels_last tensors: rows of C maps, or whole pictures if pixels are summed."""
     if over == "maps":
         width = tensors[0].shape[1] // groups
         views = [tensor.permute(0, 2, 3, 1).reshape(-1, width) for tensor in tensors]

@@ -4,9 +4,9 @@
     ∂a = g·s − 1.5·α · a · Σ (g·a·s/d)
 
 Legend: a line is W positions side by side, at each the C maps of G columns: W·G·C numbers in a row, of float32, or of
-bfloat16 as uint16. Scratch and sums are float32. Where `relu` is set, max(0, a) stands for a.
+bfloat16 as uint16. Scratch and sums are float32. If `relu` is set, max(0, a) stands for a.
 
-The innermost loops are long, and index by plain loop variables: so they become vector instructions.
+The innermost loops are long, and their indices plain loop variables: that makes them vector instructions.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -21,14 +21,14 @@ from alexnet_cli.net.kernels.numbers import narrow, wide
 
 @inner
 def rectified(value, relu):
-    """max(0, value) where relu is set; NaN stays NaN."""
+    """max(0, value) if relu is set; NaN stays NaN."""
     zero = np.float32(0)
     return zero if relu and value < zero else value
 
 
 @inner
 def neighbours(groups, maps, half, positions):
-    """What `window_sum` multiplies with: (2·half + 1, positions·G·C), 1 where the neighbour at that distance, −half …
+    """What `window_sum` multiplies with: (2·half + 1, positions·G·C), 1 if the neighbour at that distance, −half …
     half, is in the same column, else 0."""
     inside = np.zeros((2 * half + 1, positions * groups * maps), np.float32)
     for shift in range(2 * half + 1):
@@ -176,7 +176,7 @@ def larger(value, best):
 def pool_across(line, best, place, size, stride):
     """Of the windows along one line, (W, C): the largest numbers and their places in it, 0 … size − 1, (W', C) both.
 
-    Three are compared at once; where a window has fewer, its last number stands for those that are missing.
+    Three are compared at once; if a window has fewer, its last number stands for those that are missing.
     """
     width, maps = line.shape
     for column in range(len(best)):
@@ -203,8 +203,7 @@ def pool_across(line, best, place, size, stride):
 def pool_down(values, places, first, rows, size, best, place):
     """Of `rows` lines that `pool_across` gave: the largest numbers, and their places in the whole window, row by row.
 
-    values, places: (size, W'·C), of which line `first` is the window's uppermost and the others follow, round and
-    round.
+    values, places: (size, W'·C), a ring of lines in which line `first` is the window's uppermost.
     """
     last = rows - 1
     one, two = min(1, last), min(2, last)

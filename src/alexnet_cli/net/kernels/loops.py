@@ -4,8 +4,8 @@
     pooled:      [ReLU] → [norm] → max pool → [ReLU]        pooled_backward
 
 `pooled` reads the convolution's maps once and writes the pooled ones; its gradient reads them again. What lies between
-stays in the cache, a few lines of one picture. Function and gradient are those of the modules one after the other; of
-equal numbers in a window the first gets the gradient, as torch has it.
+stays in the cache, a few lines of one picture. Function and gradient are those of the modules one after the other. If
+numbers in a window are equal, the first gets the gradient, as in torch.
 
 Legend: maps are (N, H, W, C), C those of all G columns; pooled ones (N, H', W', C). first … last − 1 are the pictures.
 """
@@ -31,7 +31,7 @@ from alexnet_cli.net.kernels.lines import (
 from alexnet_cli.net.kernels.numbers import narrow
 
 NOWHERE = 255
-"""In `which`: the ReLU after the pool gave 0, so that no number in the window has a gradient."""
+"""In `which`: the ReLU after the pool gave 0, and no number in the window has a gradient."""
 
 
 @inner
@@ -42,8 +42,8 @@ def flat(line):
 
 @inner
 def prepared(groups, maps, half):
-    """`inside` and `scratch` for lines of so many maps: some positions at once, about 500 numbers, so that all of it
-    stays in the first cache."""
+    """`inside` and `scratch` for lines of so many maps: some positions at once, about 500 numbers, which all stay in
+    the first cache."""
     positions = max(1, 512 // maps)
     inside = neighbours(groups, maps // groups, half, positions)
     return inside, np.zeros((4, inside.shape[1] + 2 * half), np.float32)

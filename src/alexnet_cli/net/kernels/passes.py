@@ -41,7 +41,7 @@ class Pass:
 
     @property
     def constants(self) -> tuple[Any, ...]:
-        """What all kernels want of the norm."""
+        """The norm's numbers, as all kernels take them."""
         return self.groups, np.float32(self.k), np.float32(self.alpha), self.half
 
     def side(self, below: int) -> int:
@@ -57,7 +57,7 @@ def _side(below: int, size: int, stride: int, overhang: bool) -> int:
 
 
 def pass_of(modules: Sequence[nn.Module]) -> tuple[Pass, int]:
-    """The longest pass that the first of some modules make, and how many they are; 0 where there is no gain."""
+    """The longest pass over the first of some modules, and how many modules it computes; 0 if it gains nothing."""
     found, taken = Pass(), 0
     for count, module in enumerate(modules, 1):
         if _watched(module):
@@ -96,7 +96,7 @@ def _watched(module: nn.Module) -> bool:
 
 
 def run_together(modules: Sequence[nn.Module], numbers: Tensor) -> tuple[Tensor, int]:
-    """What the first of some modules give, in one pass, and how many of them that were: 0 where it would not pay."""
+    """What the first of some modules compute in one pass, and how many they are; 0 if a pass gains nothing."""
     first = modules[0]
     if _watched(first):
         return numbers, 0
@@ -171,7 +171,7 @@ class _Averaged(torch.autograd.Function):
 
 
 class _Normalised(torch.autograd.Function):
-    """A norm by two kernels, forward and backward, with what both want of it. Saves only its input."""
+    """A norm by two kernels, forward and backward, which take the same constants. Saves only its input."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, kernels: tuple[Kernel, Kernel], *constants: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """Convolutions and the products of fully-connected layers, by the calls that are fast on this processor.
 
-The gradient of conv1's weights is formed in parts of a mini-batch: over a size, oneDNN gives it to a slow method.
+The gradient of conv1's weights is formed in parts of a mini-batch: above a size, oneDNN takes a slow method.
 
 torch multiplies float32 matrices with MKL, which is fast on Intel's processors and slow on AMD's: there oneDNN, which
 torch has for convolutions, is up to three times as fast (docs/benchmarks.md). The processor decides, and not a
@@ -47,13 +47,13 @@ def convolve(
 
 
 _FEW = 4
-"""Channels of a picture, or a few more than it has: where oneDNN's slow method is."""
+"""Channels: of a picture, or a few more. For so few, oneDNN may take its slow method."""
 _MOST_BYTES = 96 << 20
 """Of the gradient that comes in, in one part: oneDNN 3.12 takes the fast method for up to 119 MB of it."""
 
 
 def _pays(size: int, stride: int) -> bool:
-    """Whether folded kernels have few more numbers than the kernels: 12×12 in place of 11×11 in the paper's conv1."""
+    """Whether folding adds few numbers to the kernels: the paper's conv1 gets 12×12 in place of 11×11."""
     return stride > 1 and (-(-size // stride) * stride) ** 2 <= 1.25 * size**2
 
 
@@ -109,7 +109,7 @@ class _First(torch.autograd.Function):
         padding: int,
         fold: tuple[int, int] | None,
     ) -> Tensor:
-        """fold: padding and overhang, where the maps are to be folded."""
+        """fold: padding and overhang, if the maps are to be folded."""
         rounded, size = weight.to(maps.dtype), weight.shape[2]
         ctx.folded = (size, stride) if fold else None
         if fold:
@@ -149,7 +149,7 @@ def linear(numbers: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @cache
 def onednn() -> bool:
-    """Whether oneDNN serves: on x86 processors that are not Intel's, where torch's operation for it is what it was.
+    """Whether oneDNN multiplies: on x86 processors that are not Intel's, if torch's operation for it still works.
 
     ALEXNET_PRODUCTS=mkl or onednn overrides the choice.
     """
@@ -163,12 +163,12 @@ _INTEL = "GenuineIntel"
 
 
 def _vendor() -> str:
-    """The processor's maker as it calls itself; Intel where the system does not say."""
+    """The processor's maker as it calls itself; Intel if the system does not say."""
     return told_by_linux("vendor_id") or _INTEL
 
 
 def _works() -> bool:
-    """torch's operation is private: it may vanish, or want other arguments."""
+    """torch's operation is private: it may vanish, or take other arguments."""
     left, right, bias = torch.arange(15.0).reshape(3, 5), torch.arange(10.0).reshape(2, 5), torch.arange(2.0)
     try:
         first, second = times(left, right, bias), times(left.t(), right.new_ones(2, 3))
@@ -178,7 +178,7 @@ def _works() -> bool:
 
 
 def times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left · rightᵀ + bias, by oneDNN. AttributeError where torch has this private operation no more."""
+    """left · rightᵀ + bias, by oneDNN. AttributeError if torch no longer has this private operation."""
     operation: Any = torch.ops.mkldnn._linear_pointwise
     return operation(left, right, bias, "none", [], "")  # type: ignore[no-any-return]
 
