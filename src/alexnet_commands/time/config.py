@@ -38,6 +38,7 @@ class TimeConfig:
         int, Option("--repeats", help="Rounds of step, layers and limit; the medians are shown.", min=1)
     ] = 5
     seconds: Annotated[
-        float, Option("--seconds", help="A round makes steps for at least this long: one step or more.", min=0.0)
+        float,
+        Option("--seconds", help="A round makes steps for at least this long: one step or more.", min=0.0, max=86400.0),
     ] = 0.5
     json: Json = False
