@@ -60,7 +60,7 @@ def _options(
 def build(only: str | None = None) -> typer.Typer:
     """The command line: every stage and every command that an installed package declares.
 
-    With `only`, where there is a command of this name, no other one is imported; for "--version" none.
+    only: the name of a command; then no other one is imported. For "--version" none is.
     """
     app = typer.Typer(cls=GroupWithHelp, rich_markup_mode="rich", context_settings=dict(_SETTINGS))
     app.callback()(_options)
@@ -88,7 +88,7 @@ def _add(app: typer.Typer, name: str, command: Callable[..., Any] | typer.Typer,
 
 
 def _asked(words: Sequence[str]) -> str | None:
-    """The command that these words name; None where all must be known: for help, completion, a wrong word."""
+    """The command that these words name; None if all must be known: for help, completion, a wrong word."""
     return words[0] if words and "_ALEXNET_COMPLETE" not in os.environ else None
 
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     outcome = build(_asked(words))(words, prog_name="alexnet", standalone_mode=False)
-    if outcome == 130:  # typer's word for Ctrl-C, said to nobody
+    if outcome == 130:  # what typer makes of Ctrl-C, without a message
         raise KeyboardInterrupt
     return outcome if isinstance(outcome, int) else 0
 

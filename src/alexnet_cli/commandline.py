@@ -77,7 +77,7 @@ def command_from(config_type: type[Config]) -> Callable[[Callable[[Config], None
 
 
 def _require_folder() -> None:
-    """ResourceError where the working folder is gone: MKL would end the process itself."""
+    """ResourceError if the working folder is gone: MKL would end the process without a message."""
     try:
         os.getcwd()  # noqa: PTH109 (as it is, nothing resolved)
     except OSError as error:
@@ -85,9 +85,9 @@ def _require_folder() -> None:
 
 
 def _require_utf8(options: Mapping[str, Any]) -> None:
-    """UsageError where an option is not UTF-8: LMDB, TensorBoard and JSON can't have such a name.
+    """UsageError if an option is not UTF-8: LMDB, TensorBoard and JSON can't have such a name.
 
-    Pictures alone may have one, where they are only read.
+    Only pictures may have one, since they are only read.
     """
     for name, value in options.items():
         for text in map(str, value if isinstance(value, (list, tuple)) else (value,)):
