@@ -118,7 +118,7 @@ def test_kaggles_val_in_an_archive_finds_its_labels(place: str, form: str, tmp_p
     if place == "beside":
         line = refused(archive, split="val")
         assert line.endswith(
-            "its labels are in LOC_val_solution.csv, expected in it or beside it, found none: put it there, or give "
+            "its labels are in LOC_val_solution.csv, expected in it or next to it, found none: put it there, or give "
             "--labels FILE or --unlabelled"
         )
         write(tmp_path / "LOC_val_solution.csv", table)
@@ -291,7 +291,7 @@ def test_the_archive_that_class_folders_were_unpacked_from_may_lie_beside_them(t
 def test_pictures_beside_tars_in_a_tar_are_never_left_out_silently(tmp_path: Path) -> None:
     tars = [(f"{name}.tar", tar_of([("1.jpg", jpeg(1))])) for name in ("ape", "bat")]
     path = write(tmp_path / "a.tar", tar_of([*tars, ("cow/1.jpg", jpeg(2))]))
-    assert "holds tars, and cow/1.jpg beside them" in refused(path)
+    assert "holds tars, and also cow/1.jpg" in refused(path)
 
 
 def test_zstd_without_what_reads_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

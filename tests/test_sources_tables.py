@@ -264,7 +264,7 @@ def test_folders_that_each_have_their_table_are_no_classes(tmp_path: Path) -> No
         write(tmp_path / "in" / part / "metadata.csv", f"file_name,label\n{lines}")
     assert list(labels_of(tmp_path / "in").values()) == list(LABELS)
     write(tmp_path / "in/part1/metadata.jsonl", "{}")
-    assert "lies beside another table of labels" in refused(tmp_path / "in")
+    assert "lies next to another table of labels" in refused(tmp_path / "in")
 
 
 # Tiny-ImageNet

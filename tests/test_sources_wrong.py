@@ -45,7 +45,7 @@ def test_a_wrong_source_ends_the_command_with_code_3_and_one_line(
     path = made.val_tar()
     assert main(["preprocess", str(path), "--out", str(tmp_path / "a.lmdb"), "--workers", "1"]) == 3
     assert capsys.readouterr().err == (
-        f"alexnet: {path}: its labels are in the devkit, expected beside it, found none: put "
+        f"alexnet: {path}: its labels are in the devkit, expected next to it, found none: put "
         "ILSVRC2012_devkit_t12.tar.gz there, or give --labels DEVKIT or --unlabelled\n"
     )
     assert not (tmp_path / "a.lmdb").exists()

@@ -191,7 +191,7 @@ def _name(decoder: Decoder | None) -> str | None:
 
 
 def decoding() -> str:
-    """What decides a picture's pixels, in one line: `pillow-simd 12.1.1.post0; pillow 13.0.0 for BMP, TIFF, WEBP`."""
+    """What decides the pixels, in one line: `pillow-simd 12.1.1.post0; pillow 13.0.0 for BMP, TIFF, WEBP`."""
     others: dict[str, list[str]] = {}
     for kind, name in readers().items():
         if name is not None and name != active().name:

@@ -19,14 +19,15 @@ def command(config: PreprocessConfig) -> None:
                          order if all are numbers
       pictures           a folder of them, with --labels or --unlabelled
       ILSVRC2012_*.tar   train, val or test, or the folder that holds them
-                         (--split); labels from the devkit there, or --labels
+                         (--split); labels from the devkit in its folder,
+                         or --labels
       Kaggle's CLS-LOC   any folder of it, with --split
       class archives     a folder of one tar or zip for each class (Fall 2011)
       shards             of WebDataset: folder, list, or 'x-{000..099}.tar'
       tar, zip           of class folders; compressed ones (.tar.gz, .tar.zst) are
-                         unpacked next to OUT first: slower
-      Hugging Face       metadata.csv or .jsonl with pictures; Parquet (extra
-                         "parquet")
+                         unpacked next to OUT first, which takes longer
+      Hugging Face       metadata.csv or .jsonl with the pictures; Parquet
+                         (extra "parquet")
       Tiny-ImageNet      as it ships, with --split
     It reads JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 and AVIF, and HEIC
     with the extra "heif"; `alexnet doctor` says what reads each format. It counts
@@ -41,7 +42,7 @@ def command(config: PreprocessConfig) -> None:
     The store's bytes depend neither on that nor on the number of workers.
 
     If a picture can't be read, the command finishes the others and ends with code
-    3. --allow-bad N leaves out up to N such pictures and lists them in
+    3. --allow-bad N leaves out up to N bad pictures and lists them in
     OUT/rejects.tsv.
 
     Before it starts, it says how long it will take and whether the disk has room.
@@ -60,7 +61,7 @@ def command(config: PreprocessConfig) -> None:
       torchrun  torchrun --no-python … alexnet preprocess … --shard torchrun
     slurm reads SLURM_ARRAY_TASK_ID and _COUNT, or without an array SLURM_PROCID and
     SLURM_NTASKS; torchrun reads RANK and WORLD_SIZE. Give --workers if several
-    processes share a machine. Each shard has its own --allow-bad.
+    processes share a machine. --allow-bad counts for each shard.
 
     Example: alexnet preprocess pictures --out train.lmdb --holdout 0.1 --holdout-out val.lmdb
              alexnet preprocess pictures/val --out val.lmdb --classes train.lmdb

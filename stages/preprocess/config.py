@@ -176,9 +176,11 @@ class PreprocessConfig(CommonOptions):
         if self.shard is not None:
             parse_shard(self.shard)
         self._check_holdout()
-        outs = {"--out": self.out} | ({"--holdout-out": self.holdout_out} if self.holdout_out else {})
-        for option, path in outs.items():
-            source, out = self.source.resolve(), path.resolve()
+        source = self.source.resolve()
+        for option, path in (("--out", self.out), ("--holdout-out", self.holdout_out)):
+            if path is None:
+                continue
+            out = path.resolve()
             if out == source or source in out.parents:
                 raise UsageError(
                     f"{option} {path}: lies inside the pictures' folder {self.source}: choose another {option}"

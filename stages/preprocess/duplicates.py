@@ -1,4 +1,4 @@
-"""Exact duplicates: pictures whose files have the same bytes, known by the digests that the store keeps."""
+"""Exact duplicates: pictures whose files have the same bytes, found by the digests in the store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from alexnet_cli.artifacts.crops.store import UNLABELLED
 from alexnet_cli.class_list import ClassList
 
 SHOWN = 1000
-"""Groups that a report lists; it counts all."""
+"""Groups that a report lists at most; it counts all."""
 SHOWN_NAMES = 20
-"""Names that a report lists of each group."""
+"""Names that a report lists at most of each group."""
 
 Digests = NDArray[np.uint8]
 """(pictures, 16)."""

@@ -1,4 +1,4 @@
-"""Before the work: how many bytes and how much time it will take, from a few pictures cropped on trial."""
+"""Before the work: how many bytes and how much time it will take, from a trial with a few pictures."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TRIAL_PICTURES = 48
 TRIAL_LEAST = 8
 """Of fewer than 4,800 pictures one in a hundred is tried, but at least this many: the trial's crops are thrown away."""
 TRIAL_SECONDS = 3.0
-"""The trial ends after this many seconds, with the pictures that it has then; one at least."""
+"""The trial ends after this many seconds, with at least one picture."""
 MARGIN = 1.1
-"""Of JPEG stores: beyond the trial's upper bound, what it may lie wrong."""
+"""For JPEG stores: a factor on the trial's upper bound, which may be wrong."""
 
 DISK_TRIAL_BYTES = 1 << 26
-"""Written on trial, to know the disk's speed, where the store will be larger than LARGE."""
+"""Written to measure the disk's speed, if the store will be larger than LARGE."""
 LARGE = 1 << 31
 
 _PAGE = 4096
@@ -39,7 +39,7 @@ _NODE = 8 + 8 + 2  # a small value's header, its key, its place in the page
 _KEYS_IN_A_PAGE = 100  # with room to spare: sorted keys fill LMDB's pages almost completely
 _FEW_PAGES = 16  # the file's own, the tree's, ends of arrays, what transactions left free
 _ARRAYS = 8 + 4 + 1 + DIGEST_BYTES  # label, CRC, facts, digest
-_STEP_NOTES = 5 + 12 + 4 + 2 * DIGEST_BYTES  # the same as text, until the arrays are written
+_STEP_NOTES = 5 + 12 + 4 + 2 * DIGEST_BYTES  # the same as text, which stays until the arrays are written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Estimate:
         )
 
     def require_room(self, out: Path, *, codec: str) -> None:
-        """ResourceError if the disk has too little space left."""
+        """ResourceError if the disk has too little space."""
         if self.most_bytes <= self.free:
             return
         about, way = ("", "or use --codec jpeg") if codec == "raw" else ("about ", "or a lower --quality")
@@ -76,7 +76,7 @@ class Estimate:
 
 
 def estimate(sources: Sources, done: int, job: Job, *, workers: int, folder: Path) -> Estimate:
-    """Crop a few of the pictures after the first `done`, and extrapolate to all of those."""
+    """Crop a few of the pictures after the first `done`, and extrapolate to all of these."""
     pictures, names = sources.pictures[done:], sources.names[done:]
     sizes, seconds = _trial(pictures, job)
     remaining = len(pictures)
@@ -106,7 +106,7 @@ def _trial(pictures: Sequence[Located], job: Job) -> tuple[list[int], float]:
     count = max(TRIAL_LEAST, min(TRIAL_PICTURES, len(pictures) // 100))
     picked = np.unique(np.linspace(0, len(pictures) - 1, count).astype(int)).tolist()
     sizes: list[int] = []
-    crop_chunk([pictures[picked[0]]], job, memory)  # untimed: the first loads libraries
+    crop_chunk([pictures[picked[0]]], job, memory)  # not timed: it loads libraries
     start = time.perf_counter()
     for index in picked:
         outcome = crop_chunk([pictures[index]], job, memory)[0]
@@ -117,7 +117,7 @@ def _trial(pictures: Sequence[Located], job: Job) -> tuple[list[int], float]:
 
 
 def _disk_rate(folder: Path) -> float:
-    """Bytes per second that reach the disk. Many workers crop faster than most disks write."""
+    """Bytes per second that the disk writes: many workers crop faster than most disks write."""
     noise = os.urandom(1 << 20)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         start = time.perf_counter()
@@ -129,7 +129,7 @@ def _disk_rate(folder: Path) -> float:
 
 
 def _on_disk(value: int) -> int:
-    """LMDB keeps a value and its header in whole pages, and small values together in a page, with their keys."""
+    """Bytes of a value in LMDB: whole pages with its header, or a share of a page that holds several small values."""
     if value + _NODE <= _PAGE // 2 - _HEADER:
         return math.ceil(_PAGE / ((_PAGE - _HEADER) // (value + _NODE)))
     return math.ceil((value + _HEADER) / _PAGE) * _PAGE

@@ -3,10 +3,10 @@
     sides = Sides(config, talk)
     sides.train(), sides.held_out()          # Sources; the second is what --holdout-out gets
 
-A picture is held out where the hash of its name, as a fraction of the largest, is less than --holdout: its side does
-not depend on the other pictures, so it stays there when some are added. Exceptions keep each class on both sides: of a
-class that would have none held out, the one with the least hash is; of one that would have none left, the one with the
-greatest stays. Files with the same bytes go together, by the name of the first.
+A picture is held out if the hash of its name, as a fraction of the largest possible, is less than --holdout. Its side
+does not depend on the other pictures, so it stays when some are added. Exceptions keep each class on both sides: if a
+class has no picture below the limit, the one with the least hash is held out; if it has no other, the one with the
+greatest is not. Files with the same bytes go together, by the name of the first.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Sides:
     def __init__(self, config: PreprocessConfig, talk: Talk) -> None:
         assert config.holdout is not None and config.holdout_out is not None
         self.out: Path = config.holdout_out
-        """Where the store of those held out is written."""
+        """Where the store of the held-out pictures is written."""
         self._config, self._talk, self._fraction = config, talk, config.holdout
 
     def train(self) -> Sources:
-        """Those to train on, in their order."""
-        return self._side(held_out=False)
+        """The pictures to train on, in their order."""
+        return self._all.picked(self._places(held_out=False), notes=self._notes())
 
     def held_out(self) -> Sources:
-        """Those held out, in their order."""
-        return self._side(held_out=True)
+        """The held-out pictures, in their order."""
+        return self._all.picked(self._places(held_out=True))
 
     @cached_property
     def _all(self) -> Sources:
@@ -60,9 +60,8 @@ class Sides:
             )
         return held
 
-    def _side(self, *, held_out: bool) -> Sources:
-        chosen = array("q", (at for at, held in enumerate(self._held) if held == held_out))
-        return self._all.picked(chosen, notes=() if held_out else self._notes())
+    def _places(self, *, held_out: bool) -> array[int]:
+        return array("q", (at for at, held in enumerate(self._held) if held == held_out))
 
     def _notes(self) -> tuple[str, ...]:
         sources, held = self._all, self._held
@@ -80,10 +79,10 @@ class Sides:
 
 
 def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fraction: float) -> bytearray:
-    """For each picture 1 where it is held out, else 0. first: the index of the first picture with the same bytes."""
+    """For each picture 1 if it is held out, else 0. first: the index of the first picture with the same bytes."""
     threshold = int(fraction * 256**_HASH_BYTES)
     held = bytearray(len(names))
-    # Of each class: (least hash, its picture) and (greatest hash, its picture), and how many are held out, of how many.
+    # For each class: (least hash, its picture), (greatest hash, its picture), how many are held out, how many it has.
     least: dict[int, tuple[int, int]] = {}
     greatest: dict[int, tuple[int, int]] = {}
     out: Counter[int] = Counter()
@@ -104,7 +103,7 @@ def choose(names: Sequence[str], labels: Sequence[int], first: Sequence[int], fr
             held[greatest[label][1]] = 0
     for at, leader in enumerate(first):
         held[at] = held[leader]
-    # A class may be left without a picture to train on where all are copies of other classes' pictures.
+    # A class may have no picture to train on if all are copies of other classes' pictures.
     trained = {label for label, there in zip(labels, held, strict=True) if not there}
     back = {first[at] for at, label in enumerate(labels) if label not in trained}
     for at, leader in enumerate(first):
@@ -123,7 +122,7 @@ def first_of_same(sources: Sources, talk: Talk) -> array[int]:
     with talk.progress("looking for copies", len(alike)) as advance:
         for at in alike:
             digest = sources.pictures.digest(at)
-            with contextlib.suppress(BadPictureError):  # whoever crops it says so
+            with contextlib.suppress(BadPictureError):  # cropping it will report that
                 data = b"" if digest else read_located(sources.pictures[at])
                 digest = digest or hashlib.sha256(data, usedforsecurity=False).digest()[:16]
             if digest is not None:

@@ -19,12 +19,12 @@ class NameList(Sequence[str]):
         self._bytes = bytearray()
         self._ends = array("q")
         self.places: Sequence[int] = range(0)
-        """Of all names that were added, those of this list, in its order."""
+        """The numbers, in order of adding, of the names in this list."""
         for name in names:
             self.append(name)
 
     def append(self, name: str) -> None:
-        """Add a name at the end. Parts that were cut out before do not grow."""
+        """Add a name at the end. Parts that were taken before do not grow."""
         assert self.places == range(len(self._ends)), "a part of a list can't grow"
         self._bytes += name.encode()
         self._ends.append(len(self._bytes))

@@ -1,4 +1,4 @@
-"""What is known of ILSVRC-2012's files, beside what a store holds: official counts, and the known defective files."""
+"""A store compared with what is known about ILSVRC-2012: the official counts, and the known defective files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from alexnet_stages.preprocess.rejects import Rejects
 
 
 def official_set(names: Sequence[str], classes: ClassList) -> Official | None:
-    """Which split of ILSVRC-2012 these pictures are part of, by classes and file names; None for anything else.
+    """The split of ILSVRC-2012 that pictures belong to, by their file names and classes; None for anything else.
 
-    Test pictures have no classes that could tell.
+    Test pictures have no classes.
     """
     if not names:
         return None
@@ -36,7 +36,7 @@ def official_set(names: Sequence[str], classes: ClassList) -> Official | None:
 def compare_with_official(
     official: Official, counts: NDArray[np.int64], pictures: int, rejects: Rejects, classes: ClassList
 ) -> dict[str, Any]:
-    """The counts beside the official ones. Rejected pictures were there: they count."""
+    """The counts, compared with the official ones. Rejected pictures count too."""
     found = counts.copy()
     index = {name: number for number, name in enumerate(classes.names)}
     for folder, rejected in Counter(name.split("/")[0] for name, _ in rejects).items():
@@ -71,7 +71,7 @@ def official_text(compared: Mapping[str, Any]) -> str:
 
 
 def known_defective(names: Sequence[str], facts: Crop | None, rejects: Rejects) -> list[dict[str, str]]:
-    """The known defective files that are among these pictures, and how each was handled."""
+    """The known defective files among these pictures, and how each was handled."""
     found = []
     for index, name in enumerate(names):
         defect = DEFECTIVE.get(_stem(name))

@@ -1,6 +1,6 @@
 """`rejects.tsv`: the pictures that a store lacks because they can't be read, and why; a line each.
 
-What acts on a terminal is escaped as in messages, and a backslash in a name is two.
+Characters that act on a terminal are escaped as in messages, and backslashes in a name are doubled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MEANINGS = {"\\": "\\", "t": "\t", "n": "\n"}
 
 
 def write_rejects(folder: Path, rejects: Rejects) -> Path:
-    """Write the file into a store's folder, or remove it where nothing was rejected."""
+    """Write the file into a store's folder, or remove it if nothing was rejected."""
     file = folder / REJECTS_FILE
     if rejects:
         escaped = ((printable(name.replace("\\", "\\\\")), reason) for name, reason in rejects)
@@ -34,7 +34,7 @@ def write_rejects(folder: Path, rejects: Rejects) -> Path:
 
 
 def read_rejects(folder: Path) -> list[tuple[str, str]]:
-    """The file's lines; none if the file does not exist."""
+    """What the file lists; nothing if it does not exist."""
     file = folder / REJECTS_FILE
     if not file.exists():
         return []

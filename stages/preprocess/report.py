@@ -1,10 +1,10 @@
-"""The truth about a store's pictures: counts, noteworthy and known defective files, duplicates.
+"""The report on a store's pictures: counts, noteworthy and known defective files, duplicates.
 
 report = make_report(contents, digest=..., elsewhere=[open_crops(Path("train.lmdb"))])
 report["summary"]              # short, also in the store's manifest
 text_of(report, "val.lmdb")    # report.txt
 
-All of it follows from what the store holds, so that the report on shards together is the report on one piece.
+It is made only from what the store holds: the report on all shards equals that on a store in one piece.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from alexnet_stages.preprocess.rejects import Rejects
 
 TEXT_FILE = "report.txt"
 FIRST = 5
-"""Names that a summary shows of each kind."""
+"""Names of each kind that a summary shows."""
 
 HANDLED = {
     Facts.GREYSCALE: ("greyscale", "stored with R = G = B"),
@@ -45,12 +45,12 @@ HANDLED = {
     Facts.ANIMATED: ("animated", "the first of several frames or pages is stored"),
     Facts.TRUNCATED: ("truncated", "the decoded part of a JPEG is stored, with grey for the rest"),
 }
-"""Fact -> what people call it, and what was done."""
+"""Fact -> its name for people, and what was done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a report is made from: a store's arrays, before or after it is finished."""
+    """What a report is made from: a store's arrays, finished or not."""
 
     names: Sequence[str]
     labels: NDArray[np.int64]
@@ -61,7 +61,7 @@ class Contents:
     """uint8 (pictures, 16)."""
     rejects: Rejects
     notes: Sequence[str] = ()
-    """What the source was taken for, and what was checked."""
+    """What kind of source it was, and what was checked."""
 
 
 def fact_key(fact: Facts) -> str:
@@ -78,9 +78,9 @@ def count_facts(facts: Crop | None) -> dict[str, int]:
 def make_report(
     contents: Contents, *, digest: str, whole: bool = True, elsewhere: Sequence[CropStore] = ()
 ) -> dict[str, Any]:
-    """The whole report. `summary` is the short part; the others list names, at most SHOWN of a kind.
+    """The whole report. `summary` is its short part; the rest lists names, at most SHOWN of a kind.
 
-    digest: the store's. whole: whether this is all of it, not one shard. elsewhere: stores to look for duplicates in.
+    digest: the store's. whole: False for a single shard. elsewhere: stores to look for duplicates in.
     """
     summary: dict[str, Any] = {
         "pictures": len(contents.names),
@@ -121,7 +121,7 @@ def make_report(
 
 
 def write_report(folder: Path, report: dict[str, Any], title: str) -> None:
-    """`report.json` and `report.txt` in a folder, each whole or not at all."""
+    """Write `report.json` and `report.txt` into a folder, each whole or not at all."""
     write_text(folder / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / TEXT_FILE, text_of(report, title))
 
@@ -145,7 +145,7 @@ def defective_text(found: dict[str, Any]) -> str:
 
 
 def facts_text(facts: dict[str, int]) -> str:
-    """`2 greyscale, 1 CMYK`: those that occur."""
+    """`2 greyscale, 1 CMYK`: the facts that occur."""
     return ", ".join(f"{facts[fact_key(fact)]:,} {HANDLED[fact][0]}" for fact in Facts if facts.get(fact_key(fact)))
 
 

@@ -1,4 +1,4 @@
-"""What `alexnet preprocess` did, for people and for programs."""
+"""The result of `alexnet preprocess`, for people and for programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from alexnet_stages.preprocess.report import (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What `alexnet preprocess` did."""
+    """What a command made of one source: a store, or a shard of one."""
 
     store: Path
     """The store's folder; with --shard that shard's."""
@@ -39,19 +39,19 @@ class Result:
     bytes: int
     """Size of the store on disk."""
     continued: int
-    """Pictures that were done before, by a command that was stopped."""
+    """Pictures that an earlier command had done before it was stopped."""
     seconds: float
     pictures_per_second: float
-    """Of this command: without those that were done before."""
+    """Without those that were done before."""
     pillow: str
     digest: str
     report: Mapping[str, Any]
     """The summary of the store's report."""
     up_to_date: bool = False
-    """Nothing was done: the store there is of these pictures and options (--update)."""
+    """Nothing was done: the existing store is of these pictures and options (--update)."""
     shards: Mapping[str, Any] = field(default_factory=dict)
-    """With --shard: `shard`, `missing` (shards of the whole store), and where none is, `whole` (its report's summary)
-    and `digest`."""
+    """With --shard: `shard`, `missing` (shards of the whole store), and if none is missing, `whole` (the summary of
+    its report) and `digest`."""
     held_out: Result | None = None
     """With --holdout: the second store's."""
 

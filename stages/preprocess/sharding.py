@@ -1,9 +1,9 @@
-"""Which shard of a store this command makes: `--shard 2/8`, or what Slurm or torchrun say.
+"""Which shard of a store this command makes: `--shard 2/8`, or the one that Slurm or torchrun assign.
 
     parse_shard("2/8")          # Shard(number=2, of=8)
-    parse_shard("slurm")        # of a job array, or of one job's tasks
+    parse_shard("slurm")        # by the place in a job array, or among one job's tasks
 
-Nothing is taken from the environment unless the user names it: a command inside a job is not always one of many.
+The environment counts only if the user asks for it: a command inside a job is not always one of many.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Shard:
-    """A job array's element; without an array one of the tasks that srun started."""
+    """The shard of a job array's element, or without an array, of a task that srun started."""
     if "SLURM_ARRAY_TASK_ID" in environment:
         first, step, count, number = (
             _number(f"SLURM_ARRAY_TASK_{name}", "slurm", environment) for name in ("MIN", "STEP", "COUNT", "ID")
         )
-        # Part of an array (`--array=3,5`) would look like a smaller array, and make other shards.
+        # A part of an array (`--array=3,5`) would look like a smaller array, and make different shards.
         if _number("SLURM_ARRAY_TASK_MAX", "slurm", environment) != first + step * (count - 1):
             raise UsageError("--shard slurm: the array has gaps: give --shard I/N with all of N for these tasks")
         return Shard((number - first) // step + 1, count)

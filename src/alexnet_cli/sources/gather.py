@@ -3,8 +3,8 @@
     for picture in gather([Path("cat.jpg"), Path("holiday/"), Path("val.tar")]):
         picture.read()          # its bytes; BadPictureError says why there are none
 
-In folders and archives pictures are known by their extensions, and hidden files are ignored; a file that is named
-itself is always taken for a picture, or an archive. Nothing is extracted, and labels play no part.
+In folders and archives only files with a picture's extension count, and hidden files are ignored. A file on the command
+line always counts as a picture or an archive. Nothing is extracted, and labels don't matter.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Picture:
     """A requested picture, or an entry that says why there is none."""
 
     path: str
-    """What it is called, for people and programs: a file's path, `x.tar/a/b.jpg`, `-`."""
+    """Its name, for people and programs: a file's path, `x.tar/a/b.jpg`, `-`."""
     located: Located | None = None
-    """Where its bytes lie, if they can be read there."""
+    """Where its bytes lie, if they can be read in place."""
     streamed: Callable[[], bytes] | None = None
-    """Reads it where it lies in a compressed tar; once, and after those in front of it."""
+    """Reads it from a compressed tar: once, and after the pictures in front of it."""
     error: str = ""
     """Why there is no picture."""
 
@@ -53,8 +53,8 @@ class Picture:
 def gather(paths: Sequence[Path]) -> list[Picture]:
     """The pictures that some paths name, in their order; those of a folder or archive sorted by their names' parts.
 
-    Those of a compressed tar come as they lie there: it is read from front to back, and has to be read in this order.
-    A path that is not there, a damaged archive and an empty folder are pictures with an error: the others continue.
+    Those of a compressed tar come in the tar's order, and must be read in it: it is read from front to back.
+    A missing path, a damaged archive and an empty folder each give a picture with an error; the others continue.
     """
     return [picture for path in paths for picture in _of(path)]
 
@@ -78,7 +78,7 @@ def _of(path: Path) -> Iterator[Picture]:
         else:
             yield Picture(name, Located(name, name))
             return
-    except (PictureError, ResourceError) as error:  # the line begins with the path, which the row has already
+    except (PictureError, ResourceError) as error:  # the message begins with the path, which the row shows anyway
         yield Picture(name, error=str(error).removeprefix(f"{path}: "))
         return
     except OSError as error:

@@ -1,7 +1,4 @@
-"""What lies among people's pictures without being one: hidden files, and folders that systems keep for themselves.
-
-One rule for folders, tars and shards alike.
-"""
+"""What is ignored among people's pictures: hidden files, and the folders of systems; in tars and shards too."""
 
 from __future__ import annotations
 
@@ -19,16 +16,16 @@ _SYSTEM_FOLDERS = {
     "Linux": "lost+found",
     "macOS": "__macosx|network trash folder|temporary items",
 }
-"""Whose folders -> their names, in small letters: file servers do not all keep the case."""
+"""System -> its folders, in small letters: some file servers change the case."""
 _SYSTEM_NAMES = frozenset("|".join(_SYSTEM_FOLDERS.values()).split("|"))
 _SPELT_SO = frozenset({"RECYCLER", "RECYCLED", "Recycled", "CVS"})
-"""Windows' and a program's; a class may be called `recycled`."""
+"""Folders of Windows and of CVS, spelt exactly so: a class may be called `recycled`."""
 _FOUND = re.compile(r"found\.\d{3}")
-"""What Windows rescues from a damaged disk."""
+"""Where Windows puts what it rescues from a damaged disk."""
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file's or folder's own name says that it is not one of the user's pictures."""
+    """Whether a file or folder is to be ignored by its name, whatever folder it lies in."""
     plain = name.lower()
     return (
         (name.startswith(".") and name not in (".", ".."))

@@ -13,24 +13,24 @@ WHOLE_FILE = -1
 
 
 class Located(NamedTuple):
-    """One picture: what it is called, and where its bytes lie."""
+    """A picture's name, and where its bytes lie."""
 
     name: str
     """Its path below the source, '/' between the parts."""
     path: str
     """The file to open."""
     offset: int = WHOLE_FILE
-    """Where in the file it begins; WHOLE_FILE where the file is the picture."""
+    """Where in the file it begins; WHOLE_FILE if the file is the picture."""
     size: int = 0
-    """Its bytes, where it is a part of the file."""
+    """Its bytes, if it is a part of the file."""
     packed: int = -1
-    """Bytes that it takes there, where it is deflated."""
+    """Bytes that it takes there, if it is deflated."""
     check: int = -1
-    """Its CRC-32, where that is known."""
+    """Its CRC-32, if known."""
 
 
 def read_located(picture: Located) -> bytes:
-    """A picture's bytes; BadPictureError if they can't be had, ResourceError if the disk fails."""
+    """A picture's bytes; BadPictureError if they can't be read, ResourceError if the disk fails."""
     if picture.offset == WHOLE_FILE:
         return read_picture(picture.path)
     if max(picture.size, picture.packed) > MAX_FILE_BYTES:
@@ -56,7 +56,7 @@ def read_located(picture: Located) -> bytes:
 
 
 def _inflated(data: bytes, size: int) -> bytes:
-    """What was deflated; BadPictureError unless it has `size` bytes."""
+    """Deflated data, inflated; BadPictureError unless that gives `size` bytes."""
     unpack = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         found = unpack.decompress(data, size + 1)

@@ -1,10 +1,10 @@
-"""Archives that are not plain tars: compressed tars, which are gone through from front to back, and zips.
+"""Archives that are not plain tars: compressed tars, which are read from front to back, and zips.
 
     packed_members(path)            # the files in it, or None if it is neither
     Forwards(path, members)         # reads files of a compressed tar, in their order
 
-A zip's files are read where they lie, as a tar's are. Those of a compressed tar can't be: offsets are those in the
-tar that `unpack` writes.
+A zip's files are read in place, as a tar's are. Those of a compressed tar can't be: their offsets are those in the tar
+that `unpack` writes.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from alexnet_cli.sources.tars import COMPRESSED, Archive, Member, extension_of, 
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _METHODS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
-"""Of a zip's files, those that are read -> whether they are compressed."""
+"""A zip's methods that are read -> whether they compress."""
 _ENCRYPTED, _UTF8 = 1, 0x800
 _LOCAL = struct.Struct("<26xHH")
-"""The end of a header in front of a zip's file: the lengths of what follows it."""
+"""A header in front of a file in a zip: it ends with the lengths of name and extra field, which follow."""
 _PIECE = 1 << 20
 _BEHIND = 1 << 12
-"""Bytes that a stream can be read again: tarfile goes one back."""
+"""How far back a stream can be read again, in bytes: tarfile goes back by one."""
 _MOST_KEPT = 1 << 24
 _KEPT = (".cls", ".json", ".jsonl", ".csv", ".txt")
-"""Files whose content is kept on the way."""
+"""Files whose content is kept while the archive is listed."""
 
 
 def packing_of(path: Path) -> str | None:
-    """`zip`, or what compresses a file: `gzip`, `bzip2`, `xz`, `zstd`; None for all else."""
+    """How a file is packed: `zip`, `gzip`, `bzip2`, `xz`, `zstd`; None for any other file."""
     with path.open("rb") as file:
         start = file.read(4)
     return "zip" if start in _ZIP else COMPRESSED.get(start[:2])
@@ -69,16 +69,16 @@ def packed_members(path: Path) -> Sequence[Member] | None:
 
 
 def unpack(path: Path, out: IO[bytes]) -> None:
-    """Write a compressed tar's tar. PictureError if it is damaged, OSError of the file that is written."""
+    """Write the tar in a compressed tar. PictureError if it is damaged, OSError if the output can't be written."""
     with closing(_Stream(path)) as stream:
         while piece := stream.next_piece():
             out.write(piece)
 
 
 class Forwards:
-    """Reads files of a compressed tar, each once, in the order in which they lie there.
+    """Reads files of a compressed tar, each once, in the tar's order.
 
-    Several threads may read, each the next file: what one of them passes on its way is kept for the others.
+    Several threads may read, each the next file: files that one of them passes are kept for the others.
     """
 
     def __init__(self, path: Path, members: Sequence[Member]) -> None:
@@ -89,7 +89,7 @@ class Forwards:
         self._lock = threading.Lock()
 
     def read(self, member: Member) -> bytes:
-        """A file's content. BadPictureError if it can't be had, ResourceError if the disk fails."""
+        """A file's content. BadPictureError if it can't be read, ResourceError if the disk fails."""
         with self._lock:
             while member.offset not in self._passed:
                 following = next(self._before, None)
@@ -117,7 +117,7 @@ class Forwards:
 
 
 class _Stream:
-    """A compressed file's content, forwards only, as tarfile wants to read it."""
+    """A compressed file's content, as a file for tarfile that can only be read forwards."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,7 +129,7 @@ class _Stream:
         self._file.close()
 
     def next_piece(self) -> bytes:
-        """Some more bytes; none at the end."""
+        """The next bytes; none at the end."""
         try:
             return self._file.read(_PIECE)
         except EOFError:
@@ -195,7 +195,7 @@ _OPENERS: dict[str | None, Callable[[Path], Any]] = {
 
 @lru_cache(1)
 def _in_stream(path: Path, size: int, changed: int) -> tuple[Member, ...]:
-    """All files of a compressed tar: with the content of small texts, and the SHA-256 of pictures."""
+    """All files of a compressed tar, with the content of small texts and the SHA-256 of pictures."""
     archive, found = Archive(path), []
     with closing(_Stream(path)) as stream:
         start = stream.read(512)
@@ -218,7 +218,7 @@ def _in_stream(path: Path, size: int, changed: int) -> tuple[Member, ...]:
 
 
 def _in_inner(outer: Archive, stream: _Stream, tar: Member) -> Iterator[Member]:
-    """The files of a tar in a compressed tar, as if they lay in a folder of its name; the tar itself comes first."""
+    """The files of a tar in a compressed tar, as if they were in a folder of its name; the tar itself comes first."""
     folder = tar.name[: -len(extension_of(tar.name))]
     own = folder.rpartition("/")[2]
     yield tar._replace(name=f"{folder}/{own}.tar")
@@ -265,7 +265,7 @@ def _in_zip(path: Path, size: int, changed: int) -> tuple[Member, ...]:
 
 
 def _name_of(entry: zipfile.ZipInfo) -> str:
-    """A file's name. macOS writes UTF-8 without saying so: zipfile then takes it for the code page of MS-DOS."""
+    """A file's name. macOS does not flag its names as UTF-8, and zipfile then decodes them as MS-DOS's code page."""
     if not entry.flag_bits & _UTF8:
         with contextlib.suppress(UnicodeError):
             return entry.filename.encode("cp437").decode()

@@ -1,6 +1,6 @@
-"""Tar archives, read where they lie: each picture is a place in the file, nothing is extracted.
+"""Tar archives, read in place: each picture is a place in the file, nothing is extracted.
 
-A member's name is only ever a name: no path is made of it.
+No path on disk is made of a member's name.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MOST_HEADER_BYTES = 1 << 20
 _MOST_EMPTY_READS = 16
 _USEFUL = PICTURE_EXTENSIONS | {".tar"}
 TAR_ENDING = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
-"""Of a tar's name, compressed or not."""
+"""How a tar's name ends, compressed or not."""
 _MOST_USELESS = 100_000
-"""Files in front of the first picture or tar: a million without any took a minute and a half to go through."""
+"""Files in front of the first picture or tar: without a limit, a million of other files took a minute and a half."""
 _SHOWN = 80
 
 
@@ -35,46 +35,43 @@ class Member(NamedTuple):
     name: str
     """Its path in the archive, without `./` in front."""
     offset: int
-    """Where its content begins in the file on disk, of an archive in an archive in the outer one."""
+    """Where its content begins in the file on disk; for an archive in an archive, in the outer one."""
     size: int
     packed: int = -1
-    """Bytes that it takes in a zip, where it is deflated there."""
+    """Bytes that it takes in a zip, if it is deflated there."""
     check: int = -1
-    """Its CRC-32, where a zip tells."""
+    """Its CRC-32, if it is in a zip."""
     content: bytes = b""
-    """Of a compressed tar's texts, what they say."""
+    """Its content, if it is a text in a compressed tar."""
     digest: bytes = b""
-    """Of a compressed tar's pictures, the first 16 bytes of the SHA-256."""
+    """The first 16 bytes of its SHA-256, if it is a picture in a compressed tar."""
 
 
 class Archive(NamedTuple):
-    """A tar file, or a part of one that is a tar itself."""
+    """A tar file, or a tar in a tar."""
 
     path: Path
     offset: int = 0
     size: int = -1
     """-1: all of the file."""
     name: str = ""
-    """What it is called in the outer archive."""
+    """Its name in the outer archive."""
 
     def __str__(self) -> str:
         return f"{self.path}/{self.name}" if self.name else str(self.path)
 
 
 class NotATarError(PictureError):
-    """A file that is something else than a tar."""
+    """A file that is not a tar."""
 
 
 class _Window:
-    """Part of a file, as tarfile wants to read it: its headers, and nothing beyond its end.
-
-    Positions are those in the file, also for tarfile: it begins where the window does.
-    """
+    """Part of a file, as a file for tarfile that ends where the part does. Positions are those in the whole file."""
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self._descriptor, self._at, self._end, self._empty = descriptor, start, end, 0
         self.cut_off = False
-        """Whether more was requested than there is."""
+        """Whether tarfile asked for more than there is."""
 
     def read(self, count: int) -> bytes:
         if count > _MOST_HEADER_BYTES:
@@ -122,7 +119,7 @@ def members(archive: Archive) -> Iterator[Member]:
 
 
 def read_members(archive: Archive, window: Any, end: int) -> Iterator[Member]:
-    """The files of a tar that begins where a window or stream stands, and ends before `end`."""
+    """The files of a tar that begins at the position of a window or stream, and ends before `end`."""
     try:
         with tarfile.open(fileobj=window, mode="r:") as tar:
             before = -1
@@ -160,7 +157,7 @@ def read_members(archive: Archive, window: Any, end: int) -> Iterator[Member]:
 
 
 def _refuse_link(archive: Archive, entry: tarfile.TarInfo) -> None:
-    """PictureError for a link in place of a picture or class folder: what it stands for would be missing."""
+    """PictureError for a link in place of a picture or class folder: those pictures would be missing."""
     if not is_hidden_path(entry.name.removeprefix("./")):
         raise PictureError(
             f"{archive}: {entry.name} is a link to {entry.linkname}, which is not read in an archive: make the archive "
@@ -169,7 +166,7 @@ def _refuse_link(archive: Archive, entry: tarfile.TarInfo) -> None:
 
 
 def _require_tar(archive: Archive, start: bytes) -> None:
-    """PictureError in one line for what download sites hand out instead of a tar."""
+    """PictureError for what download sites send instead of a tar."""
     if not start:
         raise PictureError(f"{archive}: is empty (0 bytes): download it again")
     if start.lstrip()[:1] == b"<":
@@ -208,7 +205,7 @@ def is_archive_name(name: str) -> bool:
 
 
 def inner_archives(path: Path) -> list[Archive]:
-    """The tars in a tar. PictureError if there are pictures or compressed archives beside them."""
+    """The tars in a tar. PictureError if it also holds pictures or compressed archives."""
     found = []
     for member in members(Archive(path)):
         extension = extension_of(member.name)
@@ -217,5 +214,5 @@ def inner_archives(path: Path) -> list[Archive]:
         if extension == ".tar":
             found.append(Archive(path, member.offset, member.size, member.name))
         elif extension in PICTURE_EXTENSIONS or is_archive_name(member.name):
-            raise PictureError(f"{path}: holds tars, and {member.name} beside them: unpack it, and give the folder")
+            raise PictureError(f"{path}: holds tars, and also {member.name}: unpack it, and give the folder")
     return found

@@ -1,4 +1,4 @@
-"""Which pictures there are, in which order, and with which labels: every kind of source, recognised by looking.
+"""Which pictures a source of any kind holds, in which order, and with which labels.
 
     sources = find_sources(config)
     sources.names[0], sources.labels[0], sources.pictures[0]       # a path, a class index, where its bytes lie
@@ -11,9 +11,9 @@ webdataset.py  indexes shards
 archives.py    archives of every kind, and unpacking those that can't be read in place
 parquet.py     indexes data sets of Hugging Face
 labels.py      label files, ground truths, devkits
-tables.py      tables of labels, whatever their form
+tables.py      tables of labels, of any form
 beside.py      tables that lie among the pictures
-checks.py      what was expected and what was found
+checks.py      what was expected against what was found
 find.py        all of it together
 """
 

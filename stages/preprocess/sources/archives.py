@@ -1,4 +1,4 @@
-"""Archives of every kind: tars, which are read where they lie, compressed ones, and zips."""
+"""Archives of every kind: tars and zips, which are read in place, and compressed tars."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _FIRST = 16
 
 
 def members(archive: Archive) -> Generator[Member, None, None]:
-    """The files in an archive, whatever its kind; PictureError if it is damaged, or none."""
+    """The files in an archive of any kind; PictureError if it is damaged or not an archive."""
     packed = packed_members(archive.path) if archive.offset == 0 and archive.size < 0 else None
     yield from packed if packed is not None else tars.members(archive)
 
 
 def first_members(path: Path) -> list[Member]:
-    """The first few files of an archive: enough to tell what kind it is."""
+    """The first few files of an archive, by which its kind is recognised."""
     with closing(members(Archive(path))) as found:
         return list(islice((member for member in found if not is_hidden_path(member.name)), _FIRST))
 
 
 def watched(archive: Archive, talk: Talk) -> Iterator[Member]:
-    """As `members`, with a bar that shows how far into the file they are."""
+    """As `members`, with a progress bar."""
     whole = archive.path.stat().st_size if archive.path.is_file() else 0
     with talk.progress(f"indexing {archive.path.name}", whole // 10**6, unit="MB") as advance:
         seen = 0
@@ -52,7 +52,7 @@ def watched(archive: Archive, talk: Talk) -> Iterator[Member]:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file is named as an archive is while it is downloaded: `cat.tar.part`."""
+    """Whether a file is named like an unfinished download of an archive: `cat.tar.part`."""
     return is_archive_name(_UNFINISHED.sub("", name)) and _UNFINISHED.search(name) is not None
 
 
@@ -75,7 +75,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def unpacked(sources: Sources, folder: Path, talk: Talk) -> Sources:
-    """The sources, with compressed tars unpacked into a folder; what a command before unpacked is used again.
+    """The sources, with compressed tars unpacked into a folder; what an earlier command unpacked there is used again.
 
     ResourceError if the disk has too little room.
     """
@@ -98,7 +98,7 @@ def remove_unpacked(folder: Path) -> None:
 
 def _unpack(archive: Path, place: Path, talk: Talk) -> None:
     free = shutil.disk_usage(place.parent).free
-    talk.say(f"{archive}: can't be read in place: unpacking it beside the store for now ({size(free)} free)")
+    talk.say(f"{archive}: can't be read in place: unpacking it next to the store for now ({size(free)} free)")
     partial = place.with_name(f"{place.name}.partial")
     try:
         with partial.open("wb") as out:
@@ -108,6 +108,6 @@ def _unpack(archive: Path, place: Path, talk: Talk) -> None:
         if isinstance(error, PictureError):
             raise
         raise ResourceError(
-            f"{archive}: can't be unpacked beside the store ({error.strerror}): make room, or decompress it first"
+            f"{archive}: can't be unpacked next to the store ({error.strerror}): make room, or decompress it first"
         ) from None
     partial.rename(place)

@@ -1,6 +1,6 @@
 """Labels that lie among the pictures: Hugging Face's metadata.csv or .jsonl, Tiny-ImageNet's val_annotations.txt.
 
-Where class folders say one thing and a table another, nothing is guessed.
+If class folders and a table disagree, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from alexnet_stages.preprocess.sources.tables import Names, NoLabelsError, Table
 METADATA = ("metadata.csv", "metadata.jsonl")
 ANNOTATIONS = "val_annotations.txt"
 SOLUTION = "LOC_val_solution.csv"
-"""Kaggle's labels of ILSVRC's val; looked for above its folder."""
+"""Kaggle's labels of ILSVRC's val, in a folder above the pictures'."""
 TEXTS = frozenset({*METADATA, ANNOTATIONS})
-"""Files that are looked for among the pictures."""
+"""Files that are sought among the pictures."""
 ABOVE = "../"
-"""In front of a text's name where it lies in the folder above the pictures'."""
+"""In front of the name of a text that lies in the folder above the pictures'."""
 _ADVICE = "give --labels FILE to take a table's labels, or rename it to take the class folders"
 
 
 def find_above(found: Found, folder: Path) -> None:
-    """Note the texts that lie in the folder above a split's or one called `images`."""
+    """Note the texts in the folder above, if this folder is a split's or called `images`."""
     if split_called(folder.name) or is_plain(folder.name):
         for name in TEXTS:
             if (folder.parent / name).is_file():
@@ -36,7 +36,7 @@ def find_above(found: Found, folder: Path) -> None:
 
 
 def labels_beside(found: Found, column: str | None = None) -> tuple[list[str], str] | None:
-    """The class of each picture by a table among them, and the table's name; None if there is none that counts.
+    """The class of each picture by a table among them, and the table's name; None if no table counts.
 
     column: the title of the labels, if the user gives it.
     PictureError if tables and class folders contradict each other, or a table does not fit the pictures.
@@ -81,13 +81,13 @@ def _tables(found: Found) -> list[str]:
     twice = next((path for path, folder in zip(tables, folders, strict=True) if folders.count(folder) > 1), None)
     if twice:
         raise PictureError(
-            f"{found.place / twice}: lies beside another table of labels ({' and '.join(METADATA)}): keep one of them"
+            f"{found.place / twice}: lies next to another table of labels ({' and '.join(METADATA)}): keep one of them"
         )
     return tables
 
 
 def _labels(found: Found, tables: list[str], names: Names, column: str | None) -> list[str] | None:
-    """The labels that all tables together give; None if the one above is about other folders alone."""
+    """The labels that all tables together give; None if the table above names only other folders' pictures."""
     whole: Table = {}
     for path in tables:
         where = found.place / path

@@ -1,4 +1,4 @@
-"""What was expected of a source and what was found: whatever differs ends the command with code 3."""
+"""Checks of what a source holds against what was expected: a difference ends the command with code 3."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OBJECTS = (
     ({"train2017", "annotations"}, "COCO's layout, which names objects in the pictures"),
     ({"val2017", "annotations"}, "COCO's layout, which names objects in the pictures"),
 )
-"""Folders that lie beside each other, in small letters, and what that means."""
+"""Folders next to each other, in small letters, and what that means."""
 _WNID = re.compile(r"n\d{8}")
 _NO_CLASS = re.compile(
     r"(\d+\.|_*)?(background|un-?(label|tagg|sort)l?ed|un-?(known|defined)|un-?(classifi|categori[sz])ed|void|junk|garbage|"
@@ -41,13 +41,13 @@ _NO_CLASS = re.compile(
     r"([_ -](google|noise|class|images|set|\d+))?(_*| \(\d+\))|[-_?.]+|[@#$~].*|recycle[ _-]?bin",
     re.IGNORECASE,
 )
-"""What folders are called that hold what has no class."""
+"""Names of folders whose pictures have no class."""
 _COPY = re.compile(r"(?:copy of (.+)|(.+?)(?:[ _-]+copy(?: ?\(?\d+\)?)?| \(\d+\)|[._]bak|[._-]old))", re.IGNORECASE)
-"""What a second copy of a folder is called."""
+"""Names of copies of a folder."""
 
 
 def require_pictures(found: Found) -> None:
-    """PictureError if there are no pictures at all."""
+    """PictureError if there are no pictures."""
     if not len(found.listing):
         if found.packed:
             raise PictureError(f"{found.packed[0]}: is an archive in an archive or folder, not read: unpack it first")
@@ -64,19 +64,19 @@ def require_pictures(found: Found) -> None:
 
 
 def require_class_names(root: Path, names: Sequence[str]) -> None:
-    """PictureError if a class's name is empty, a step to another folder, of several lines, or there twice."""
+    """PictureError if a class's name is empty, `.` or `..`, has several lines, or occurs twice."""
     for name, count in Counter(names).items():
         if name in ("", ".", "..") or len(name.splitlines()) > 1:
-            raise PictureError(f"{root}: has a class named {name!a}: give each class a name of its own")
+            raise PictureError(f"{root}: has a class named {name!a}: give it another name")
         if count > 1:
-            raise PictureError(f"{root}: its class list names '{name}' twice: give each class a name of its own")
+            raise PictureError(f"{root}: its class list names '{name}' twice: give each class a different name")
 
 
 def require_class_archives(found: Found) -> None:
-    """PictureError unless each archive holds one class: shards of mixed pictures give a wrong class list silently.
+    """PictureError unless each archive holds one class: shards of mixed pictures would silently give wrong classes.
 
-    Signs of mixed pictures: archives named after a split or a number, several WNIDs in one that is named after none,
-    the same class folders in two.
+    Signs of mixed pictures: archives named after a split or a number, several WNIDs in an archive not named after a
+    WNID, the same class folders in two archives.
     """
     names = {archive: Path(place).name for archive, place in found.folders.items()}
     if len(names) > 1 and are_parts(set(names.values())):
@@ -119,7 +119,7 @@ def require_class_archives(found: Found) -> None:
 
 
 def _inside(names: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Of `archive/…` names: the WNIDs in each archive, and its first folders."""
+    """The WNIDs in each archive, and its folders at the top, given names `archive/…`."""
     wnids: dict[str, set[str]] = {}
     folders: dict[str, set[str]] = {}
     for name in names:
@@ -149,7 +149,7 @@ def require_one_folder_each(found: Found, spelt: Mapping[str, str]) -> None:
 
 
 def refuse_unlabelled(found: Found, names: Sequence[str], nameless: Container[str]) -> None:
-    """PictureError for a source some of whose pictures have the label -1."""
+    """PictureError for a source in which some pictures have the label -1."""
     lost = [position for position, name in enumerate(names) if name in nameless]
     raise PictureError(
         f"{found.root}: {len(lost):,} of {len(names):,} pictures have the label {UNLABELLED_NAME}, "
@@ -158,7 +158,7 @@ def refuse_unlabelled(found: Found, names: Sequence[str], nameless: Container[st
 
 
 def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Path | None) -> list[str]:
-    """Lines on the classes' order where it is not that of their names, and on those that look like none."""
+    """Lines on the classes' order, if it is not that of their names, and on names that do not look like classes."""
     lines = []
     if are_numbers(classes.names):
         numbers = [number_of(name) for name in classes.names]
@@ -180,13 +180,13 @@ def describe_classes(labels: Sequence[int], classes: ClassList, *, given_by: Pat
         some = ", ".join(f"{classes.names[index]} ({counts[index]:,})" for index in doubtful[:_SHOWN])
         more = ", …" if len(doubtful) > _SHOWN else ""
         lines.append(
-            f"DO NOT LOOK LIKE CLASSES, but are trained as such: {some}{more}; if that is not meant, take them out"
+            f"DO NOT LOOK LIKE CLASSES, but are trained as classes: {some}{more}; if that is wrong, remove them"
         )
     return lines
 
 
 def _alike(names: Sequence[str]) -> list[str]:
-    """Lines on classes that may be one: names that differ by case alone, and copies of others."""
+    """Lines on classes that may be the same: names that differ only by case, and copies."""
     lines = []
     folded: dict[str, str] = {}
     there = set(names)
@@ -205,14 +205,14 @@ def require_filled(found: Found, classes: Sequence[str]) -> None:
     """PictureError if a class's folder or archive holds no pictures."""
     filled = set(classes)
     for name in sorted(found.folders):
-        if name not in filled and not (len(filled) == 1 and is_plain(min(filled))):  # then the level is the wrong one
+        if name not in filled and not (len(filled) == 1 and is_plain(min(filled))):  # then this is the wrong level
             raise PictureError(
                 f"{found.folders[name]}: the class folder holds no pictures: remove it, or put its pictures in"
             )
 
 
 def require_the_level(found: Found, folders: Collection[str]) -> None:
-    """PictureError if folders are parts of a data set, or hold the same folders: the classes lie elsewhere."""
+    """PictureError if folders are parts of a data set, or hold the same folders: then they are not the classes."""
     first = min(folders, key=lambda name: (split_called(name) != "train", name))
     names = _some(sorted(folders))
     if are_parts(folders) and (len(folders) > 1 or all(name.count("/") > 1 for name in found.listing.names)):
@@ -234,7 +234,7 @@ def require_the_level(found: Found, folders: Collection[str]) -> None:
             )
         raise PictureError(
             f"{found.root}: the folders {names} hold the same folders, {_some(shared)}: give one, such as "
-            f"{found.place / first}, or a file of the classes' names as --classes where {names} are the classes"
+            f"{found.place / first}, or a file of the classes' names as --classes if {names} are the classes"
         )
     if len(holders) > max(1, len(folders)):
         some = _some([f"{min(above)}/{inner}" for inner, above in sorted(holders.items())])
@@ -242,7 +242,7 @@ def require_the_level(found: Found, folders: Collection[str]) -> None:
 
 
 def refuse_objects(found: Found) -> None:
-    """PictureError for layouts that name or outline the objects in a picture, not its class."""
+    """PictureError for data sets that name or outline the objects in a picture instead of its class."""
     there = {name.lower() for name in found.folders}
     what = next((what for names, what in _OBJECTS if names <= there), None)
     if what:
@@ -253,7 +253,7 @@ def refuse_objects(found: Found) -> None:
 
 
 def refuse_packed_classes(found: Found, folders: Container[str]) -> None:
-    """PictureError for an archive beside class folders, unless the folders were unpacked from it."""
+    """PictureError for an archive among class folders, unless the folders were unpacked from it."""
     for path in found.packed:
         if found.root.is_dir() and _holds_only(Path(path), folders):
             continue
@@ -263,7 +263,7 @@ def refuse_packed_classes(found: Found, folders: Container[str]) -> None:
 
 
 def _holds_only(archive: Path, folders: Container[str]) -> bool:
-    """Whether an archive's first pictures lie in such folders."""
+    """Whether an archive's first pictures lie in these folders."""
     if is_devkit(archive):
         return True
     try:
@@ -274,7 +274,7 @@ def _holds_only(archive: Path, folders: Container[str]) -> bool:
 
 
 def first_words(names: Sequence[str]) -> str:
-    """`; their names begin with cat and dog …` of cat.1.jpg and dog.1.jpg, to end a line with; else nothing."""
+    """` (their names begin with cat, dog: …)` for cat.1.jpg and dog.1.jpg, to end a message; else nothing."""
     words: Counter[str] = Counter()
     for name in names:
         match = re.fullmatch(r"(\D*[^\W\d_])[._ -]*\(?\d+\)?\.\w+", name.rpartition("/")[2])
@@ -308,7 +308,7 @@ def require_several(found: Found, classes: Sequence[str]) -> None:
 def require_classes(
     found: Found, classes: Sequence[str], known: ClassList, *, known_by: Path | str, complete: bool
 ) -> None:
-    """PictureError if a picture's class is none of the known ones, or, with `complete`, a known one has none."""
+    """PictureError if a picture's class is not known, or, with `complete`, if a known class has no pictures."""
     there, wanted = set(classes), set(known.names)
     for picture, name in zip(found.listing.names, classes, strict=True):
         if name not in wanted:
@@ -328,9 +328,9 @@ def require_classes(
 
 
 def check_known_labels(root: Path, names: Sequence[str], labels: Sequence[int], classes: ClassList) -> str | None:
-    """Of ILSVRC-2012's validation pictures, whether the labels that are known come out; a line that says so.
+    """A line that says how many known labels of ILSVRC-2012's validation pictures are right; None for other pictures.
 
-    PictureError if one does not: the labels are in another order.
+    PictureError if one is wrong: the labels are in another order.
     """
     if not is_ilsvrc2012(classes) or not re.fullmatch(OFFICIAL["val"].names, _stem(names[0])):
         return None
@@ -402,4 +402,3 @@ def _stem(name: str) -> str:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, …" if len(names) > _SHOWN else shown
-

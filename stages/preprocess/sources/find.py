@@ -39,17 +39,17 @@ class _Labelling:
     how: str
     """Where the labels come from, in words."""
     known: ClassList | None = None
-    """All classes, where the labels' source tells."""
+    """All classes, if the source of the labels gives them."""
     known_by: Path | str = ""
     from_folders: bool = False
     guessed: bool = False
-    """Whether the labels come from a table or from names that were not declared to be labels."""
+    """Whether nobody said that the table or the names hold labels."""
 
 
 def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     """Recognise and index the source, and label its pictures.
 
-    PictureError says in one line what is wrong with the source or the labels, with what was expected and found;
+    PictureError names what is wrong with the source or the labels, what was expected and what was found;
     ResourceError if something can't be read, ArtifactError if `config.classes` is not a finished store.
     """
     layout = recognise(config.source, config.split)
@@ -95,7 +95,7 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
 
 
 def _devkit(config: PreprocessConfig, layout: Layout) -> Devkit | None:
-    """The devkit: given, or lying beside the source."""
+    """The devkit: given, or next to the source."""
     if config.labels is not None and is_devkit(config.labels):
         return read_devkit(config.labels)
     if layout.devkit is not None and config.labels is None:
@@ -128,7 +128,7 @@ def _index(layout: Layout, config: PreprocessConfig, talk: Talk) -> Found:
 def _label(
     config: PreprocessConfig, layout: Layout, found: Found, given: ClassList | None, devkit: Devkit | None
 ) -> _Labelling:
-    """Where each picture's class comes from: what the user gave, else what the source tells."""
+    """Each picture's class: from what the user gave, else from the source."""
     names = found.listing.names
     if config.unlabelled:
         return _Labelling(names=None, how="without labels")
@@ -178,14 +178,14 @@ def _label(
             how=f"labels from {SOLUTION}",
         )
     if split == "val" and (layout.kaggle or KAGGLE in found.below):
-        where = "in a folder above it" if layout.kaggle else "in it or beside it"
+        where = "in a folder above it" if layout.kaggle else "in it or next to it"
         raise PictureError(
             f"{found.root}: its labels are in {SOLUTION}, expected {where}, found none: put it there, or give --labels "
             "FILE or --unlabelled"
         )
     if split == "val" and layout.kind is Kind.TAR:
         raise PictureError(
-            f"{found.root}: its labels are in the devkit, expected beside it, found none: put "
+            f"{found.root}: its labels are in the devkit, expected next to it, found none: put "
             "ILSVRC2012_devkit_t12.tar.gz there, or give --labels DEVKIT or --unlabelled"
         )
     return _grouped(config, layout, found, devkit, given)
@@ -216,8 +216,8 @@ def _grouped(
     if classes:
         checks.require_filled(found, classes)
         checks.refuse_packed_classes(found, filled)
-    # A devkit that the user names, or that lies beside ILSVRC's own tar, says which classes there must be. One that
-    # lies beside folders may belong to something else: it only explains.
+    # A devkit that the user names, or that lies next to ILSVRC's tar, says which classes there must be. One next to
+    # folders may belong to something else: it only explains.
     binding = devkit is not None and (config.labels is not None or layout.kind is Kind.TAR_OF_TARS)
     known = devkit.classes if devkit is not None and binding else None
     return _Labelling(
@@ -230,7 +230,7 @@ def _grouped(
 
 
 def _wnids(found: Found) -> list[str]:
-    """The WNID in each name of a flat source, where each has one, and not all the same; else nothing."""
+    """The WNID in each name of a source without folders, if each has one and they differ; else nothing."""
     if found.folders or found.packed or not len(found.listing):
         return []
     wnids = []
@@ -243,7 +243,7 @@ def _wnids(found: Found) -> list[str]:
 
 
 def _table_beside(folder: Path) -> str:
-    """A file that may hold the labels of a flat folder; FILE if there is none, or more than one."""
+    """A file that may hold the labels of a folder of pictures; FILE if there is none, or more than one."""
     with contextlib.suppress(OSError):
         for place in (folder, folder.parent):
             tables = [entry for entry in place.iterdir() if entry.suffix.lower() in (".csv", ".tsv", ".jsonl")]
@@ -253,9 +253,9 @@ def _table_beside(folder: Path) -> str:
 
 
 def _spelt(found: Found, labelling: _Labelling, given: ClassList | None) -> _Labelling:
-    """The labels in the class list's spelling, in which `0` is `00`, and -1 is none.
+    """The labels as the class list spells them (`00` for `0`), or no labels if all are -1.
 
-    PictureError if two folders are one class, or where some of the pictures have no label.
+    PictureError if two folders are one class, or if only some of the pictures have a label.
     """
     names = labelling.names
     if not names:
@@ -304,7 +304,7 @@ def _summary(layout: Layout, found: Found, labelling: _Labelling, labels: array[
 def _checked(
     config: PreprocessConfig, layout: Layout, found: Found, labels: array[int], classes: ClassList
 ) -> list[str]:
-    """What is known of ILSVRC-2012, compared."""
+    """Lines on the comparison with what is known about ILSVRC-2012."""
     names = found.listing.names
     lines = []
     if labels[0] != UNLABELLED:

@@ -1,4 +1,4 @@
-"""Folders of pictures: what lies in them, sorted."""
+"""Indexes folders of pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_LINK_BYTES = 2000
 
 
 def index_folder(root: Path) -> Found:
-    """Every picture below a folder, hidden ones excepted, sorted by the parts of their paths; links are followed."""
+    """Every picture below a folder but hidden ones, sorted by the parts of their paths; links are followed."""
     found = Found(root=root)
     _walk(str(root), "", found, found.listing.file(str(root)), ())
     find_above(found, root)
@@ -50,7 +50,7 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
             if extension in PICTURE_EXTENSIONS:
                 _add(entry, prefix + entry.name, found, file)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-                # It may stand for a class's folder, whose pictures and class would be missing silently.
+                # It may stand for a class's folder: the class would be missing silently.
                 raise PictureError(
                     f"{entry.path}: is a link to {os.readlink(entry.path)}, which is not there or can't be read: "  # noqa: PTH115
                     "repair it or remove it"
@@ -64,7 +64,7 @@ def _walk(folder: str, prefix: str, found: Found, file: int, above: tuple[tuple[
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry, or what it links to, is a folder; False for a link that leads nowhere."""
+    """Whether an entry, or what it links to, is a folder; False for a broken link."""
     try:
         return entry.is_dir()
     except OSError:  # links in a circle, or a target that may not be looked at
@@ -72,7 +72,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _stands_for_folder(entry: os.DirEntry[str], extension: str) -> str | None:
-    """What a file is that other systems keep for a link, whose folder would be missing silently."""
+    """What a file is that another system uses as a link: its folder would be missing silently."""
     if extension == ".lnk":
         return "a shortcut of Windows"
     if extension or not entry.is_file() or entry.stat().st_size > _MOST_LINK_BYTES:

@@ -1,4 +1,4 @@
-"""What people give in place of pictures: other programs' formats, and our own. Each is named, with what to do."""
+"""What people give in place of pictures: formats of other programs, and ours. Messages name it and say what to do."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _ENDINGS = {
     "drawings (SVG)": (".svg",),
     "PDFs": (".pdf",),
 }
-"""What lies in folders without pictures -> what its names end in."""
+"""What lies in folders without pictures -> how its names end."""
 
 
 def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
-    """Why a folder is not a source, in words that follow its path; None if nothing speaks against it."""
+    """Why a folder is not a source, in words that follow its path; None if no reason is known."""
     names = {entry.name for entry in entries}
     if is_sharded(root) or {MANIFEST_FILE, "data.mdb"} <= names:
         return "is a crop store already: give it to alexnet pca, train or eval, or give the pictures it was made of"
@@ -59,7 +59,7 @@ def foreign_folder(root: Path, entries: Sequence[Path]) -> str | None:
 
 
 def foreign_file(path: Path, start: bytes) -> str | None:
-    """Why a file is not a source, in words that follow its path; None if nothing speaks against it."""
+    """Why a file is not a source, in words that follow its path; None if no reason is known."""
     if _TFRECORD.fullmatch(path.name):
         return f"is a TFRecord file, which is not read: {_WRITE_OUT}"
     if path.name in ("data.mdb", "lock.mdb"):
@@ -71,6 +71,6 @@ def foreign_file(path: Path, start: bytes) -> str | None:
 
 
 def foreign_files(endings: Iterable[str]) -> str | None:
-    """What lies where no pictures are, in words that follow the path; None if none of it is known."""
+    """What a source without pictures holds, in words that follow its path; None if no file is of a known kind."""
     what = next((what for ending in endings for what, known in _ENDINGS.items() if ending in known), None)
     return None if what is None else f"holds {what}, which are not read: {_WRITE_OUT}"

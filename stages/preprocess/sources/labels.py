@@ -20,8 +20,8 @@ def labels_of(
 ) -> list[str]:
     """The class of each of a source's pictures, from a label file, a table, or a ground truth of devkit IDs.
 
-    column: the title of the labels, if the user gives it. content: the file's, where it lies in an archive. What is
-    to be told goes to the source's notes.
+    column: the title of the labels, if the user gives it. content: the file's, if it is in an archive. Notes for people
+    go to `found.notes`.
     PictureError if the file names unknown pictures, leaves some out, or has another number of lines.
     """
     lines = list(read_lines(path) if content is None else lines_in(path, content))
@@ -61,7 +61,7 @@ def _from_ids(path: Path, lines: Sequence[str], root: Path, names: Sequence[str]
     if classes is None:
         raise PictureError(
             f"{path}: gives devkit IDs, whose classes only meta.mat knows (ID - 1 is not the class index): put the "
-            "devkit beside it, give --labels DEVKIT, or --classes of a store that was made with it"
+            "devkit next to it, give --labels DEVKIT, or --classes of a store that was made with it"
         )
     _require_length(path, len(lines), root, len(names))
     return [classes.names[index] for index in parse_ids(path, "\n".join(lines), classes.ids)]

@@ -1,4 +1,4 @@
-"""The pictures of a source, many of them in little memory: names, and where each one's bytes lie."""
+"""The pictures of a source: names, and where the bytes lie, in little memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alexnet_stages.preprocess.names import NameList
 class Listing(Sequence[Located]):
     """Pictures in the order in which they are stored. Grows at the end; a part of it shares its memory.
 
-    Takes 40 bytes and the name for each, and 8 more where the order is not that in which they were added.
+    Takes 40 bytes and the name for each, and 8 more if the order is not that in which they were added.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Listing(Sequence[Located]):
         self._digests: dict[int, bytes] = {}
 
     def file(self, path: str) -> int:
-        """Make a file known that holds pictures; its number for `add`."""
+        """Note an archive, or a folder that names start from; gives its number for `add`."""
         self.files.append(path)
         return len(self.files) - 1
 
@@ -67,7 +67,7 @@ class Listing(Sequence[Located]):
             self._digests[at] = member.digest
 
     def digest(self, index: int) -> bytes | None:
-        """The first 16 bytes of a picture's SHA-256, where indexing took it."""
+        """The first 16 bytes of a picture's SHA-256, if indexing computed it."""
         return self._digests.get(self.names.places[index])
 
     def moved(self, to: Mapping[str, str]) -> Listing:
@@ -114,7 +114,7 @@ class Listing(Sequence[Located]):
         return self if isinstance(order, range) else self.picked(order)
 
     def stamps(self) -> Iterator[str]:
-        """What tells of each picture whether it changed: name, size, and when or where in its file."""
+        """For each picture, what changes when it does: name, size, and time of change or place in its file."""
         for name, at in zip(self.names, self.names.places, strict=True):
             yield f"{name}\0{self._sizes[at]}\0{self._changed[at]}\0{self._offsets[at]}"
 
@@ -138,11 +138,11 @@ class Sources:
     ignored: Mapping[str, int]
     """How many other files there are, by extension."""
     archives: tuple[str, ...]
-    """Of each of the source's archives what changes when it does."""
+    """For each of the source's archives, what changes when it does."""
     fingerprint: str
-    """Changes when a picture comes, goes, changes, or gets another label."""
+    """Changes when a picture is added, removed or changed, or gets another label."""
     notes: tuple[str, ...]
-    """What the source was taken for and what was checked, one line each, for people."""
+    """For people: what kind of source it is and what was checked, one line each."""
 
     @property
     def names(self) -> NameList:
@@ -154,7 +154,7 @@ class Sources:
         return replace(self, labels=self.labels[which], pictures=self.pictures[which])
 
     def picked(self, indices: Sequence[int], *, notes: tuple[str, ...] = ()) -> Sources:
-        """The pictures at some positions, with a fingerprint of their own and more notes."""
+        """The pictures at some positions, with their fingerprint and more notes."""
         pictures, labels = self.pictures.picked(indices), array("q", (self.labels[index] for index in indices))
         new = fingerprint(pictures, labels, self.archives)
         return replace(self, labels=labels, pictures=pictures, fingerprint=new, notes=(*self.notes, *notes))
@@ -162,7 +162,7 @@ class Sources:
 
 @dataclass(kw_only=True)
 class Found:
-    """What indexing a source gives, before labels."""
+    """What indexing a source finds, before its pictures get labels."""
 
     root: Path
     listing: Listing = field(default_factory=Listing)
@@ -172,19 +172,19 @@ class Found:
     """Each class folder or class archive -> where it lies: it may hold no pictures."""
     archives: list[Path] = field(default_factory=list)
     loose: set[str] = field(default_factory=set)
-    """Class archives that hold files outside of a folder of their name."""
+    """Class archives with files outside a folder of the archive's name."""
     labels: list[str] | None = None
-    """The class of each picture, where the source itself tells; in the listing's order."""
+    """The class of each picture in the listing's order, if the source gives it."""
     known: ClassList | None = None
-    """The classes in their order, where the source names them beside the labels."""
+    """The classes in their order, if the source also gives them."""
     below: str = ""
-    """Of an archive: the folder in it that the pictures' names start from, such as `imagenet/train/`."""
+    """The folder in an archive that the pictures' names start from, such as `imagenet/train/`."""
     texts: dict[str, Located | bytes] = field(default_factory=dict)
     """Files that may hold labels: name below the source, or `../` and a name, -> where it lies, or its content."""
     packed: list[str] = field(default_factory=list)
-    """Archives that lie where class folders do."""
+    """Archives among the class folders."""
     words: bytes | None = None
-    """Of an archive: a file of the classes' words in it."""
+    """The content of a file of the classes' words in an archive."""
     notes: list[str] = field(default_factory=list)
     """What to tell people about how the source was read."""
 
@@ -194,7 +194,7 @@ class Found:
         return self.root / self.below if self.below else self.root
 
     def archive_states(self) -> tuple[str, ...]:
-        """Of each archive what changes when it does."""
+        """For each archive, what changes when it does."""
         states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in self.archives]
         return tuple(f"{size}\0{changed}" for size, changed in states)
 

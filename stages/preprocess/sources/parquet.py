@@ -2,9 +2,8 @@
 
     data/train-00000-of-00002.parquet   image: {bytes, path}   label: ClassLabel(names=[…])
 
-The index of a label is that of the schema's names. A picture is called by its file and row,
-`train-00000-of-00002/0000012.jpg`. Pictures can't be read where they lie: `unpack_parquet` writes them one after the
-other.
+A label is an index into the schema's names. A picture is named after its file and row,
+`train-00000-of-00002/0000012.jpg`. Pictures can't be read in place: `unpack_parquet` writes them one after the other.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def require_all_parts(root: Path, files: Sequence[Path]) -> None:
 def index_parquet(root: Path, files: Sequence[Path], talk: Talk, *, labelled: bool, column: str | None = None) -> Found:
     """The pictures of some files, and the classes that the schema names.
 
-    column: that of the labels, if the user gives it.
+    column: the title of the labels, if the user gives it.
     """
     found = Found(root=root, archives=list(files))
     labels: list[str] = []
@@ -97,7 +96,7 @@ def _open(path: Path) -> Any:
 def _columns(
     path: Path, table: Any, *, labelled: bool, column: str | None = None
 ) -> tuple[str, str | None, tuple[str, ...]]:
-    """The column of pictures, that of labels, and the classes' names; PictureError if that leaves a choice."""
+    """The column of pictures, that of labels, and the classes' names; PictureError if they are not clear."""
     schema = table.schema_arrow
     features = _features(path, schema)
     images = [name for name, about in features.items() if about.get("_type") == "Image"]

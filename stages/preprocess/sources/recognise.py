@@ -1,4 +1,4 @@
-"""What a source is, by looking at it: nothing is indexed yet."""
+"""Recognises what a source is, before it is indexed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from alexnet_stages.preprocess.sources.webdataset import (
 _ILSVRC_TAR = re.compile(r"ILSVRC20\d\d_(?:img|images)_(train|val|test)(_v?\d+)?\.tar")
 KAGGLE = "CLS-LOC"
 _KAGGLE_LEVELS = 4
-"""Folders from CLS-LOC/val up to where Kaggle's tables lie."""
+"""How many folders above CLS-LOC/val Kaggle's tables may lie."""
 
 
 class Kind(enum.Enum):
@@ -46,19 +46,19 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a source is, and what lies beside it."""
+    """What a source is, and what lies next to it."""
 
     kind: Kind
     root: Path
     """The folder or archive."""
     split: str | None = None
-    """train, val or test, where that is known."""
+    """train, val or test, if known."""
     archives: tuple[Path, ...] = ()
-    """Of class tars and shards."""
+    """The class archives, shards or Parquet files."""
     prefix: str = ""
-    """Of a tar: only what lies below it."""
+    """In a tar, the folder that counts."""
     devkit: Path | None = None
-    """A devkit that lies beside it."""
+    """A devkit next to it."""
     labels: Path | None = None
     """Kaggle's table of validation labels."""
     words: Path | None = None
@@ -68,7 +68,7 @@ class Layout:
 
 
 def recognise(source: Path, split: str | None) -> Layout:
-    """What a source is. PictureError in one line where it is nothing, or more than one thing without `split`."""
+    """What a source is. PictureError if that is unknown, or if `split` must say which part is meant."""
     if not source.exists():
         if "{" in str(source) and ".." in str(source):
             return _shards(source, [Path(name) for name in expand_braces(str(source))], split)
@@ -133,7 +133,7 @@ def _archives(root: Path, archives: list[Path], split: str | None) -> Layout:
             raise PictureError(f"{path}: is an archive that is not read: unpack it and give the folder")
     first = first_members(archives[0])
     tars = all(is_tar_name(path.name) for path in archives)
-    # One whose files lie in a folder of its name is a class's, even where that name is a number.
+    # An archive whose files lie in a folder of its name is a class's, even if the name is a number.
     in_own_folder = all(member.name.startswith(f"{names[0]}/") for member in first)
     if tars and (is_shard(first) or (are_numbered(names) and not in_own_folder)):
         splits = {called for name in names if (called := _part_of(Path(name)))}
@@ -205,7 +205,7 @@ def _parquet(root: Path, entries: list[Path], split: str | None) -> Layout | Non
 
 
 def _part_of(file: Path) -> str | None:
-    """The split that a part of a file's name stands for."""
+    """The split that a word in a file's name stands for."""
     return next((called for word in re.split(r"[-_.\d]", file.name) if (called := split_called(word))), None)
 
 
@@ -235,7 +235,7 @@ def _choose_part(root: Path, tars: list[Path], folders: list[Path], split: str |
 
 
 def _choose_folder(root: Path, split: str | None) -> Path:
-    """The folder of a split, where one is requested."""
+    """The folder of the requested split; without a request the folder itself."""
     if split is None:
         return root
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
@@ -275,13 +275,13 @@ def _kaggle(root: Path, split: str | None) -> Layout | None:
             wish = f"expected {split} (--split)" if split else f"give --split {'|'.join(there or SPLIT_FOLDERS)}"
             raise PictureError(f"{root}: is Kaggle's layout: {wish}, found {found}")
         folder, named = base / split, split
-    places = (folder, *folder.resolve().parents[:_KAGGLE_LEVELS])
+    above = (folder, *folder.resolve().parents[:_KAGGLE_LEVELS])
     return Layout(
         kind=Kind.FOLDER,
         root=folder,
         split=named,
-        labels=_first_file(places, SOLUTION) if named == "val" else None,
-        words=_first_file(places, *WORDS_FILES),
+        labels=_first_file(above, SOLUTION) if named == "val" else None,
+        words=_first_file(above, *WORDS_FILES),
         kaggle=True,
     )
 

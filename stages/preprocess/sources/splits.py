@@ -1,4 +1,4 @@
-"""What folders and archives are called that are parts of a data set, or hold pictures of every class: no classes."""
+"""Names of folders and archives that are not classes: parts of a data set, or pictures of every class."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def split_called(name: str) -> str | None:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a folder's name says that pictures lie in it, and nothing of their class."""
+    """Whether a folder's name only says that it holds pictures."""
     return name.lower() in PLAIN_FOLDERS
 
 
 def are_parts(names: Collection[str]) -> bool:
-    """Whether folders are parts of a data set: two splits among them, or all are named after one, or a numbered one.
+    """Whether folders are parts of a data set: two are splits, or all are named after a split or numbered parts.
 
     `train` and `cat` are classes: a train is something to take pictures of.
     """

@@ -1,10 +1,10 @@
-"""Tables of labels: which column names the pictures, which their classes; however they are separated and headed.
+"""Tables of labels: which column names the pictures and which their classes, with any separator and titles.
 
     table = read_table("labels.csv", lines, Names(root, names))
     table[index]                 # ("cat", 7): the label of the picture with that index, and the line it is in
 
-The column of names is the one whose values are pictures of the source, not one of a certain title or place. The column
-of labels has a title that says so, or is the only other one. Where that leaves a choice, nothing is guessed.
+The column of names is the one whose values are pictures of the source, whatever its title or place. The column of
+labels has a title that says so, or is the only other one. If several would do, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from alexnet_cli.extensions import PICTURE_EXTENSIONS
 NAME_COLUMNS = ("file_name", "filename", "imageid", "image_id", "image", "file", "filepath", "path", "name", "id")
 LABEL_COLUMNS = ("predictionstring", "label", "labels", "class", "wnid", "synset", "category", "target", "class_name")
 OTHER_LABEL_COLUMNS = ("classname", "class_label", "labelname", "label_name", "classid", "class_id", "label_id")
-"""Titles in small letters, those before others first."""
+"""Titles in small letters, the preferred ones first."""
 _LABELS = (*LABEL_COLUMNS, *OTHER_LABEL_COLUMNS)
 _NO_TITLES = ("", "index", "unnamed:_0")
-"""Of a column of row numbers."""
+"""Titles of a column of row numbers."""
 _SEPARATORS = (",", "\t", ";", "|")
 _TABLES = (".csv", ".tsv")
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -47,15 +47,15 @@ _PARTS = (
     "is_test",
     "is_training_image",
 )
-"""Titles of columns that divide a data set: what they say is not looked at, and said."""
+"""Titles of columns that divide a data set: they are ignored, with a note."""
 _ONE_HOT = {"0", "1", "0.0", "1.0", "-1", "True", "False"}
 _NO_LABELS = ("nan", "na", "n/a", "<na>", "none", "null")
 _SAMPLE = 200
-"""Rows that are looked at to tell what the columns are."""
+"""Rows by which the columns are recognised."""
 _FEWEST_DISTINCT = 50
-"""From this many pictures on, each with a label of its own, the labels are not classes."""
+"""If so many pictures or more all have different labels, the labels are not classes."""
 _BOXED = "predictionstring"
-"""Kaggle's: `n03995372 85 1 499 272`, a class and its box, of which the class counts."""
+"""Kaggle's column: `n03995372 85 1 499 272`, a class and its box; only the class counts."""
 
 Lines = Sequence[tuple[int, str]]
 """Line numbers and texts."""
@@ -64,7 +64,7 @@ Table = dict[int, tuple[str, int]]
 
 
 class NoLabelsError(PictureError):
-    """A table without a column that is known to be labels."""
+    """A table without a column that is recognised as labels."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class Names:
         return found
 
     def find(self, text: str) -> int | None:
-        """The index of the picture that a table's cell names: as the source does, or
+        """The index of the picture that a table's cell names; None if there is none.
 
-        without its extension; with an absolute path below the source, or the source's own name in front; with
-        backslashes; with accents written differently; without its folders, where only one picture has that name.
+        A cell may differ from the source's name: no extension; an absolute path, or the source's name in front;
+        backslashes; accents in another spelling; no folders, if only one picture has that name.
         """
         text = f"{self._below}{text.strip().removeprefix('./')}"
         found = self._plain(text)
@@ -139,7 +139,7 @@ class Names:
 
 
 def _once(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Text -> index; -1 where it stands for several."""
+    """Text -> index; -1 if it stands for several."""
     found: dict[str, int] = {}
     for text, at in pairs:
         found[text] = at if found.setdefault(text, at) == at else -1
@@ -162,9 +162,9 @@ def read_table(
 ) -> Table:
     """The label of each picture that a table names, in CSV with any separator, or in JSON.
 
-    told: whether the user said that it is one of labels; else only a column whose title says so is. column: the title
-    of the labels, if the user gives it. notes: grows by what to tell people. NoLabelsError if there is no column
-    of labels. PictureError if the table names what is not a picture, or one picture twice.
+    told: whether the user said that the table holds labels; else a column of labels needs a title that says so.
+    column: the title of the labels, if the user gives it. notes: grows by notes for people. NoLabelsError if there is
+    no column of labels. PictureError if the table names an unknown picture, or one picture twice.
     """
     rows = _rows(where, lines, names)
     if rows is None:
@@ -193,7 +193,7 @@ def _rows(where: Path | str, lines: Lines, names: Names) -> Rows | None:
 
 
 def _unread(where: Path | str, rows: Rows, label: int) -> list[str]:
-    """Lines on which column of several the labels are, and on those that divide the data set."""
+    """Lines that say which of several columns holds the labels, and which columns are ignored."""
     titles = rows.cells[0]
     lines = [f"{where}: the labels are its column {titles[label]!r}"] if len(titles) > 2 else []
     for at, title in enumerate(titles):
@@ -226,7 +226,7 @@ def _csv_rows(where: Path | str, lines: Lines, separator: str, *, strict: bool =
 def _json_rows(where: Path | str, lines: Lines) -> Rows:
     """The cells of JSON: one object a line, a list of objects, or one object of names and labels.
 
-    The first row are the keys.
+    The first row holds the keys.
     """
     objects: list[tuple[int, dict[str, Any]]] = []
     whole = _parsed("\n".join(line for _, line in lines))
@@ -281,9 +281,9 @@ def _pairs(where: Path | str, lines: Lines) -> Rows:
 
 
 def _name_columns(rows: Rows, names: Names) -> list[int]:
-    """The columns of which most cells name pictures, each another; the first row may be titles.
+    """The columns in which most cells name pictures, and different ones; the first row may be titles.
 
-    Labels from 0 to 9 name the pictures 0.png to 9.png too, but again and again.
+    Labels from 0 to 9 also name the pictures 0.png to 9.png, but repeatedly.
     """
     sample = rows.cells[1 : _SAMPLE + 1] or rows.cells[:1]
     width = max((len(cells) for cells in sample), default=0)
@@ -332,7 +332,7 @@ def _columns(
 
 
 def _only_names(rows: Rows, at: int, title: str) -> bool:
-    """Whether a column whose cells name pictures can't be labels: 0 to 9 name the pictures 0.png to 9.png too."""
+    """Whether a column whose cells name pictures can't be labels. Labels 0 to 9 also name pictures 0.png to 9.png."""
     return title in NAME_COLUMNS or not are_numbers(map(str.strip, rows.below(at)))
 
 
@@ -351,7 +351,7 @@ def _called(where: Path | str, rows: Rows, column: str, name: int) -> int:
 
 
 def _why_none(rows: Rows, others: Sequence[int]) -> str:
-    """What a table has in place of a column of labels that is known by its title, and what to do."""
+    """What a table has instead of a column with a known title, and what to do."""
     titles = rows.cells[0]
     ones = [at for at in others if set(map(str.strip, rows.below(at))) <= _ONE_HOT]
     if len(ones) > 1:
@@ -367,14 +367,14 @@ def _why_none(rows: Rows, others: Sequence[int]) -> str:
 
 
 def _is_header(rows: Rows, titles: Sequence[str], naming: Sequence[int]) -> bool:
-    """Whether the first row are titles, not a picture and its label."""
+    """Whether the first row holds titles, not a picture and its label."""
     if any(title in NAME_COLUMNS for title in titles) and any(title in _LABELS for title in titles):
         return True
     if not naming or os.path.splitext(rows.cells[0][naming[0]])[1].lower() in PICTURE_EXTENSIONS:  # noqa: PTH122
         return False
     if titles[naming[0]] in NAME_COLUMNS:
         return True
-    # A picture that is not there has a label that others have too.
+    # If the first row's picture is merely missing, its label occurs in other rows too.
     return not any(cell in rows.below(at) for at, cell in enumerate(rows.cells[0]) if at != naming[0])
 
 
@@ -413,7 +413,7 @@ def _enter(where: Path | str, rows: Rows, names: Names, first: int, name_at: int
 
 
 def _require_classes(where: Path | str, table: Table) -> None:
-    """PictureError if labels are not classes: several in one, none, or another for each picture."""
+    """PictureError if labels are not classes: several in one, none, or a different one for each picture."""
     lines: dict[str, int] = {}
     for label, number in table.values():
         lines.setdefault(label, number)

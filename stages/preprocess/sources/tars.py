@@ -17,14 +17,14 @@ from alexnet_stages.preprocess.sources.listing import Found
 from alexnet_stages.preprocess.sources.splits import is_plain, split_called
 
 _AT_ONCE = 64
-"""Archives whose members are in memory as objects, which take ten times what a listing does."""
+"""Archives whose members are in memory at once, as objects: they take ten times what a listing does."""
 _MOST_TEXT = 1 << 28
 _THREADS = 8
 """Archives that are indexed at once: indexing waits for the disk, for 512 bytes at a time."""
 
 
 def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
-    """The pictures of one archive, sorted by the parts of their paths. Of those below `prefix`, such as `train/`."""
+    """The pictures of one archive below `prefix`, such as `train/`, sorted by the parts of their paths."""
     found = Found(root=path, archives=[path], below=prefix)
     file = found.listing.file(str(path))
     words_in = 0
@@ -62,7 +62,7 @@ def index_tar(path: Path, prefix: str, talk: Talk) -> Found:
 
 
 def index_class_tars(root: Path, archives: Sequence[Archive], talk: Talk) -> Found:
-    """The pictures of archives of which each holds one class and is named after it; their names get it in front."""
+    """The pictures of archives that each hold one class and are named after it; names begin with the class."""
     found = Found(root=root, archives=sorted({archive.path for archive in archives}))
     by_class = {without_ending(Path(archive.name or archive.path.name).name): archive for archive in archives}
     if len(by_class) < len(archives):

@@ -2,11 +2,11 @@
 
     n01440764_10026.jpg   n01440764_10026.cls   n01440764_10026.json
 
-`a.image.jpg` belongs to `a.cls`, unless there is an `a.image.cls`: then the name has a dot. Where a sample has several
-pictures, `a.jpg` is the one, else the one called image; `a.seg.png` beside it is not.
+`a.image.jpg` belongs to `a.cls`, unless there is an `a.image.cls`: then the name has a dot. If a sample has several
+pictures, `a.jpg` counts, else the one called image; `a.seg.png` does not.
 
-The class is in .cls (a number or a name), else in .json. Where each sample's key begins with a WNID that belongs to its
-number, the WNIDs are the names. Where no sample has either and every key has a WNID (`n01440764_10026`,
+The class is in .cls (a number or a name), else in .json. If each sample's key begins with the same WNID as all others
+of its number, the WNIDs are the names. If no sample has either file and every key has a WNID (`n01440764_10026`,
 `n01440764/10026`, `val_1_n01440764`), the WNIDs are the classes.
 """
 
@@ -34,13 +34,13 @@ _MOST_LIST_BYTES = 1 << 28
 _MOST_LABEL_BYTES = 1 << 20
 _MOST_CLASS_CHARACTERS = 1000
 _MOST_DIGITS = 40
-"""Of both numbers in braces."""
+"""Digits of both numbers in braces."""
 _JSON_KEYS = ("wnid", "synset", "cls", "label", "class", "class_name")
 _WNID = re.compile(r"(n\d{8})[_/]")
 _WNID_BEHIND = re.compile(r".*_(n\d{8})\.\w+")
 """Of Hugging Face's ImageNet, `ILSVRC2012_val_00000001_n01751748.JPEG`."""
 _CALLED = ("image", "img", "picture", "photo", "rgb", "input")
-"""Of several pictures in a sample the one."""
+"""Names of the picture in a sample that holds others too."""
 _NO_PICTURES = ("seg", "mask", "segmentation", "depth", "label", "target", "edge", "edges", "normal", "cond", "control")
 _HASHED = re.compile(r"(?=.*\d)[0-9a-f-]{6,}")
 """Named after a checksum or a UUID."""
@@ -96,13 +96,13 @@ def read_shard_list(path: Path) -> list[Path]:
         if not is_tar_name(word):
             raise PictureError(
                 f"{path}: is a file, not a folder of pictures, nor a list of shards (expected the path of a tar on "
-                f"each line, found {word[:60]!r}): give a folder, a tar, or --labels {path} beside the folder"
+                f"each line, found {word[:60]!r}): give a folder, a tar, or --labels {path} with the folder"
             )
     return [path.parent / name for word in words for name in expand_braces(word)]
 
 
 def is_shard(found: Sequence[Member]) -> bool:
-    """Whether an archive's first files look like a shard's: with .cls, or with pictures that have .json beside them."""
+    """Whether an archive's first files look like a shard's: with .cls, or with a .json for a picture."""
     stems = {member.name[: -len(_extension(member.name))] for member in found if is_picture(member.name)}
     return any(
         member.name.endswith(".cls")
@@ -149,7 +149,7 @@ def index_shards(root: Path, paths: Sequence[Path], talk: Talk, *, labelled: boo
 
 
 def _from_keys(path: Path, key: str, found: Found) -> list[str]:
-    """The WNID that each sample's name begins with. PictureError if one has none: those are not labels."""
+    """The WNID that each sample's name begins with. PictureError if one has none."""
     labels = []
     for name in found.listing.names:
         wnid = wnid_of(name)
@@ -170,9 +170,9 @@ def wnid_of(name: str) -> str | None:
 
 
 def named_by(found: Found, labels: list[str], given: ClassList) -> list[str]:
-    """Labels that are numbers, as names of a given class list: its own numbers, else indices.
+    """Labels that are numbers, as names of a given class list: by the numbers that it gives, else by index.
 
-    Where that list's names are numbers themselves, the labels are names.
+    If the list's names are numbers, the labels are names already.
     """
     if not labels or not are_numbers(labels) or are_numbers(given.names):
         return labels
@@ -180,7 +180,7 @@ def named_by(found: Found, labels: list[str], given: ClassList) -> list[str]:
     numbers = {label: number_of(label) for label in set(labels)}
     lowest, highest = min(numbers.values()), max(numbers.values())
     if lowest < 0:
-        return labels  # -1 is not a label: whoever compares them with the list will say so
+        return labels  # -1 is not a label: comparing them with the list will report it
     if not first <= lowest <= highest < first + len(given):
         wrong = lowest if lowest < first else highest
         advice = (
@@ -217,7 +217,7 @@ def _samples(path: Path, found: Found) -> Iterator[tuple[str, Member, dict[str, 
 def _pictures_of(
     path: Path, key: str, together: Sequence[Member], labels: Mapping[str, object]
 ) -> list[tuple[str, Member]]:
-    """Of the pictures whose names are the same before the first dot: the samples' own, each with its key."""
+    """Which of the pictures with the same name before the first dot are samples, each with its key."""
     stems = {member: member.name[: -len(extension_of(member.name))] for member in together}
     plain = [member for member in together if stems[member] == key]
     if len(plain) > 1 or len(stems) < len(together):
@@ -259,9 +259,9 @@ def _require_one_meaning(root: Path, meanings: Mapping[tuple[str, ...], set[tupl
 def _label(
     path: Path, beside: Mapping[str, Member], key: str | None, meanings: dict[tuple[str, ...], set[tuple[str, ...]]]
 ) -> str:
-    """A sample's class: a number or a name; empty if it has neither .cls nor .json, which are `beside` it.
+    """A sample's class: a number or a name; empty if it has neither .cls nor .json.
 
-    meanings: grows by what the keys of .json say that may be the class, where there are several.
+    beside: these files, by extension. meanings: grows by the values of the keys in .json that may all be the class.
     """
     member = beside.get(".cls") if key is None else None
     member = member or beside.get(".json")
@@ -291,7 +291,7 @@ def _label(
 
 
 def _class_names(listing: Listing, classes: Mapping[str, str]) -> list[str]:
-    """The class of each picture in the listing's order; numbers as WNIDs where the names tell which."""
+    """The class of each picture in the listing's order; numbers become WNIDs if the pictures' names have them."""
     labels = [classes[name] for name in listing.names]
     numbers = set(labels)
     if not numbers or not all(number.isdecimal() for number in numbers):
