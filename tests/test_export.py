@@ -38,7 +38,9 @@ def make_net(tmp_path: Path) -> MakeNet:
     """make_net("source-2012"): a narrow net's checkpoint, random, of a mean image in which no two pixels are equal."""
 
     def make(name: str, *, sets: tuple[str, ...] = ()) -> Path:
-        recipe = load_recipe(name, sets).with_options(net={**NARROW_NET, "classes": 3})
+        recipe = load_recipe(name, sets)
+        narrow = {spec.name: NARROW_NET[spec.name] for spec in recipe.net.layers if spec.name in NARROW_NET}
+        recipe = recipe.with_options(net={**narrow, "classes": 3})
         network = Network(recipe.net)
         initialise(network, "he", 1)
         rng = np.random.default_rng(1)
@@ -328,6 +330,21 @@ def test_caffes_layers_in_numpy_say_what_eval_says(
     data = crops[:, edge : edge + patch, edge : edge + patch, ::-1].transpose(0, 3, 1, 2).astype(np.float64)
     np.testing.assert_allclose(caffe_in_float64(tmp_path / "caffe", data), said_of(net, crops), atol=2e-6)
     assert (tmp_path / "caffe" / "synset_words.txt").read_text() == "ape a monkey\nbat flies\ncat purrs\n"
+
+
+def test_a_net_whose_first_layer_is_linear_sees_caffes_channels_in_their_order(
+    make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flat.toml").write_text(
+        '[net]\ncolumns = 1\n[net.fc1]\nkind = "linear"\nneurons = 8\n[net.tanh1]\nkind = "tanh"\n'
+        '[net.fc2]\nkind = "linear"\nneurons = "classes"\n[input]\nnormalisation = "channel"\n'
+    )
+    net = make_net("flat.toml")
+    exported(capsys, net, "caffe", tmp_path / "caffe")
+    crops = coloured_crops([0, 1, 2])
+    data = np.ascontiguousarray(crops[:, 16:240, 16:240, ::-1].transpose(0, 3, 1, 2).astype(np.float64))
+    np.testing.assert_allclose(caffe_in_float64(tmp_path / "caffe", data), said_of(net, crops), atol=2e-6)
 
 
 def test_what_caffe_would_compute_otherwise_is_refused(

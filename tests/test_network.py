@@ -251,3 +251,42 @@ def test_groups_need_one_column_and_must_divide_the_kernels() -> None:
         load_recipe("paper", ["net.conv2.groups=2"])
     with pytest.raises(UsageError, match="does not divide"):
         load_recipe("caffenet", ["net.conv2.groups=5"])
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("below", ["convolution", "tanh", "relu", "norm", "map_norm", "pool"])
+def test_a_relu_leaves_the_layer_below_what_its_gradient_needs(below: str, precision: torch.dtype) -> None:
+    """Gradients of conv1 through a layer and a ReLU, against torch's own operations in float64."""
+    tables: dict[str, Any] = {
+        "conv1": {"kind": "convolution", "kernels": 6, "size": 3, "padding": 1, "sees": "picture"},
+        "under1": {"kind": below, **({"size": 2, "stride": 2} if below == "pool" else {})},
+        "relu1": {"kind": "relu"},
+        "fc1": {"kind": "linear", "neurons": "classes"},
+    }
+    if below == "convolution":
+        del tables["under1"]
+    if "norm" in below:
+        tables["under1"] |= {"k": 1.0, "alpha": 0.5, "window": 3}
+    net = Net.from_dict({"columns": 1, "classes": 3, "order": [*tables], **tables}, 12)
+    network = made(net)
+    own = {name: parameter.detach().clone().requires_grad_() for name, parameter in network.named_parameters()}
+    network = network.to(precision)
+    patches = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    network(patches.to(precision)).square().sum().backward()
+
+    maps = functional.conv2d(patches, own["conv1.weight"], own["conv1.bias"], padding=1)
+    over: dict[str, Any] = {
+        "convolution": lambda: maps,
+        "tanh": lambda: torch.tanh(maps),
+        "relu": lambda: torch.relu(maps),
+        "norm": lambda: functional.local_response_norm(maps, 3, alpha=0.5, beta=0.75, k=1.0),
+        "map_norm": lambda: maps / (1 + 0.5 * functional.avg_pool2d(maps.square(), 3, 1, 1)) ** 0.75,
+        "pool": lambda: functional.max_pool2d(maps, 2),
+    }
+    out = functional.linear(torch.relu(over[below]()).flatten(1), own["fc1.weight"], own["fc1.bias"])
+    out.square().sum().backward()  # type: ignore[no-untyped-call]
+    tolerance = 1e-12 if precision == torch.float64 else 2e-5
+    for name, parameter in network.named_parameters():
+        wanted, found = own[name].grad, parameter.grad
+        assert wanted is not None and found is not None
+        assert float((found - wanted).abs().max() / wanted.abs().max()) < tolerance, name

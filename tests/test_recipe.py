@@ -197,7 +197,7 @@ def test_every_value_knows_the_file_and_line_that_gave_it(tmp_path: Path) -> Non
         ("[net]\ncolumns = 0", "own.toml:3: [net] columns is 0: it must be positive"),
         ("[training]\n\nrate = -1.0", "own.toml:4: [training] rate is -1.0: it must be positive"),
         ("[net.norm1]\nk = 0", "own.toml:3: [net.norm1] k is 0.0: it must be positive"),
-        ("[net.norm1]\nalpha = -1e-4", "own.toml:3: [net.norm1] alpha is -0.0001: it must not be negative"),
+        ("[net.norm1]\nalpha = -1e-4", "own.toml:3: [net.norm1] alpha is -0.0001: it must be positive"),
         ("[training]\nbias_rate = -1", "own.toml:3: [training] bias_rate is -1.0: it must not be negative"),
         ("[training]\ndrops = -1", "own.toml:3: [training] drops is -1: it must not be negative"),
         ("[training]\nchanges = [{ epoch = 0, rate = 1 }]", "own.toml:3: [training.changes] epoch is 0: it must be"),
@@ -219,6 +219,10 @@ def test_what_is_wrong_is_told_with_file_line_and_the_nearest_right_name(
     [
         ("[net]\nclasses = 5", "own.toml: [net] has no layers: add extends"),
         ('about = "mine"', "own.toml: [net] has no layers: add extends"),
+        (
+            '[net]\nclasses = 2\n[net.c1]\nkind = "convolution"\nkernels = 1\nsize = 224\nsees = "picture"',
+            "own.toml:3: [net.c1] gives 2×1×1 outputs: end the net with linear layers",
+        ),
         ('extends = "lenet"\nabout = 3', "own.toml:2: about is text, not 3"),
         ('about = ""\nextends = ["lenet"]', "own.toml:2: extends is text, not ['lenet']"),
         ('about = ""\nextends = "lenett"', "own.toml:2: there is no recipe 'lenett': did you mean 'lenet'?"),
@@ -249,7 +253,7 @@ def test_a_layer_can_not_have_the_name_of_something_that_each_net_has(tmp_path: 
     network = Network(net)
     layers = {name for name, _ in network.named_children()} - {"flatten"}
     taken = {name for name in dir(network) if not name.startswith("_")} - layers
-    for name in {*taken, "flatten", "logits", "_x1", "a.b"}:
+    for name in {*taken, "flatten", "logits", "_x1", "a.b", "größe1", "a\n1"}:
         with pytest.raises(FieldError, match="can't be a layer's name"):
             Net.from_dict({**values, "order": [*values["order"], name], name: {"kind": "relu"}}, net.patch)
 

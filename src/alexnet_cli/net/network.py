@@ -115,7 +115,7 @@ class Network(nn.Module):
             case specs.Linear():
                 return Linear(layer, column_rows(layer.outputs, self.here.parts, self.here.part))
             case specs.Relu():
-                return nn.ReLU(inplace=True)  # no layer below needs its outputs for its gradient
+                return nn.ReLU(inplace=layer.below in ("convolution", "linear", "pool"))  # others need their output
             case specs.Tanh():
                 return nn.Tanh()
             case specs.Norm():

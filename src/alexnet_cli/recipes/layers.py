@@ -109,9 +109,8 @@ class Norm(Spec):
 
     def __post_init__(self) -> None:
         require("window", self.window > 0 and self.window % 2 == 1, f"is odd, not {self.window}")
-        require("k", self.k > 0, f"is {self.k}: it must be positive, since it stands alone where all maps are 0")
-        for field in ("alpha", "beta"):
-            require(field, getattr(self, field) >= 0, f"is {getattr(self, field)}: it must not be negative")
+        for field in ("k", "alpha", "beta"):
+            require(field, getattr(self, field) > 0, f"is {getattr(self, field)}: it must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)

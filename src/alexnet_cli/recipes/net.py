@@ -78,7 +78,7 @@ def _spec(name: str, table: Any) -> Spec:
     where = f"net.{name}"
     if not isinstance(table, Mapping):
         raise FieldError("", f"is a table of fields, not {table!r}").under(where)
-    if not name or "." in name or name.startswith("_") or name in _TAKEN:
+    if not (name and name.isascii() and name.isprintable()) or "." in name or name[0] == "_" or name in _TAKEN:
         text = f"'{name}' can't be a layer's name, which becomes an attribute of a torch module: name it as conv1"
         raise FieldError("", text).under(where)
     kind = table.get("kind")
@@ -104,6 +104,8 @@ class Layer:
     outputs: int
     """Channels, or numbers."""
     output_side: int
+    below: str = ""
+    """Kind of the layer below; of the first layer "", since the picture is below it."""
     after: tuple[str, ...] = ()
     """Kinds of the layers without weights that follow, in order."""
 
@@ -201,11 +203,12 @@ def shapes(net: Net) -> tuple[Layer, ...]:
                 input_side=shape[1],
                 outputs=out[0],
                 output_side=out[1],
+                below=found[-1].kind if found else "",
                 after=tuple(after),
             )
         )
         shape = out
-    if net.layers and shape != (net.classes, 1):
+    if net.layers and (shape != (net.classes, 1) or all(layer.kind != "linear" for layer in found)):
         text = f'gives {shape[0]}×{shape[1]}×{shape[1]} outputs: end the net with linear layers, neurons = "classes"'
         raise FieldError("", text).under(net.layers[-1].name)
     return tuple(found)

@@ -131,7 +131,7 @@ def _layer(step: Step, *, first: bool) -> CaffeLayer:
                 name=name, type="Convolution", numbers=numbers, blobs=_weights(step, spec.overhang, first)
             )
         case specs.Linear():
-            blobs = _weights(step, 0, False)
+            blobs = _weights(step, 0, first)
             return CaffeLayer(name=name, type="InnerProduct", numbers={"num_output": step.layer.outputs}, blobs=blobs)
         case specs.Relu():
             return CaffeLayer(name=name, type="ReLU")
@@ -191,8 +191,8 @@ def _weights(step: Step, overhang: int, first: bool) -> tuple[NDArray[np.float32
     """Weights and biases. Of the first layer the channels are turned round: B, G, R."""
     assert step.weight is not None and step.bias is not None
     weight = functional.pad(step.weight, (overhang, 0, overhang, 0)) if overhang else step.weight
-    if first:
-        weight = weight.flip(1)
+    if first:  # (kernels, 3, size, size), or of a linear layer (neurons, 3·side²)
+        weight = weight.view(len(weight), 3, -1).flip(1).view(weight.shape)
     return weight.contiguous().numpy(), step.bias.numpy()
 
 
