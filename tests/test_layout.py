@@ -9,7 +9,7 @@ from alexnet_cli.devices import choose_devices
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.net.network import Here, Network
 from alexnet_cli.parallel.layout import Layout, choose_layout, share_of
-from alexnet_cli.recipes.net import layers
+from alexnet_cli.recipes.net import Net, layers
 from alexnet_cli.recipes.read import load_recipe
 
 
@@ -46,6 +46,13 @@ def test_auto_gives_columns_where_they_divide_the_ranks(
 def test_layouts_that_can_not_be_are_refused(parallel: str, world: int, recipe: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         choose_layout(parallel, world, load_recipe(recipe).net)
+
+
+def test_hybrid_needs_a_convolution() -> None:
+    table = {"kind": "linear", "neurons": "classes"}
+    net = Net.from_dict({"columns": 1, "classes": 3, "order": ["fc1"], "fc1": table}, 8)
+    with pytest.raises(UsageError, match="--parallel hybrid: this net has no convolution: use --parallel data"):
+        choose_layout("hybrid", 2, net)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 128, 129])

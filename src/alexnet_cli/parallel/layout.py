@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipes.net import Net
+from alexnet_cli.recipes.net import Net, layers
 
 MODES = ("columns", "data", "hybrid")
 
@@ -150,6 +150,8 @@ def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, s
             )
     if mode == "hybrid" and world > net.classes:
         raise UsageError(f"--parallel hybrid: {world} ranks for {net.classes} classes: use --parallel data")
+    if mode == "hybrid" and layers(net)[0].kind == "linear":
+        raise UsageError("--parallel hybrid: this net has no convolution: use --parallel data")
     layout = Layout(mode, world, net.columns)
     return layout, f"{_describe(layout)} ({why})"
 
