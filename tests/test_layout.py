@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -53,6 +55,19 @@ def test_hybrid_needs_a_convolution() -> None:
     net = Net.from_dict({"columns": 1, "classes": 3, "order": ["fc1"], "fc1": table}, 8)
     with pytest.raises(UsageError, match="--parallel hybrid: this net has no convolution: use --parallel data"):
         choose_layout("hybrid", 2, net)
+
+
+@pytest.mark.parametrize(
+    ("mode", "world", "net", "words"),
+    [
+        ("hybrid", 2, {"fc4": {"neurons": 1}}, "fc4 has 1 neurons for 2 ranks: use --parallel data"),
+        ("hybrid", 4, {"classes": 3}, "fc5 has 3 neurons for 4 ranks"),
+        ("columns", 3, {"columns": 3, "classes": 2}, "fc5 has 2 neurons for 3 ranks"),
+    ],
+)
+def test_each_rank_needs_a_neuron_of_each_layer(mode: str, world: int, net: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"--parallel {mode}: {words}"):
+        choose_layout(mode, world, load_recipe("lenet").with_options(net=net).net)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 128, 129])

@@ -148,10 +148,13 @@ def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, s
             raise UsageError(
                 f"--parallel columns: {world} ranks for {net.columns} columns: use a multiple, or --parallel data"
             )
-    if mode == "hybrid" and world > net.classes:
-        raise UsageError(f"--parallel hybrid: {world} ranks for {net.classes} classes: use --parallel data")
     if mode == "hybrid" and layers(net)[0].kind == "linear":
         raise UsageError("--parallel hybrid: this net has no convolution: use --parallel data")
+    parts = {"hybrid": world, "columns": net.columns}.get(mode, 1)
+    for layer in layers(net):
+        if layer.kind == "linear" and layer.outputs < parts:
+            what = f"{layer.name} has {layer.outputs} neurons for {parts} ranks"
+            raise UsageError(f"--parallel {mode}: {what}: use --parallel data")
     layout = Layout(mode, world, net.columns)
     return layout, f"{_describe(layout)} ({why})"
 
