@@ -23,7 +23,7 @@ from alexnet_cli.device_names import parse_devices
 from alexnet_cli.errors import ResourceError, UsageError, describe_os_error
 from alexnet_cli.help import flowing
 from alexnet_cli.memory import require_address_space, start_threads_where_there_is_room
-from alexnet_cli.options import CommonOptions, Devices, Parallel, require_one_of
+from alexnet_cli.options import PARALLEL, CommonOptions, Devices, Parallel, require_one_of
 
 Config = TypeVar("Config")
 _METAVARS = {bool: "", int: "N", float: "X", str: "TEXT", Path: "PATH"}
@@ -101,7 +101,7 @@ def _require_values(options: Mapping[str, Any], hints: Mapping[str, Any]) -> Non
         if hints[name] == Devices:
             parse_devices(value)
         if hints[name] == Parallel:
-            require_one_of("--parallel", value, ("auto", "columns", "data", "hybrid"))
+            require_one_of("--parallel", value, PARALLEL)
         if isinstance(value, float) and math.isnan(value):
             raise UsageError(f"--{name.replace('_', '-')} nan: must be a number")
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.crops.ways import fast_ways
 from alexnet_cli.crossing import Crossing, CudaCrossing, Place
-from alexnet_cli.machine import cores
+from alexnet_cli.machine import loader_threads
 from alexnet_cli.parallel.ranks import Ranks
 
 _AHEAD = 3
@@ -80,7 +80,7 @@ class CropLoader:
         self._ways = fast_ways(store.codec, crops=sum(map(len, batches)), nbytes=self._record)
         self._piece = 1 if self._ways.copy is None else max(1, _PIECE // self._record)
         largest = max((len(batch) for batch in self._loads), default=0)
-        threads = threads or min(8, cores())
+        threads = threads or loader_threads()
         if self._ways.copy is not None:
             threads = min(threads, largest * self._record // _PART)
         self.threads = max(1, threads)

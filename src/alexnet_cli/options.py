@@ -14,6 +14,9 @@ from alexnet_cli.errors import UsageError
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 """fp64 is for checks: sums in another order agree to 1e-12 in it."""
 
+PARALLEL = ("auto", "columns", "data", "hybrid")
+"""What `--parallel` takes."""
+
 CODECS = ("raw", "jpeg")
 """How crops are stored."""
 

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.options import PARALLEL
 from alexnet_cli.recipes.net import Net, layers
-
-MODES = ("columns", "data", "hybrid")
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,8 @@ def choose_layout(parallel: str, world: int, net: Net | None) -> tuple[Layout, s
     if net is None:
         layout = Layout("data", world)
         return layout, _describe(layout)
-    if parallel not in ("auto", *MODES):
-        raise UsageError(f"--parallel {parallel}: unknown: use auto, {', '.join(MODES)}")
+    if parallel not in PARALLEL:
+        raise UsageError(f"--parallel {parallel}: unknown: use {', '.join(PARALLEL)}")
     why = "as asked"
     mode = parallel
     if parallel == "auto":

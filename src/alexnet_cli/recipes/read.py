@@ -52,7 +52,6 @@ def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> 
         values = kept.to_dict()
         draft.values |= {"net": values["net"], "input": values["input"]}
     draft.values["name"] = name.removesuffix(".toml").rpartition("/")[2]
-    draft.places.setdefault("net", Place(name if name.endswith(".toml") else f"{name}.toml"))
     for text in sets:
         lay(draft, _set_values(text), lambda path, text=text: Place(f"--set {text}"))  # type: ignore[misc]
     return Loaded(_told(draft.places, lambda: Recipe.from_dict(draft.values)), draft.places)
@@ -96,6 +95,7 @@ def _read(name: str, seen: tuple[str, ...], named: str, beside: Path | None = No
         raise UsageError(f"{place}: extends is text, not {base!r}")
     draft = Draft() if base is None else _read(base, (*seen, name), f"{place}: ", folder)
     lay(draft, values, lambda path: Place(label, find_place(lines, path) or 0))
+    draft.places["net"] = Place(label)
     return draft
 
 
