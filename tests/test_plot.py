@@ -331,7 +331,7 @@ def test_every_figure_of_a_net_is_drawn_of_other_nets_too(
 
 
 def test_a_net_without_a_hidden_layer_compares_what_its_last_layer_sees() -> None:
-    from alexnet_cli.net.network import FLATTEN, Network
+    from alexnet_cli.net.network import Network
     from alexnet_cli.recipes.recipe import Recipe
     from alexnet_commands.plot.opened import steps_to
 
@@ -342,7 +342,7 @@ def test_a_net_without_a_hidden_layer_compares_what_its_last_layer_sees() -> Non
     values["training"] = {}
     network = Network(Recipe.from_dict(values).net)
     name, steps = steps_to(network, None)
-    assert name == FLATTEN and steps[-1] == FLATTEN
+    assert name == "relu5" and steps[-1] == "relu5"
 
 
 def test_pictures_without_labels_have_bars_of_one_colour(net: Path, make_store: MakeStore, tmp_path: Path) -> None:

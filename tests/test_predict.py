@@ -140,7 +140,8 @@ def test_a_compressed_tar_gets_the_same_in_its_own_order(bench: Bench, capsys: C
         for name, row in zip(names, said, strict=True):
             assert [one["class"] for one in row["predictions"]] == [one["class"] for one in by_name[name]]
             found = [one["probability"] for one in row["predictions"]]
-            np.testing.assert_allclose(found, [one["probability"] for one in by_name[name]], rtol=1e-5)
+            # A mini-batch of another size may take another kernel (torch 2.11's does): logits of 20 in float32.
+            np.testing.assert_allclose(found, [one["probability"] for one in by_name[name]], rtol=1e-4)
     packed.write_bytes(packed.read_bytes()[:-20])
     assert bench(bench.runs[0], packed, "--quiet") == 3
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"alexnet: {packed}: is ")
@@ -181,7 +182,8 @@ def test_one_view_is_the_centre(bench: Bench, capsys: Capture) -> None:
     bench.scores(bench.runs[0])
     said = asked(bench, capsys, bench.runs[0], bench.pictures, "--views", 1)
     centre = read_scores(bench.tmp / "scores.h5")[1].centre_probabilities
-    np.testing.assert_allclose(probabilities(said), centre, rtol=0, atol=1e-7)
+    # eval's mini-batches have another size, and may take another kernel (torch 2.11's do).
+    np.testing.assert_allclose(probabilities(said), centre, rtol=0, atol=1e-5)
 
 
 def test_pictures_are_cut_as_the_nets_training_pictures_were(bench: Bench, capsys: Capture) -> None:

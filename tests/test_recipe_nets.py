@@ -11,6 +11,7 @@ import pytest
 from alexnet_cli.cli import main
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.layers import Dropout
+from alexnet_cli.recipes.named import layer_named
 from alexnet_cli.recipes.net import Net, layers, shapes
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe
@@ -250,3 +251,10 @@ def test_an_older_checkpoints_switches_are_the_layers_they_stood_for(
 def test_an_older_recipe_with_a_field_that_never_was_is_refused() -> None:
     with pytest.raises(ValueError, match="had no field 'wings'"):
         old(wings=2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layer"), [("paper", "fc7"), ("lenet", "fc4"), ("cifar-26", "fc64"), ("cifar-18", "pool3")]
+)
+def test_features_are_those_of_the_last_hidden_layer_unless_another_is_named(recipe: str, layer: str) -> None:
+    assert layer_named(load_recipe(recipe).net, None) == layer

@@ -158,6 +158,18 @@ def test_which_column_holds_the_labels_can_be_said(tmp_path: Path) -> None:
         assert "has no column of labels 'colour' (--label-column)" in refused(source, label_column="colour", **options)
 
 
+def test_a_column_is_refused_if_the_labels_come_from_no_table(tmp_path: Path) -> None:
+    pictures = [("cat/a.jpg", jpeg(0)), ("dog/b.jpg", jpeg(1))]
+    for name, data in pictures:
+        write(tmp_path / "in" / name, data)
+    archive = write(tmp_path / "in.tar", tar_of(pictures))
+    for source, how in ((tmp_path / "in", "folders"), (archive, "archive")):
+        line = refused(source, label_column="breed")
+        assert f"--label-column breed: has no table of labels (classes from the {how}): leave it out" in line
+    table = write(tmp_path / "l.csv", "name,breed,colour\ncat/a.jpg,x,y\ndog/b.jpg,z,y\n")
+    assert sources_of(tmp_path / "in", labels=table, label_column="breed").classes.names == ("x", "z")
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [

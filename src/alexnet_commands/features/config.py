@@ -19,7 +19,12 @@ class FeaturesConfig(NetOptions):
     out: Out
     """The features file."""
     layer: Annotated[
-        str,
-        Option("--layer", help="The layer whose activations are written, by its name in the recipe.", metavar="NAME"),
-    ] = "fc7"
+        str | None,
+        Option(
+            "--layer",
+            help="The layer whose activations are written, by its name in the recipe.",
+            metavar="NAME",
+            show_default="the last hidden layer, fc7",
+        ),
+    ] = None
     views: Views = 1

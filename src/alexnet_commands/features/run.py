@@ -16,7 +16,8 @@ from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features
 from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.console import Talk, size
-from alexnet_cli.errors import ResourceError, UsageError
+from alexnet_cli.errors import ResourceError
+from alexnet_cli.recipes.named import layer_named
 from alexnet_cli.recipes.net import Net, shapes
 from alexnet_commands.features.config import FeaturesConfig
 
@@ -57,32 +58,27 @@ def run(config: FeaturesConfig) -> Result:
     require_output(config.out, FEATURES, overwrite=config.replaces, inputs=inputs)
     record, which = read_found(config.net, read_checkpoint_record)
     store = open_crops(config.crops)
-    result = Result(config.out, which, config.layer, (len(store), *shape_of(record.recipe.net, config.layer)))
+    layer = layer_named(record.recipe.net, config.layer)
+    result = Result(config.out, which, layer, (len(store), *shape_of(record.recipe.net, layer)))
     asked = Request(
         kind=KIND,
         schema=SCHEMA,
-        options={"layer": config.layer, **config.shaping},
+        options={"layer": layer, **config.shaping},
         parents={"checkpoint": record.manifest.digest, "crops": store.digest},
     )
     if config.update and is_current(config.out, asked, talk, verify=read_features) is not None:
         return replace(result, up_to_date=True)
     prepare_parent(config.out)
     _require_room(result)
-    return replace(result, checkpoint=_compute(config, which, store, result.shape, talk))
+    return replace(result, checkpoint=_compute(config, which, store, result, talk))
 
 
 def shape_of(net: Net, layer: str) -> tuple[int, ...]:
-    """One picture's shape after a layer, without torch: (channels, rows, columns), or (numbers,).
-
-    UsageError if the net has no such layer.
-    """
-    flat = False
-    for found in shapes(net):
-        flat = flat or found.kind == "linear"
-        if found.name == layer:
-            return (found.outputs,) if flat else (found.outputs, found.output_side, found.output_side)
-    names = ", ".join(found.name for found in shapes(net))
-    raise UsageError(f"--layer {layer}: the net has no such layer: use one of {names}")
+    """One picture's shape after a layer of the net, without torch: (channels, rows, columns), or (numbers,)."""
+    found = shapes(net)
+    at = next(index for index, one in enumerate(found) if one.name == layer)
+    flat = any(one.kind == "linear" for one in found[: at + 1])
+    return (found[at].outputs,) if flat else (found[at].outputs, found[at].output_side, found[at].output_side)
 
 
 def _require_room(result: Result) -> None:
@@ -95,7 +91,7 @@ def _require_room(result: Result) -> None:
         )
 
 
-def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[int, ...], talk: Talk) -> str:
+def _compute(config: FeaturesConfig, which: str, store: CropStore, result: Result, talk: Talk) -> str:
     """Compute and write; which checkpoint it was, in words: a run in training may have a better one by now."""
     # torch is loaded here: not if there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
@@ -104,6 +100,6 @@ def _compute(config: FeaturesConfig, which: str, store: CropStore, shape: tuple[
 
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
-    talk.say(f"{config.layer} of {in_words(config.net, which)}, {len(store):,} pictures, on {where}")
-    used: str = run_ranks(extract_to_file, (config, shape), team)
+    talk.say(f"{result.layer} of {in_words(config.net, which)}, {len(store):,} pictures, on {where}")
+    used: str = run_ranks(extract_to_file, (config, result.layer, result.shape), team)
     return used

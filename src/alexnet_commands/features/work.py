@@ -40,17 +40,17 @@ def outputs_of(net: Net, crops: Tensor, layer: str, views: int) -> Tensor:
     return (total / len(asked)).cpu().contiguous()
 
 
-def extract_to_file(job: tuple[FeaturesConfig, tuple[int, ...]], ranks: Ranks) -> str:
+def extract_to_file(job: tuple[FeaturesConfig, str, tuple[int, ...]], ranks: Ranks) -> str:
     """Compute and publish; the first rank talks and writes. Which checkpoint it was, in words.
 
-    job: what is requested, and the shape of all features: (pictures, …).
+    job: what is requested, the layer's name, and the shape of all features: (pictures, …).
     """
-    config, shape = job
+    config, layer, shape = job
     talk = Talk(quiet=config.quiet or not ranks.first)
     store = open_crops(config.crops)
     net, checkpoint, which = open_together(config.net, config.precision, ranks)
     require_same_side(net.transform, store)
-    rows = _file(config, shape, net, store, checkpoint) if ranks.first else nullcontext()
+    rows = _file(config, layer, shape, net, store, checkpoint) if ranks.first else nullcontext()
     own: list[tuple[int, Tensor]] = []
     done = 0
     with rows as add, talk.progress("features", len(store)) as advance:
@@ -72,7 +72,7 @@ def extract_to_file(job: tuple[FeaturesConfig, tuple[int, ...]], ranks: Ranks) -
         size, threads = config.batch_size, config.workers
         batches = shared_batches(store, ranks, batch_size=size, threads=threads, advance=take_round)
         for indices, crops in batches:
-            numbers = outputs_of(net, crops, config.layer, config.views)
+            numbers = outputs_of(net, crops, layer, config.views)
             if ranks.shares.counts_loss:
                 own.append((int(indices[0]), numbers))
     ranks.barrier("writing features")
@@ -80,7 +80,7 @@ def extract_to_file(job: tuple[FeaturesConfig, tuple[int, ...]], ranks: Ranks) -
 
 
 def _file(
-    config: FeaturesConfig, shape: tuple[int, ...], net: Net, store: CropStore, checkpoint: Checkpoint
+    config: FeaturesConfig, layer: str, shape: tuple[int, ...], net: Net, store: CropStore, checkpoint: Checkpoint
 ) -> AbstractContextManager[Callable[[NDArray[np.float32]], None]]:
     """The file, which takes the rows in the store's order."""
     return writing_features(
@@ -89,7 +89,7 @@ def _file(
         store,
         store.classes if len(store.classes) else net.classes,
         parents={"checkpoint": checkpoint.manifest.digest, "crops": store.digest},
-        options={"layer": config.layer, **config.shaping},
+        options={"layer": layer, **config.shaping},
         views_averaged=len(net.views(config.views)),
         overwrite=config.replaces,
     )

@@ -16,7 +16,8 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation import Net
 from alexnet_cli.input.views import view
 from alexnet_cli.loader import CropLoader, batches_of
-from alexnet_cli.net.network import FLATTEN, Network
+from alexnet_cli.net.network import Network
+from alexnet_cli.recipes.named import layer_named
 
 _SATURATING = ("relu", "tanh")
 
@@ -73,17 +74,11 @@ def read_some(store: CropStore, indices: Sequence[int]) -> NDArray[np.uint8]:
 def steps_to(network: Network, name: str | None) -> tuple[str, list[str]]:
     """A layer's name, and the steps that give its activations: up to the ReLU or tanh behind it.
 
-    None: the last hidden fully-connected layer; if there is none, what the last layer sees. UsageError for a name that
-    the net does not have.
+    None: the last hidden fully-connected layer, or what `layer_named` says. UsageError for a name that the net does not
+    have.
     """
     steps, kinds = network.steps, {spec.name: spec.kind for spec in network.net.layers}
-    if name is None:
-        linear = [step for step in steps if kinds.get(step) == "linear"]
-        name = linear[-2] if len(linear) > 1 else steps[max(0, steps.index(linear[-1]) - 1)]
-        if name == FLATTEN:
-            return name, steps[: steps.index(FLATTEN) + 1]
-    if name not in kinds:
-        raise UsageError(f"--layer {name}: this net has no such layer: use one of {', '.join(kinds)}")
+    name = layer_named(network.net, name)
     end = steps.index(name) + 1
     if end < len(steps) and kinds.get(steps[end]) in _SATURATING:
         end += 1

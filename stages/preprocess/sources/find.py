@@ -41,6 +41,8 @@ class _Labelling:
     known: ClassList | None = None
     """All classes, if the source of the labels gives them."""
     known_by: Path | str = ""
+    from_table: bool = False
+    """From a table or the samples' own data, of which --label-column chooses a column."""
     from_folders: bool = False
     guessed: bool = False
     """Whether nobody said that the table or the names hold labels."""
@@ -61,6 +63,11 @@ def find_sources(config: PreprocessConfig, talk: Talk | None = None) -> Sources:
     if layout.kind in (Kind.CLASS_TARS, Kind.TAR_OF_TARS) and config.labels is None and not config.unlabelled:
         checks.require_class_archives(found)
     labelling = _spelt(found, _label(config, layout, found, given, devkit), given)
+    if config.label_column is not None and not labelling.from_table:
+        raise PictureError(
+            f"{found.root}: --label-column {config.label_column}: has no table of labels ({labelling.how}): leave it "
+            "out, or give --labels FILE"
+        )
     classes = _classes(config, found, labelling, given)
     if devkit:
         classes = classes.explained_by(devkit.classes)
@@ -136,12 +143,13 @@ def _label(
         labels = labels_of(config.labels, found, given, column=config.label_column)
         if given is not None and given.counted_from is not None:
             labels = named_by(found, labels, given)
-        return _Labelling(names=labels, how=f"labels from {config.labels}")
+        return _Labelling(names=labels, how=f"labels from {config.labels}", from_table=True)
     if found.labels is not None:
         by_number = given is not None and found.known is None
         return _Labelling(
             names=named_by(found, found.labels, given) if given and by_number else found.labels,
             how="labels from the samples",
+            from_table=True,
             known=found.known if given is None else None,
             known_by="its schema",
         )
@@ -154,7 +162,7 @@ def _label(
                 raise
             beside = None
         if beside is not None:
-            return _Labelling(names=beside[0], how=f"labels from {beside[1]}", guessed=True)
+            return _Labelling(names=beside[0], how=f"labels from {beside[1]}", from_table=True, guessed=True)
     # Tiny-ImageNet's test pictures lie in test/images.
     plain = split == "test" and all(map(is_plain, {name.partition("/")[0] for name in names}))
     grouped = bool(len(names)) and any("/" in name for name in names) and not plain
@@ -176,6 +184,7 @@ def _label(
         return _Labelling(
             names=labels_of(table, found, given, column=config.label_column, content=content),
             how=f"labels from {SOLUTION}",
+            from_table=True,
         )
     if split == "val" and (layout.kaggle or KAGGLE in found.below):
         where = "in a folder above it" if layout.kaggle else "in it or next to it"
