@@ -250,6 +250,7 @@ def test_what_the_readme_quotes_is_what_the_commands_print(
     assert list(quotes) == ["sample", "preprocess", "pca", "train", "eval", "ensemble", "summary"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("ALEXNET_PREPROCESS_WORKERS", "2")  # on one core the line would say "1 worker"
 
     def printed_by(line: str, *more: str) -> list[str]:
         capsys.readouterr()
