@@ -395,9 +395,14 @@ def test_the_loops_can_be_turned_off() -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_no_error() -> None:
-    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": ""}
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": "/dev/null/numba"}
     assert tried(**nowhere) == ["True", "1", "None"]
-    assert tried(**{**nowhere, "NUMBA_CACHE_DIR": "/dev/null/numba"}) == ["True", "1", "None"]
+
+
+def test_without_a_writable_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": ""}.items():
+        monkeypatch.setenv(name, value)
+    assert compiled._cache_folder.__wrapped__() is None
 
 
 def test_a_damaged_cache_is_no_error(tmp_path: Path) -> None:
