@@ -19,6 +19,7 @@ from alexnet_cli import __version__, errors
 from alexnet_cli import cli as cli_module
 from alexnet_cli.cli import build, main
 from alexnet_cli.help import _COMMANDS, _MEANT, flowing
+from alexnet_cli.signals import Children
 
 Capture = pytest.CaptureFixture[str]
 Install = Callable[[str], None]
@@ -343,8 +344,9 @@ def test_a_strangers_stage_is_a_command_like_ours(install: Install, capsys: Capt
         ("x = 3\n", "command"),
         ("command = 3\n", "not a function"),
         ("def command(:\n", "invalid syntax"),
+        ("import sys\nsys.exit('wants a GPU')\n", "wants a GPU"),
     ],
-    ids=["missing package", "raises", "nothing", "not a function", "syntax"],
+    ids=["missing package", "raises", "nothing", "not a function", "syntax", "exits"],
 )
 def test_a_broken_stage_is_told_and_hides_no_other(install: Install, capsys: Capture, code: str, reason: str) -> None:
     install(code)
@@ -354,6 +356,35 @@ def test_a_broken_stage_is_told_and_hides_no_other(install: Install, capsys: Cap
     for name in ("preprocess", "pca", "train", "eval", "ensemble"):
         assert name in printed.out
     assert "stranger" not in printed.out
+
+
+@pytest.mark.parametrize(("group", "name"), [("stages", "predict"), ("commands", "train"), ("commands", "summary")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_strangers_command_replaces_none_of_ours(
+    install: Install,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    group: str,
+    name: str,
+    first: bool,
+) -> None:
+    install('def command() -> None:\n    """A stranger."""\n')
+    lines = f"[alexnet.{group}]\n{name} = strangers_stage:command\n"
+    (tmp_path / "strangers-1.0.dist-info/entry_points.txt").write_text(lines)
+    if not first:
+        monkeypatch.setattr(sys, "path", [*sys.path[1:], sys.path[0]])
+    assert main([name, "--help"]) == 0
+    assert "A stranger." not in capsys.readouterr().out
+
+
+def test_a_command_that_a_command_starts_imports_nothing_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "typer.py").write_text("raise SystemExit('somebody else imported')\n")
+    monkeypatch.chdir(tmp_path)
+    child = Children().start(["--version"], stdout=subprocess.PIPE)
+    assert child.communicate()[0].startswith(b"alexnet ")
 
 
 def test_our_own_stages_come_in_the_order_of_the_pipeline(capsys: Capture) -> None:

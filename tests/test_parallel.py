@@ -6,6 +6,7 @@ One set of processes does many trainings (ranks_work.py): starting processes is 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,14 @@ def test_eval_and_pca_over_two_processes_count_each_picture_once(
     # The same mini-batches; torch with other numbers of threads may sum in another order.
     np.testing.assert_allclose(scores[0].probabilities, scores[1].probabilities, rtol=1e-5, atol=1e-7)
     assert answers[1]["digest"] == answers[3]["digest"]
+
+
+def test_ranks_import_nothing_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("types", "random", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('somebody else imported')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    assert run_ranks(trainings, [], find_team("cpu:2", timeout=60)) == []
 
 
 def test_copies_that_change_on_their_way_are_found(tmp_path: Path) -> None:

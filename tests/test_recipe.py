@@ -202,6 +202,11 @@ def test_every_value_knows_the_file_and_line_that_gave_it(tmp_path: Path) -> Non
         ("[training]\ndrops = -1", "own.toml:3: [training] drops is -1: it must not be negative"),
         ("[training]\nchanges = [{ epoch = 0, rate = 1 }]", "own.toml:3: [training.changes] epoch is 0: it must be"),
         ("[training]\nchanges = [{ epoch = 1, rate = 0 }]", "own.toml:3: [training.changes] rate is 0.0: it must be"),
+        ("[[training.changes]]\nepoch = 1\n[[training.changes]]\nepoc = 2", "own.toml:5: [training.changes] has no "),
+        ("[[training.changes]]\nepoch = 2\nlayers.fc9 = 1", "own.toml:4: [training] changes names 'fc9'"),
+        ("[training.layer_rates]\nfc8 = 1\nfc9 = 1", "own.toml:4: [training] layer_rates names 'fc9'"),
+        ('[net.fc8]\nneurons = "clases"', "own.toml:3: [net.fc8] neurons is a whole number or 'classes', not 'clases'"),
+        ("net.conv9.size = 3", "own.toml:2: [net] has no layer 'conv9', and a new one needs its kind: did you"),
         ("[trainign]\nrate = 1.0", "own.toml:2: a recipe has no field 'trainign': did you mean 'training'?"),
     ],
 )  # fmt: skip
@@ -336,6 +341,11 @@ def test_set_takes_tomls_notation() -> None:
     assert (recipe.training.rate, recipe.training.patience) == (0.001, 7)
     assert recipe.training.weight_decay == 0.0 and isinstance(recipe.training.weight_decay, float)
     assert recipe.training.changes[0].layers == {"conv1": 0.0}
+
+
+def test_a_list_in_set_that_is_not_toml_is_said_to_be_none() -> None:
+    with pytest.raises(UsageError, match=r"^--set training.changes=\[\{epoch=3, rate=.1\}\]: the value is not TOML: "):
+        load_recipe("paper", ["training.changes=[{epoch=3, rate=.1}]"])
 
 
 def test_set_takes_a_word_without_quotes_as_text() -> None:

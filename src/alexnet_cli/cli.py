@@ -64,7 +64,9 @@ def build(only: str | None = None) -> typer.Typer:
     """
     app = typer.Typer(cls=GroupWithHelp, rich_markup_mode="rich", context_settings=dict(_SETTINGS))
     app.callback()(_options)
-    found = {point.name: (point, _LAST[group]) for group in (COMMANDS, STAGES) for point in entry_points(group=group)}
+    declared = [(point, _LAST[group]) for group in (COMMANDS, STAGES) for point in entry_points(group=group)]
+    declared.sort(key=lambda one: one[0].value.startswith("alexnet_"))  # ours last: no other package replaces one
+    found = {point.name: (point, panel) for point, panel in declared}
     listed = [(name, panel) for panel, names in _PANELS.items() for name in names if name in found]
     others = [(name, found[name][1]) for name in sorted(set(found) - {name for name, _ in listed})]
     for name, panel in listed + others:
@@ -72,7 +74,7 @@ def build(only: str | None = None) -> typer.Typer:
             continue
         try:
             _add(app, name, found[name][0].load(), panel)
-        except Exception as error:  # a broken third-party stage must not take the others down, nor hide
+        except (Exception, SystemExit) as error:  # a broken third-party stage must not take the others down, nor hide
             print(printable(f"warning: the command '{name}' can't be loaded: {error}"), file=sys.stderr)
     return app
 

@@ -89,7 +89,7 @@ class Children:
 
     def start(self, words: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
         """Start `alexnet WORDS`; how: as Popen takes it."""
-        child = subprocess.Popen([sys.executable, "-m", "alexnet_cli", *words], **how)
+        child = subprocess.Popen([sys.executable, "-P", "-m", "alexnet_cli", *words], **how)
         self._started = [one for one in self._started if one.poll() is None] + [child]
         if self.signal is not None:  # it came while this one was starting
             self._pass_on()

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +170,24 @@ def _launch_once(work: Work, config: Any, team: Team) -> Any:
         # Not in the main thread: there the launcher would take the signals, and end ranks that are saving.
         thread = threading.Thread(target=run, name="launcher")
         guard = _Guard()
-        with handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
+        with _without_current_folder(), handling((*ENDING, signal.SIGINT), lambda number, _: guard.receive(number)):
             thread.start()
             while thread.is_alive():
                 guard.look()
                 thread.join(0.1)
             guard.look()
         return _outcome(outcome, guard, team, Path(folder))
+
+
+@contextlib.contextmanager
+def _without_current_folder() -> Iterator[None]:
+    """Keep what is started meanwhile from importing a user's types.py or random.py as Python's own."""
+    before = os.environ.get("PYTHONSAFEPATH", "")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["PYTHONSAFEPATH"] = before  # empty: as if it were not set
 
 
 class _Guard:

@@ -9,7 +9,7 @@ A layer that gets another `kind` keeps none of its fields.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -61,10 +61,20 @@ def lay(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place
                 raise UsageError(f"{place_of(f'net.{error.path}')}: {error.words}") from None
         elif section in SECTIONS:
             draft.values[section] = {**draft.values.get(section, {}), **value}
-            draft.places |= {f"{section}.{name}": place_of(f"{section}.{name}") for name in value}
+            for name, given in value.items():
+                _forget(draft, f"{section}.{name}")
+                draft.places |= {path: place_of(path) for path in _paths(f"{section}.{name}", given)}
         else:
             draft.values[section] = value
             draft.places[section] = place_of(section)
+
+
+def _paths(path: str, value: Any) -> Iterator[str]:
+    """Of a value and of all that its tables and lists hold."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in inner:
+        yield from _paths(f"{path}.{name}", item)
 
 
 def _lay_net(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place]) -> None:

@@ -85,7 +85,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise FieldError(name, f"{name} is a list in brackets, not {value!r}")
-        return tuple(_typed(inner[0], item, name) for item in value)
+        return tuple(_item(inner[0], item, name, number) for number, item in enumerate(value))
     if origin is Mapping:
         if not isinstance(value, Mapping):
             raise FieldError(name, f"{name} is a table in braces, not {value!r}")
@@ -101,6 +101,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         return None if value is None else _typed(inner[0], value, name)
     if inner:  # a number, or one word that stands for it
         words = [word for part in inner if get_origin(part) is Literal for word in get_args(part)]
+        if isinstance(value, str) and value not in words:
+            raise FieldError(name, f"{name} is {_KINDS[inner[0]]} or '{words[0]}', not '{value}'")
         return value if value in words else _typed(inner[0], value, name)
     if type(value) in (int, float) and not abs(value) <= _LARGEST[type(value)]:
         raise FieldError(name, f"{name} must be a number between ±{_LARGEST[type(value)]:g}")
@@ -109,3 +111,12 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if hint in _KINDS and type(value) is not hint:
         raise FieldError(name, f"{name} is {_KINDS[hint]}, not {value!r}")
     return value
+
+
+def _item(hint: Any, value: Any, name: str, number: int) -> Any:
+    """A value of the list `name`; an error's path says which, its words need not."""
+    try:
+        return _typed(hint, value, name)
+    except FieldError as error:
+        path = f"{name}.{number}{error.path.removeprefix(name)}"
+        raise FieldError(path, error.problem, error.table) from None

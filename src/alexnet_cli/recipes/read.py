@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -151,29 +152,42 @@ def _set_values(text: str) -> dict[str, Any]:
         raise UsageError(f"--set {text}: there is no section '{path[0]}': use {hint}, such as net.pool1.size=2")
     try:
         parsed = _toml(f"value = {value}")["value"]
-    except ValueError:
+    except ValueError as error:
+        if value.strip().startswith(("[", "{")):
+            raise UsageError(f"--set {text}: the value is not TOML: {error}") from None
         parsed = value.strip()
     for part in reversed(path):
         parsed = {part: parsed}
     return dict(parsed)
 
 
-_TABLE = re.compile(r"^\s*\[+\s*([^\[\]]+?)\s*\]+\s*(?:#.*)?$")
+_TABLE = re.compile(r"^\s*(\[+)\s*([^\[\]]+?)\s*\]+\s*(?:#.*)?$")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_\-.\" ]+?)\s*=")
 
 
 def _lines(text: str) -> dict[str, int]:
-    """The line of each table and value, by its path: tomllib does not tell it."""
+    """The line of each table and value, by its path: tomllib does not tell it. In lists: `changes.0`, …"""
     found: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
+        path = ""
         if match := _TABLE.match(line):
-            table = match[1].replace('"', "").replace(" ", "")
-            found.setdefault(table, number)
+            path = table = _path(match[2])
+            if match[1] == "[[":
+                table = f"{path}.{counts[path]}"
+                counts[path] += 1
+                path = table
         elif match := _KEY.match(line):
-            key = match[1].replace('"', "").replace(" ", "")
-            found.setdefault(f"{table}.{key}" if table else key, number)
+            path = f"{table}.{_path(match[1])}".removeprefix(".")
+        while path:  # `net.conv1.size = 3` is the first line of net.conv1 too
+            found.setdefault(path, number)
+            path = path.rpartition(".")[0]
     return found
+
+
+def _path(name: str) -> str:
+    return name.replace('"', "").replace(" ", "")
 
 
 def _told(places: Mapping[str, Place], make: Callable[[], Recipe]) -> Recipe:

@@ -166,12 +166,13 @@ class Recipe:
         training = self.training
         fields = ("layer_rates", "layer_bias_rates", "layer_decays", "initial_deviations", "trained", "take", "fresh")
         named: list[tuple[str, Any]] = [(name, getattr(training, name)) for name in fields]
-        named += [("changes", change.layers) for change in training.changes]
+        named += [(f"changes.{number}.layers", change.layers) for number, change in enumerate(training.changes)]
         for name, mentioned in named:
             for layer in mentioned:
                 if layer not in known:
-                    text = f"{name} names '{layer}', and this net's layers with weights are {', '.join(known)}"
-                    raise FieldError(name, text).under("training")
+                    field_name = name.partition(".")[0]
+                    text = f"{field_name} names '{layer}', and this net's layers with weights are {', '.join(known)}"
+                    raise FieldError(f"{name}.{layer}", text).under("training")
 
     def with_options(
         self,
