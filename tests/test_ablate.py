@@ -20,7 +20,7 @@ from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.ablate.config import AblateConfig
-from alexnet_commands.ablate.plot import draw
+from alexnet_commands.ablate.plot import draw, draw_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
 from alexnet_commands.ablate.run import RECORD, jobs_of, require_folder
 from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, table_csv
@@ -79,7 +79,7 @@ def test_epochs_to_a_training_error_are_read_off_a_straight_line(errors: list[fl
 def test_the_ratio_of_epochs_is_taken_seed_by_seed_and_stands_beside_the_papers() -> None:
     reached = {"figure-1-relu": (5.0, 6.0), "figure-1-tanh": (30.0, 24.0)}
     scores = [replace(score(n, seed, 0.3), reached=e) for n, of in reached.items() for seed, e in enumerate(of)]
-    relu, tanh = rows_of(scores)
+    relu, tanh = rows_of(scores, 0.25)
     assert relu.reached_ratio is None
     assert tanh.reached_ratio is not None
     assert tanh.reached_ratio.mean == pytest.approx((30 / 5 + 24 / 6) / 2)
@@ -87,6 +87,15 @@ def test_the_ratio_of_epochs_is_taken_seed_by_seed_and_stands_beside_the_papers(
     _, late = rows_of([*scores[:2], replace(scores[2], reached=None), scores[3]])
     assert late.reached is None
     assert late.reached_ratio is None
+    other = epoch_cells(rows_of(scores, 0.5))
+    assert [(line[2], line[4]) for line in other] == [("–", "–")] * 2, "figure 1 gives the epochs to 25% alone"
+
+
+def test_the_papers_epochs_are_drawn_at_its_25_percent_alone(tmp_path: Path) -> None:
+    curves = [(score(name, 1, 0.3), [0.6, 0.4, 0.2]) for name in ("figure-1-relu", "figure-1-tanh")]
+    for target, drawn in ((0.25, True), (0.5, False)):
+        draw_curves(tmp_path, target, curves)
+        assert ("figure-1-tanh, paper" in (tmp_path / "curves.svg").read_text()) == drawn
 
 
 def config(tmp_path: Path, **options: object) -> AblateConfig:

@@ -78,7 +78,7 @@ def run(config: AblateConfig) -> Result:
             _score(name, seed, None if target is None else epochs_until(curve, target), *results)
             for (name, seed), curve, results in zip(runs, curves, found, strict=True)
         ]
-        result = Result(config.out, rows_of(scores), scores, differs)
+        result = Result(config.out, rows_of(scores, target), scores, differs)
         _write_json(config.out / RECORD, result.as_json())
         write_text(config.out / "table.csv", csv_of(table_csv(result.rows)))
         write_text(config.out / "runs.csv", csv_of(scores_csv(scores)))
