@@ -59,7 +59,9 @@ def _publish(page: Page, axes: Any, stem: Path) -> None:
     """Each label once in the legend; PNG and SVG."""
     handles, labels = axes.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
-    legend = page.figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small")
+    legend = page.figure.legend(
+        found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small", markerscale=0.6
+    )
     for text in legend.get_texts():
         text.set(**NAMES)
     for kind in ("png", "svg"):
