@@ -299,3 +299,6 @@ def test_summary_shows_nets_side_by_side(capsys: Capture) -> None:
     for part in ("62,006", "89,578", "60,965,224", "16×10×10", "3×32×32"):
         assert part in text
     assert main(["summary", "--compare", "lenet"]) == 2
+    assert main(["summary", "--compare", "lenet,none.toml"]) == 2
+    told = capsys.readouterr().err
+    assert "recipe none.toml: No such file" in told and "--recipe" not in told, "it was given by another option"
