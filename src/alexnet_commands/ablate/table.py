@@ -209,5 +209,6 @@ def table_csv(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def scores_csv(scores: Sequence[Score]) -> list[list[str]]:
-    """Every run: a head, and a line for each."""
-    return [list(asdict(scores[0])), *([str(value) for value in asdict(score).values()] for score in scores)]
+    """Every run: a head, and a line for each; empty if there is no value."""
+    lines = [["" if value is None else str(value) for value in asdict(score).values()] for score in scores]
+    return [list(asdict(scores[0])), *lines]
