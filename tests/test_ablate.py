@@ -10,20 +10,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from alexnet_cli.artifacts.crops.store import CropStore
+from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.cli import main
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.ablate.config import AblateConfig
-from alexnet_commands.ablate.plot import draw
+from alexnet_commands.ablate.plot import draw, draw_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
-from alexnet_commands.ablate.run import RECORD, jobs_of, require_folder
-from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, table_csv
+from alexnet_commands.ablate.run import RECORD, jobs_of, require_budget, require_folder
+from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, scores_csv, table_csv
 
 Capture = pytest.CaptureFixture[str]
 MakeStore = Callable[..., CropStore]
@@ -79,7 +81,7 @@ def test_epochs_to_a_training_error_are_read_off_a_straight_line(errors: list[fl
 def test_the_ratio_of_epochs_is_taken_seed_by_seed_and_stands_beside_the_papers() -> None:
     reached = {"figure-1-relu": (5.0, 6.0), "figure-1-tanh": (30.0, 24.0)}
     scores = [replace(score(n, seed, 0.3), reached=e) for n, of in reached.items() for seed, e in enumerate(of)]
-    relu, tanh = rows_of(scores)
+    relu, tanh = rows_of(scores, 0.25)
     assert relu.reached_ratio is None
     assert tanh.reached_ratio is not None
     assert tanh.reached_ratio.mean == pytest.approx((30 / 5 + 24 / 6) / 2)
@@ -87,6 +89,15 @@ def test_the_ratio_of_epochs_is_taken_seed_by_seed_and_stands_beside_the_papers(
     _, late = rows_of([*scores[:2], replace(scores[2], reached=None), scores[3]])
     assert late.reached is None
     assert late.reached_ratio is None
+    other = epoch_cells(rows_of(scores, 0.5))
+    assert [(line[2], line[4]) for line in other] == [("–", "–")] * 2, "figure 1 gives the epochs to 25% alone"
+
+
+def test_the_papers_epochs_are_drawn_at_its_25_percent_alone(tmp_path: Path) -> None:
+    curves = [(score(name, 1, 0.3), [0.6, 0.4, 0.2]) for name in ("figure-1-relu", "figure-1-tanh")]
+    for target, drawn in ((0.25, True), (0.5, False)):
+        draw_curves(tmp_path, target, curves)
+        assert ("figure-1-tanh, paper" in (tmp_path / "curves.svg").read_text()) == drawn
 
 
 def config(tmp_path: Path, **options: object) -> AblateConfig:
@@ -157,6 +168,35 @@ def test_an_ablation_that_was_killed_at_its_beginning_goes_on_and_a_folder_of_on
     (asked.out / "table.csv").write_text("mine")
     with pytest.raises(UsageError, match="is not a folder of `alexnet ablate`"):
         require_folder(asked)
+
+
+def test_a_net_that_was_trained_for_more_epochs_is_not_compared_with_others_that_have_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = tmp_path / "out" / "runs" / "figure-1-relu-1"
+    trained.mkdir(parents=True)
+    manifest = SimpleNamespace(details={"epoch": 2})
+    monkeypatch.setattr(RunFolder, "newest", lambda _: SimpleNamespace(manifest=manifest))
+    recipes = [load_recipe(name) for name in ("figure-1-relu", "figure-1-tanh")]
+
+    def asked(**options: object) -> AblateConfig:
+        return config(tmp_path, recipes="figure-1-relu,figure-1-tanh", **options)
+
+    with pytest.raises(UsageError, match="trained for 2 epochs, and 1 were requested"):
+        require_budget(asked(update=True, epochs=1), recipes)
+    shorter = [recipe.with_options(training={"epochs": 1}) for recipe in recipes]
+    for options in ({}, {"each_own": True}):
+        with pytest.raises(UsageError, match="trained for 2 epochs, and 1 were requested"):
+            require_budget(asked(update=True, **options), shorter)
+    require_budget(asked(update=True, epochs=2), recipes)
+    require_budget(asked(update=True, epochs=1, seeds="2,3"), recipes)
+    require_budget(asked(overwrite=True, epochs=1), recipes)
+
+
+def test_a_run_that_has_not_reached_the_training_error_has_an_empty_field_in_runs_csv() -> None:
+    head, reached, not_reached = scores_csv([replace(score("a", 1, 0.25), reached=3.5), score("b", 1, 0.5)])
+    assert dict(zip(head, reached, strict=True))["reached"] == "3.5"
+    assert not_reached == ["b", "1", "0.5", "0.1", "0.51", "60", ""]
 
 
 def test_names_with_dollars_and_escapes_are_drawn_as_they_are(tmp_path: Path) -> None:

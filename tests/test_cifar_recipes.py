@@ -143,9 +143,9 @@ def logits_by_hand(w: dict[str, Tensor], seen: Tensor) -> Tensor:
 def test_cifar_18_trains_by_the_sources_rules(
     make_store: MakeStore, make_statistics: Callable[[CropStore], Path], tmp_path: Path
 ) -> None:
-    """Three steps in float64, the last of a partial mini-batch: rates, biases at twice the rate, each layer's decay."""
-    labels = [index % 10 for index in range(11)]
-    store = make_store("train", labels, [f"class {n}" for n in range(10)], crops=some_crops(11))
+    """Ten steps in float64, the last of a partial mini-batch: rates, biases at twice the rate, each layer's decay."""
+    labels = [index % 10 for index in range(38)]
+    store = make_store("train", labels, [f"class {n}" for n in range(10)], crops=some_crops(38))
     stats = make_statistics(store)
     options = ("--epochs", 1, "--batch-size", 4, "--seed", 3, "--precision", "fp64")
     assert train("cifar-18", store, stats, tmp_path / "run", *options, sets=("training.rate=0.01",)) == 0
@@ -160,8 +160,9 @@ def test_cifar_18_trains_by_the_sources_rules(
     w = {name: value.detach().clone().requires_grad_() for name, value in network.named_parameters()}
     v = {name: torch.zeros_like(value) for name, value in w.items()}
     mean = torch.from_numpy(read_statistics(stats)[1].mean_image.astype(np.float32)).double()
-    order, wrong = order_of(3, 1, 11), 0
-    for batch in (order[:4], order[4:8], order[8:]):
+    order, wrong = order_of(3, 1, 38), 0
+    for start in range(0, 38, 4):
+        batch = order[start : start + 4]
         pictures = torch.from_numpy(np.stack([store.read(int(index)) for index in batch])).double()
         logits = logits_by_hand(w, (pictures - mean).permute(0, 3, 1, 2))
         expected = torch.from_numpy(store.labels[batch])
@@ -178,7 +179,7 @@ def test_cifar_18_trains_by_the_sources_rules(
         # The input transform is float32's; the steps are float64's.
         assert float((found[name] - value.detach()).abs().max()) < 1e-4 * moved, name
     row = RunFolder(tmp_path / "run").metrics()[0]
-    assert float(row["train_top1_error"]) == pytest.approx(wrong / 11)
+    assert float(row["train_top1_error"]) == pytest.approx(wrong / 38)
 
 
 def test_a_resumed_epoch_has_the_training_error_of_one_in_a_piece(
@@ -298,3 +299,6 @@ def test_summary_shows_nets_side_by_side(capsys: Capture) -> None:
     for part in ("62,006", "89,578", "60,965,224", "16×10×10", "3×32×32"):
         assert part in text
     assert main(["summary", "--compare", "lenet"]) == 2
+    assert main(["summary", "--compare", "lenet,none.toml"]) == 2
+    told = capsys.readouterr().err
+    assert "recipe none.toml: No such file" in told and "--recipe" not in told, "it was given by another option"

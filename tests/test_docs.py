@@ -125,6 +125,12 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identify)
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    for file, name in re.findall(r"\b(tests/test_\w+\.py)(?:::(\w+))?", page.read_text(encoding="utf-8")):
+        assert f"\ndef {name}" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identify)
 def test_every_recipe_given_to_a_command_exists(page: Path) -> None:
     named = r"(?:--recipe |\b(?:[A-Z]+_)?RECIPE=)([a-z][a-z0-9-]*)(?![a-z0-9-]|\.toml)"
     names = re.findall(named, page.read_text(encoding="utf-8"))

@@ -84,7 +84,7 @@ def _read(name: str, seen: tuple[str, ...], named: str, beside: Path | None = No
         raise UsageError(f"recipe '{seen[0]}' extends itself through {' → '.join((*seen, name))}")
     file, label = _open(name, beside, named)
     try:
-        text = _text_of(file, label, named or "--recipe ")
+        text = _text_of(file, label, named or "recipe ")
         values = _toml(text)
     except ValueError as error:  # no TOML, no UTF-8, or no name that a file can have
         raise UsageError(f"{label} is not TOML: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_json, print_lines
+from alexnet_cli.console import counted, print_json, print_lines
 from alexnet_cli.tables import print_table
 from alexnet_commands.ablate.config import AblateConfig
 
@@ -29,7 +29,7 @@ def command(config: AblateConfig) -> None:
     if config.json:
         print_json(result.as_json())
         return
-    title = f"{config.out}: {len(config.seed_numbers)} seeds, ten views, errors and differences in points"
+    title = f"{config.out}: {counted(len(config.seed_numbers), 'seed')}, ten views, errors and differences in points"
     print_table(title, HEADS, as_cells(result.rows))
     if config.train_error is not None:
         title = f"Epochs to {config.train_error:g}% training error"

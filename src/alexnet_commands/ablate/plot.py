@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_verified
 from alexnet_cli.console import printable
-from alexnet_commands.ablate.table import PUBLISHED_EPOCHS, Row, Score
+from alexnet_commands.ablate.table import PUBLISHED_EPOCHS, PUBLISHED_TARGET, Row, Score
 from alexnet_commands.plot.figure import NAMES, Page
 
 
@@ -34,7 +34,7 @@ def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
 
 
 def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence[float]]]) -> None:
-    """curves.png and .svg: the training error over the epochs, and where the paper's nets reach the target."""
+    """curves.png and .svg: the training error over the epochs, and where the paper's nets reach 25%."""
     page = Page(7, 4.5, layout="constrained")
     axes = page.figure.add_subplot()
     names = list(dict.fromkeys(score.recipe for score, _ in curves))
@@ -45,7 +45,7 @@ def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence
                 epochs = [number + 0.5 for number in range(len(errors))]
                 style = "--" if "tanh" in name else "-"
                 axes.plot(epochs, [100 * error for error in errors], style, color=colour, label=name)
-        if name in PUBLISHED_EPOCHS:
+        if target == PUBLISHED_TARGET and name in PUBLISHED_EPOCHS:
             axes.plot(PUBLISHED_EPOCHS[name], 100 * target, "D", color=colour, mfc="none", ms=9, label=f"{name}, paper")
     axes.axhline(100 * target, color="grey", lw=0.8)
     axes.set_xlabel("epochs")
@@ -59,7 +59,9 @@ def _publish(page: Page, axes: Any, stem: Path) -> None:
     """Each label once in the legend; PNG and SVG."""
     handles, labels = axes.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
-    legend = page.figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small")
+    legend = page.figure.legend(
+        found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small", markerscale=0.6
+    )
     for text in legend.get_texts():
         text.set(**NAMES)
     for kind in ("png", "svg"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def run(config: AblateConfig) -> Result:
     talk = Talk(quiet=config.quiet)
     recipes = _recipes(config)
     require_folder(config)
+    require_budget(config, recipes)
     devices = devices_of(config.devices)
     others = zip(config.recipe_names[1:], recipes[1:], strict=True)
     differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in others}
@@ -78,7 +80,7 @@ def run(config: AblateConfig) -> Result:
             _score(name, seed, None if target is None else epochs_until(curve, target), *results)
             for (name, seed), curve, results in zip(runs, curves, found, strict=True)
         ]
-        result = Result(config.out, rows_of(scores), scores, differs)
+        result = Result(config.out, rows_of(scores, target), scores, differs)
         _write_json(config.out / RECORD, result.as_json())
         write_text(config.out / "table.csv", csv_of(table_csv(result.rows)))
         write_text(config.out / "runs.csv", csv_of(scores_csv(scores)))
@@ -93,20 +95,29 @@ def jobs_of(config: AblateConfig, first: Recipe) -> list[Job]:
     unless each is to keep its own."""
     again = "--overwrite" if config.overwrite else "--update"
     common = ("--precision", config.precision, again, *(("--quiet",) if config.quiet else ()))
-    epochs = config.epochs or first.training.epochs
-    budget = ("--epochs", str(epochs), "--batch-size", str(first.training.batch_size))
+    budget = ("--epochs", str(_epochs(config, first)), "--batch-size", str(first.training.batch_size))
     sets = tuple(word for text in config.set for word in ("--set", text))
     data = (str(config.crops), "--val", str(config.val), "--stats", str(config.stats))
     jobs = []
     for recipe in config.recipe_names:
         own = () if config.each_own else budget
         for seed in config.seed_numbers:
-            name = f"{recipe.removesuffix('.toml').rpartition('/')[2]}-{seed}"
-            net, scores = str(config.out / "runs" / name), str(config.out / "scores" / f"{name}.h5")
+            folder = run_folder(config, recipe, seed)
+            name, net = folder.name, str(folder)
+            scores = str(config.out / "scores" / f"{name}.h5")
             chosen = ("--recipe", recipe, "--seed", str(seed), "--out", net)
             train = ("train", *data, *chosen, *own, *sets, *common)
             jobs.append(Job(name=name, commands=(train, ("eval", net, str(config.val), "--out", scores, *common))))
     return jobs
+
+
+def run_folder(config: AblateConfig, recipe: str, seed: int) -> Path:
+    """Where the net of a recipe and seed is trained."""
+    return config.out / "runs" / f"{recipe.removesuffix('.toml').rpartition('/')[2]}-{seed}"
+
+
+def _epochs(config: AblateConfig, recipe: Recipe) -> int:
+    return config.epochs or recipe.training.epochs
 
 
 def training_errors(run: Path) -> list[float]:
@@ -152,6 +163,23 @@ def require_folder(config: AblateConfig) -> None:
         raise UsageError(f"{config.out}: is not a folder of `alexnet ablate`: choose another --out")
     if not config.replaces:
         raise UsageError(f"{config.out}: exists already: give --update to continue, or --overwrite to train all again")
+
+
+def require_budget(config: AblateConfig, recipes: Sequence[Recipe]) -> None:
+    """UsageError if a net in --out has been trained for more epochs than requested: `alexnet train` would keep it."""
+    if config.overwrite:
+        return
+    for name, recipe in zip(config.recipe_names, recipes, strict=True):
+        epochs = _epochs(config, recipe if config.each_own else recipes[0])
+        for seed in config.seed_numbers:
+            folder = run_folder(config, name, seed)
+            newest = RunFolder(folder).newest() if folder.exists() else None
+            if newest is not None and newest.manifest.details["epoch"] > epochs:
+                had = newest.manifest.details["epoch"]
+                raise UsageError(
+                    f"{folder}: has been trained for {had} epochs, and {epochs} were requested: give --epochs {had} or "
+                    "more, another --out, or --overwrite to train all again"
+                )
 
 
 def _is_begun(out: Path) -> bool:

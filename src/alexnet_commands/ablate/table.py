@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 
 PUBLISHED = {
@@ -17,8 +17,9 @@ PUBLISHED = {
 150 and 145."""
 PUBLISHED_ERRORS = {"cifar-26": 0.26, "cifar-18": 0.18}
 """Test error on CIFAR-10, as the released source names its nets."""
+PUBLISHED_TARGET = 0.25
 PUBLISHED_EPOCHS = {"figure-1-relu": 6.0, "figure-1-tanh": 36.0}
-"""To 25% training error on CIFAR-10, read off figure 1 of the paper."""
+"""To 25% training error on CIFAR-10, read off figure 1 of the paper. It says nothing of other errors."""
 REFERENCES = ("paper", "source-2012")
 """The recipes of the paper's net."""
 
@@ -94,13 +95,17 @@ class Row:
     """Mean of the training steps of a run."""
 
 
-def rows_of(scores: Sequence[Score]) -> list[Row]:
-    """A row for each recipe, in the order of the scores, which hold every seed of every recipe."""
+def rows_of(scores: Sequence[Score], target: float | None = None) -> list[Row]:
+    """A row for each recipe, in the order of the scores, which hold every seed of every recipe.
+
+    target: the training error that `reached` is about.
+    """
     by_recipe: dict[str, dict[int, Score]] = {}
     for score in scores:
         by_recipe.setdefault(score.recipe, {})[score.seed] = score
     first = next(iter(by_recipe))
-    return [_row(name, own, None if name == first else by_recipe[first], first) for name, own in by_recipe.items()]
+    rows = [_row(name, own, None if name == first else by_recipe[first], first) for name, own in by_recipe.items()]
+    return rows if target == PUBLISHED_TARGET else [replace(row, published_reached=None) for row in rows]
 
 
 def _row(name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None, first: str) -> Row:
@@ -204,5 +209,6 @@ def table_csv(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def scores_csv(scores: Sequence[Score]) -> list[list[str]]:
-    """Every run: a head, and a line for each."""
-    return [list(asdict(scores[0])), *([str(value) for value in asdict(score).values()] for score in scores)]
+    """Every run: a head, and a line for each; empty if there is no value."""
+    lines = [["" if value is None else str(value) for value in asdict(score).values()] for score in scores]
+    return [list(asdict(scores[0])), *lines]
