@@ -55,11 +55,14 @@ def test_float32_agrees_with_float64_to_its_rounding() -> None:
     torch.testing.assert_close(ours(maps.float(), 2).double(), ours(maps, 2), rtol=2e-6, atol=1e-6)
 
 
-def test_bfloat16_maps_are_normalised_in_float32() -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16_maps_are_normalised_in_float32(autocast: bool) -> None:
     maps = maps_of(2, 96, 9, 9, dtype=torch.bfloat16)
     exact = ours(maps.double(), 2)
-    assert ours(maps, 2).dtype == torch.bfloat16
-    torch.testing.assert_close(ours(maps, 2).double(), exact, rtol=2**-8, atol=0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = ours(maps, 2)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=0)
 
 
 def test_the_window_stays_inside_its_column() -> None:

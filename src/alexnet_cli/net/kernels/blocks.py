@@ -94,7 +94,12 @@ def _window_sum(maps: Tensor, groups: int, window: int, over: str) -> Any:
     dtype = torch.float64 if maps.dtype == torch.float64 else torch.float32
     index = torch.arange(maps.shape[1] // groups, device=maps.device)
     band = ((index[:, None] - index[None, :]).abs() <= window // 2).to(dtype)
-    return lambda block: block @ band
+
+    def summed(block: Tensor) -> Tensor:
+        with torch.autocast(block.device.type, enabled=False):  # else the squares would be rounded to bfloat16
+            return block @ band
+
+    return summed
 
 
 def _blocks(*tensors: Tensor, groups: int, over: str) -> Any:
