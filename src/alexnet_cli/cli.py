@@ -141,6 +141,8 @@ def _explain(error: BaseException) -> int:
         return _fail("out of memory: use a smaller --batch-size or fewer --workers", 5)
     if type(error).__name__ == "OutOfMemoryError":
         return _fail("the device is out of memory: use a smaller --batch-size", 5)
+    if type(error).__name__ == "AcceleratorError":  # torch adds advice for developers in further lines
+        return _fail(f"the device failed: {str(error).splitlines()[0]}: see what `alexnet doctor` says", 5)
     limit = limit_reached()
     if limit is not None:
         what = f"{type(error).__name__}: {error}"
