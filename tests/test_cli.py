@@ -66,7 +66,7 @@ def raising(expression: str) -> str:
         ("FileNotFoundError(errno.ENOENT, 'No such file or directory', '/a/b')", 5, "/a/b: No such file or directory"),
         ("MemoryError()", 5, "out of memory: use a smaller --batch-size"),
         ("torch.cuda.OutOfMemoryError('CUDA out of memory')", 5, "the device is out of memory"),
-        ("torch.AcceleratorError('CUDA error: busy\\nCompile with')", 5, "the device failed: CUDA error: busy: see what"),
+        ("torch.AcceleratorError('CUDA error: busy\\nCompile')", 5, "the device failed: CUDA error: busy: see what"),
         ("ZeroDivisionError('oh')", 1, "internal error: ZeroDivisionError: oh (run again with --debug and report it)"),
         ("errors.ArtifactError('two\\nlines')", 4, "two lines"),
     ],
