@@ -24,7 +24,7 @@ from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.ablate.config import AblateConfig
 from alexnet_commands.ablate.plot import draw, draw_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
-from alexnet_commands.ablate.run import RECORD, jobs_of, require_budget, require_folder
+from alexnet_commands.ablate.run import RECORD, Result, jobs_of, require_budget, require_folder
 from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, scores_csv, table_csv
 
 Capture = pytest.CaptureFixture[str]
@@ -197,6 +197,19 @@ def test_a_run_that_has_not_reached_the_training_error_has_an_empty_field_in_run
     head, reached, not_reached = scores_csv([replace(score("a", 1, 0.25), reached=3.5), score("b", 1, 0.5)])
     assert dict(zip(head, reached, strict=True))["reached"] == "3.5"
     assert not_reached == ["b", "1", "0.5", "0.1", "0.51", "60", ""]
+
+
+def test_the_table_does_not_call_the_one_view_of_a_whole_picture_ten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    scores = [score(name, 1, 0.3) for name in ("figure-1-relu", "figure-1-tanh")]
+    monkeypatch.setattr(
+        "alexnet_commands.ablate.run.run", lambda config: Result(config.out, rows_of(scores), scores, {})
+    )
+    words = ["t.lmdb", "--val", "v.lmdb", "--stats", "s.h5", "--recipes", "figure-1-relu,figure-1-tanh", "--seeds", "1"]
+    assert main(["ablate", *words, "--out", str(tmp_path)]) == 0
+    title = capsys.readouterr().out.splitlines()[0]
+    assert "1 seed, all views" in title and "ten" not in title, "input.flip is false, and the patch is the crop"
 
 
 def test_names_with_dollars_and_escapes_are_drawn_as_they_are(tmp_path: Path) -> None:

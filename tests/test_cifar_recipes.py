@@ -246,6 +246,8 @@ def test_balanced_class_weights_are_torchs_weighted_cross_entropy(
         ("paper", ["input.normalisation=channel"], True),
         ("paper", ["input.divisor=64"], True),
         ("paper", ["input.normalisation=channel", "training.initial_values=he"], False),
+        ("paper", ["input.normalisation=channel", "training.initial_deviations={fc8=0.02}"], True),
+        ("cifar-26", ["input.normalisation=channel", "training.initial_values=paper"], False),
         ("paper", [], False),
         ("small", ["input.normalisation=channel", "input.divisor=1"], False),
         ("cifar-26", [], False),

@@ -12,6 +12,7 @@ from alexnet_cli.artifacts.run import CONFIG, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
 from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.reading import read_json_object
+from alexnet_cli.recipes.net import layers
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_stages.train.config import TrainConfig
@@ -121,7 +122,8 @@ def doubts(recipe: Recipe) -> list[str]:
     """Why a training may hardly begin to learn, each reason in one line with its remedy."""
     scale = recipe.input.divisor * (_CHANNEL_DEVIATION if recipe.input.normalisation == "channel" else 1)
     values = recipe.training.initial_values
-    if scale < _SCALED or values not in ("paper", "source-2012") or recipe.training.initial_deviations:
+    own = all(layer.name in recipe.training.initial_deviations for layer in layers(recipe.net))
+    if scale < _SCALED or values not in ("paper", "source-2012") or own:
         return []
     which = "input.normalisation=channel" if recipe.input.normalisation == "channel" else "input.divisor"
     return [

@@ -14,7 +14,8 @@ def command(config: AblateConfig) -> None:
 
     Nets of one seed see the same pictures in the same order, for the same number of epochs, in mini-batches of the
     same size; so differences are taken seed by seed. Each net is trained by `alexnet train` and evaluated by `alexnet
-    eval` (over all its views), one on each device at a time. If the command was stopped, --update resumes it.
+    eval` (ten views; fewer if a recipe has no flips, or its patch is the whole crop), one on each device at a time. If
+    the command was stopped, --update resumes it.
 
     OUT holds runs/, scores/, table.csv, runs.csv, ablation.json, plot.png and plot.svg. If the paper reports a
     difference, the table shows it next to the measured one. --train-error also shows how soon each net learns, as
@@ -29,7 +30,7 @@ def command(config: AblateConfig) -> None:
     if config.json:
         print_json(result.as_json())
         return
-    title = f"{config.out}: {counted(len(config.seed_numbers), 'seed')}, errors over all views, differences in points"
+    title = f"{config.out}: {counted(len(config.seed_numbers), 'seed')}, all views averaged, differences in points"
     print_table(title, HEADS, as_cells(result.rows))
     if config.train_error is not None:
         title = f"Epochs to {config.train_error:g}% training error"

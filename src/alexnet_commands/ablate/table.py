@@ -31,7 +31,7 @@ class Score:
     recipe: str
     seed: int
     top1_error: float
-    """Over all views: ten, or as many as the net is asked."""
+    """Over all views of `alexnet eval`: ten, or as many as the recipe's patch and flips leave."""
     top5_error: float
     centre_top1_error: float
     seconds: float
