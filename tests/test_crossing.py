@@ -26,6 +26,7 @@ from alexnet_cli.class_list import ClassList
 from alexnet_cli.crossing import CudaCrossing, Place
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.loader import CropLoader, batches_of
+from alexnet_cli.step_graph import CudaRecorder
 
 MakeStore = Callable[..., CropStore]
 PICTURES = 14
@@ -169,11 +170,14 @@ class Fakes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.said: list[str] = []
+        self.priorities: list[int] = []
+        """Of the streams that were made."""
         fakes, self.current = self, "main"
 
         class Stream:
-            def __init__(self, device: object = None, name: str = "side") -> None:
+            def __init__(self, device: object = None, name: str = "side", priority: int = 0) -> None:
                 self.name = name
+                fakes.priorities.append(priority)
 
             def wait_event(self, event: Event) -> None:
                 fakes.said.append(f"{self.name} waits for {event.name}")
@@ -215,6 +219,15 @@ def test_a_copy_waits_for_the_memory_and_its_thread_for_the_copy(monkeypatch: py
     crossing.move(crops, place)
     assert fakes.said == ["free on main", "side waits for free", "done on side", "the host waits for done"]
     assert torch.equal(place.crops, crops)
+
+
+def test_crops_never_travel_on_a_stream_that_records_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch gives out 32 streams of each priority in turns, and each epoch's loader takes one."""
+    fakes = Fakes(monkeypatch)
+    CudaCrossing(torch.device("cuda"))
+    CudaRecorder(torch.device("cuda", 0))
+    of_crops, of_graph = fakes.priorities
+    assert of_crops != of_graph
 
 
 def test_decoded_pixels_are_laid_as_crops_and_what_does_not_fit_is_left_to_the_host(

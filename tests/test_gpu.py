@@ -21,6 +21,7 @@ from alexnet_cli.artifacts.crops.ways import nvjpeg
 from alexnet_cli.artifacts.crops.writer import CropWriter, Record
 from alexnet_cli.class_list import ClassList
 from alexnet_cli.cli import main
+from alexnet_cli.crossing import CudaCrossing
 from alexnet_cli.input.kernels.cutting import cut
 from alexnet_cli.loader import CropLoader, batches_of
 from alexnet_cli.net.kernels.blocks import local_response_norm
@@ -111,6 +112,13 @@ def test_the_loader_brings_the_same_crops_to_the_device(make_store: Callable[...
         for batch in loader:
             expected = np.stack([store.read(int(index)) for index in batch.indices])
             np.testing.assert_array_equal(batch.crops.cpu().numpy(), expected)
+
+
+def test_crops_never_travel_on_the_stream_that_records_a_graph() -> None:
+    """torch gives out 32 streams of each priority in turns, and each epoch's loader takes one."""
+    device = torch.device("cuda", 0)
+    recorder = CudaRecorder(device)
+    assert all(CudaCrossing(device)._stream != recorder._stream for _ in range(70))
 
 
 def test_the_norm_on_the_device_is_the_cpus() -> None:

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,24 @@ def test_the_kernel_gives_what_the_plain_form_gives(script: str) -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+DRIVER = """
+import sys
+from alexnet_cli import compiled
+from triton.backends.nvidia.driver import CudaDriver
+CudaDriver.is_active = staticmethod(lambda: True)
+if sys.argv[1:]:
+    CudaDriver.__init__, CudaDriver.get_current_device = (lambda self: None), (lambda self: 0)
+print(compiled._has_triton())
+"""
+
+
+@pytest.mark.parametrize("works", [False, True], ids=["no compiler", "a compiler"])
+def test_triton_serves_only_where_it_finds_a_compiler(tmp_path: Path, works: bool) -> None:
+    """Without one, its kernels could not be started. TRITON_LIBCUDA_PATH: where NVIDIA's driver would be."""
+    folders = {"PATH": "", "TRITON_LIBCUDA_PATH": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("CC", "ALEXNET_KERNELS")}
+    words = [sys.executable, "-c", DRIVER, *(["works"] if works else [])]
+    done = subprocess.run(words, env={**environment, **folders}, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == (str(works), "")

@@ -29,6 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet_cli.streams import quiet_libraries
+
 _FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
 """LLVM's fast-math flags, without those that could lose a NaN or an infinity: a training must see them."""
 
@@ -54,7 +56,18 @@ def serves(*tensors: torch.Tensor) -> bool:
 
 @cache
 def _has_triton() -> bool:
-    return os.environ.get("ALEXNET_KERNELS") != "0" and importlib.util.find_spec("triton") is not None
+    """Whether Triton is installed and works. What starts its kernels is compiled here: without a C compiler, Python's
+    headers, or a cache that can be written, there is none."""
+    if os.environ.get("ALEXNET_KERNELS") == "0":
+        return False
+    try:
+        with quiet_libraries():  # the compiler says what it misses
+            from triton.runtime import driver
+
+            driver.active.get_current_device()
+    except Exception:  # whatever it is, torch's own operations serve
+        return False
+    return True
 
 
 def triton_serves(*tensors: torch.Tensor) -> bool:

@@ -58,7 +58,9 @@ class CudaCrossing:
     def __init__(self, device: torch.device) -> None:
         index = torch.cuda.current_device() if device.index is None else device.index
         self.device = torch.device("cuda", index)
-        self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        # torch gives out 32 streams of each priority in turns. A CUDA graph is recorded on one of the other priority:
+        # on the same stream, a copy would become a part of it.
+        self._stream = torch.cuda.Stream(self.device, priority=-1)  # type: ignore[no-untyped-call]
 
     @property
     def decodes(self) -> bool:

@@ -11,6 +11,7 @@ recorded again: torch's fused SGD also takes its rate as a tensor, but then roun
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -73,21 +74,23 @@ def recorder_for(device: torch.device, world: int) -> Recorder | None:
 
 
 _ABANDONED: list[torch.cuda.CUDAGraph] = []
-"""Graphs whose recording failed: torch's allocator may ask them later, so they are never freed."""
+"""Graphs whose recording torch did not end: its allocator may ask them later, so they are never freed."""
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> None:
     """Tell torch's allocator that a failed recording is over: else memory that two streams used is never free again.
 
-    torch does not do this itself, and its function for it is private: if that is missing, nothing is done.
+    torch does not do this itself, and its function for it is private: if that is missing, nothing is done. A recording
+    that torch has ended, as after a lack of memory, needs nothing: its graph is freed, and the graph's memory with it.
     """
-    _ABANDONED.append(graph)
     private: Any = torch._C
-    try:
-        private._cuda_endAllocateToPool(device.index, pool)
-    except (AttributeError, RuntimeError):  # RuntimeError: it was over
-        return
-    private._cuda_releasePool(device.index, pool)
+    with suppress(AttributeError):
+        try:
+            private._cuda_endAllocateToPool(device.index, pool)
+        except RuntimeError:  # it was over
+            return
+        private._cuda_releasePool(device.index, pool)
+    _ABANDONED.append(graph)
 
 
 class StepGraph:

@@ -4,6 +4,7 @@
     ∂a = g·d^−β − 2αβ · a · Σ (g·a·d^−β−1)
 
 A program takes some positions and all maps of one column. Neighbours are loaded once more: they are in the cache.
+A kernel is compiled once for all numbers of positions: the last mini-batch has fewer.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
@@ -18,8 +19,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_NUMBERS = 2048
-"""Of a program."""
+_NUMBERS = 512
+"""Of a program. With 2,048 an H100 has too few registers for the backward kernel, and compiling takes twice as long."""
 
 
 @triton.jit
@@ -34,7 +35,7 @@ def _denominator(a, row, c, there, maps, k, alpha, half: tl.constexpr):
     return k + alpha * total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions"])
 def _forward(
     a,
     out,
@@ -58,7 +59,7 @@ def _forward(
     tl.store(out + place, result.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions"])
 def _backward(
     a,
     gradient,
