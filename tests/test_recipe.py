@@ -343,6 +343,19 @@ def test_set_takes_tomls_notation() -> None:
     assert recipe.training.changes[0].layers == {"conv1": 0.0}
 
 
+def test_set_of_one_layers_rate_keeps_the_others_and_a_whole_table_replaces_them(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('extends = "paper"\n[training]\nlayer_rates = { conv1 = 1.0, conv2 = 2.0 }\n')
+    one_by_one = ["training.layer_rates.conv2=3", "training.layer_rates.fc8=4", "training.layer_decays.fc8=5"]
+    training = load_recipe(str(path), one_by_one).training
+    assert training.layer_rates == {"conv1": 1.0, "conv2": 3.0, "fc8": 4.0}
+    assert training.layer_decays == {"fc8": 5.0}
+    assert load_recipe(str(path), ["training.layer_rates={fc8=4}"]).training.layer_rates == {"fc8": 4.0}
+    path.write_text('extends = "paper"\n[training.layer_rates]\nconv9 = 1.0\n')
+    with pytest.raises(UsageError, match=r"own.toml:3: \[training\] layer_rates names 'conv9'"):
+        load_recipe(str(path), one_by_one)
+
+
 def test_a_list_in_set_that_is_not_toml_is_said_to_be_none() -> None:
     with pytest.raises(UsageError, match=r"^--set training.changes=\[\{epoch=3, rate=.1\}\]: the value is not TOML: "):
         load_recipe("paper", ["training.changes=[{epoch=3, rate=.1}]"])

@@ -5,11 +5,14 @@ In [net] a file may also
 - give a new layer `after = "pool5"`: put it behind that one (else it comes last);
 - `order = [...]`: name all layers, in their order.
 A layer that gets another `kind` keeps none of its fields.
+
+Outside [net] a field's new value replaces the old one, a table's too; `--set training.layer_rates.fc8=…` keeps the
+table's other layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -67,6 +70,19 @@ def lay(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place
         else:
             draft.values[section] = value
             draft.places[section] = place_of(section)
+
+
+def lay_value(draft: Draft, path: Sequence[str], value: Any, place: Place) -> None:
+    """Lay one value over the draft's, such as that of net.pool1.size."""
+    section, name, *inner = path
+    for part in reversed(inner):
+        value = {part: value}
+    old = draft.values.get(section, {}).get(name)
+    if section == "net" or not inner or not isinstance(old, dict):
+        lay(draft, {section: {name: value}}, lambda _: place)
+        return
+    draft.values[section] = {**draft.values[section], name: {**old, **value}}
+    draft.places |= {f"{section}.{name}": place, ".".join(path): place}
 
 
 def _paths(path: str, value: Any) -> Iterator[str]:
