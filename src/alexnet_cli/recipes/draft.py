@@ -146,12 +146,12 @@ def _names(change: Mapping[str, Any], key: str) -> list[str]:
 def _place(order: list[str], name: str, after: Any) -> None:
     """Put a layer behind another; a new one without `after` comes last."""
     if after is not None:
-        if after not in order or after == name:
-            text = f"after '{after}': no such layer: {nearest(str(after), order)}"
+        others = [one for one in order if one != name]
+        if after not in others:
+            text = f"after '{after}': there is no other layer of this name: {nearest(str(after), others)}"
             raise FieldError(f"{name}.after", text, f"net.{name}")
-        if name in order:
-            order.remove(name)
-        order.insert(order.index(after) + 1, name)
+        others.insert(others.index(after) + 1, name)
+        order[:] = others
     elif name not in order:
         order.append(name)
 
