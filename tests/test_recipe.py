@@ -362,6 +362,12 @@ def test_a_list_in_set_that_is_not_toml_is_said_to_be_none() -> None:
         load_recipe("paper", ["training.changes=[{epoch=3, rate=.1}]"])
 
 
+@pytest.mark.parametrize("text", ["net.=3", "training.=1", "training..fc8=1", ".rate=1"])
+def test_an_empty_name_in_set_is_told_with_the_option(text: str) -> None:
+    with pytest.raises(UsageError, match=f"^--set {text}: write it as SECTION.FIELD=VALUE"):
+        load_recipe("paper", [text])
+
+
 def test_set_takes_a_word_without_quotes_as_text() -> None:
     assert resolved("net.pool1.mode=average").to_dict()["net"]["pool1"]["mode"] == "average"
 

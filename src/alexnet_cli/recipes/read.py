@@ -146,7 +146,7 @@ def _set_value(text: str) -> tuple[list[str], Any]:
     """Path and value of `net.pool1.size=2`; a value that is not TOML is text."""
     name, equals, value = text.partition("=")
     path = name.strip().split(".")
-    if not equals or len(path) < 2:
+    if not equals or len(path) < 2 or not all(path):
         raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")
     if path[0] not in SECTIONS:
         hint = "net, input or training"
