@@ -444,3 +444,13 @@ def test_a_value_that_means_nothing_is_refused_even_where_it_is_not_needed(
 ) -> None:
     assert main(words) == 2
     assert f"alexnet: {message}" in capsys.readouterr().err
+
+
+def test_devices_is_asked_for_in_the_same_words_by_every_command() -> None:
+    commands = {**typer.main.get_command(build()).commands}  # type: ignore[attr-defined]
+    commands |= {f"plot {name}": one for name, one in commands["plot"].commands.items()}
+    asked = {
+        name: option.metavar for name, one in commands.items() for option in one.params if "--devices" in option.opts
+    }
+    assert {"pca", "train", "eval", "ensemble", "predict", "summary"} < set(asked)
+    assert set(asked.values()) == {"DEVICES"}

@@ -192,7 +192,8 @@ def test_every_value_knows_the_file_and_line_that_gave_it(tmp_path: Path) -> Non
         ("\n[net.pool1]\nsize = 99", "own.toml:4: [net.pool1] size 99 is larger than its maps of 55×55"),
         ('[net]\nremove = ["norm9"]', "own.toml:3: [net] remove names 'norm9', which is not a layer: did you"),
         ('[net]\norder = ["conv1"]', "own.toml:3: [net] order leaves out 'conv2'"),
-        ('[net.new]\nkind = "relu"\nafter = "conv7"', "own.toml:4: [net.new] after 'conv7': no such layer: did you"),
+        ('[net.new]\nkind = "relu"\nafter = "conv7"', "own.toml:4: [net.new] after 'conv7': there is no other layer"),
+        ('[net.fc6]\nafter = "fc6"', "own.toml:3: [net.fc6] after 'fc6': there is no other layer of this name: did"),
         ('[net.new]\nkind = "pool"\nafter = "conv1"', "own.toml:2: [net.new] needs size: a pool layer has no default"),
         ("[net]\ncolumns = 0", "own.toml:3: [net] columns is 0: it must be positive"),
         ("[training]\n\nrate = -1.0", "own.toml:4: [training] rate is -1.0: it must be positive"),
@@ -343,9 +344,28 @@ def test_set_takes_tomls_notation() -> None:
     assert recipe.training.changes[0].layers == {"conv1": 0.0}
 
 
+def test_set_of_one_layers_rate_keeps_the_others_and_a_whole_table_replaces_them(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('extends = "paper"\n[training]\nlayer_rates = { conv1 = 1.0, conv2 = 2.0 }\n')
+    one_by_one = ["training.layer_rates.conv2=3", "training.layer_rates.fc8=4", "training.layer_decays.fc8=5"]
+    training = load_recipe(str(path), one_by_one).training
+    assert training.layer_rates == {"conv1": 1.0, "conv2": 3.0, "fc8": 4.0}
+    assert training.layer_decays == {"fc8": 5.0}
+    assert load_recipe(str(path), ["training.layer_rates={fc8=4}"]).training.layer_rates == {"fc8": 4.0}
+    path.write_text('extends = "paper"\n[training.layer_rates]\nconv9 = 1.0\n')
+    with pytest.raises(UsageError, match=r"own.toml:3: \[training\] layer_rates names 'conv9'"):
+        load_recipe(str(path), one_by_one)
+
+
 def test_a_list_in_set_that_is_not_toml_is_said_to_be_none() -> None:
     with pytest.raises(UsageError, match=r"^--set training.changes=\[\{epoch=3, rate=.1\}\]: the value is not TOML: "):
         load_recipe("paper", ["training.changes=[{epoch=3, rate=.1}]"])
+
+
+@pytest.mark.parametrize("text", ["net.=3", "training.=1", "training..fc8=1", ".rate=1"])
+def test_an_empty_name_in_set_is_told_with_the_option(text: str) -> None:
+    with pytest.raises(UsageError, match=f"^--set {text}: write it as SECTION.FIELD=VALUE"):
+        load_recipe("paper", [text])
 
 
 def test_set_takes_a_word_without_quotes_as_text() -> None:

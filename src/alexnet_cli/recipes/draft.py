@@ -5,11 +5,14 @@ In [net] a file may also
 - give a new layer `after = "pool5"`: put it behind that one (else it comes last);
 - `order = [...]`: name all layers, in their order.
 A layer that gets another `kind` keeps none of its fields.
+
+Outside [net] a field's new value replaces the old one, a table's too; `--set training.layer_rates.fc8=…` keeps the
+table's other layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -67,6 +70,19 @@ def lay(draft: Draft, change: Mapping[str, Any], place_of: Callable[[str], Place
         else:
             draft.values[section] = value
             draft.places[section] = place_of(section)
+
+
+def lay_value(draft: Draft, path: Sequence[str], value: Any, place: Place) -> None:
+    """Lay one value over the draft's, such as that of net.pool1.size."""
+    section, name, *inner = path
+    for part in reversed(inner):
+        value = {part: value}
+    old = draft.values.get(section, {}).get(name)
+    if section == "net" or not inner or not isinstance(old, dict):
+        lay(draft, {section: {name: value}}, lambda _: place)
+        return
+    draft.values[section] = {**draft.values[section], name: {**old, **value}}
+    draft.places |= {f"{section}.{name}": place, ".".join(path): place}
 
 
 def _paths(path: str, value: Any) -> Iterator[str]:
@@ -130,12 +146,12 @@ def _names(change: Mapping[str, Any], key: str) -> list[str]:
 def _place(order: list[str], name: str, after: Any) -> None:
     """Put a layer behind another; a new one without `after` comes last."""
     if after is not None:
-        if after not in order or after == name:
-            text = f"after '{after}': no such layer: {nearest(str(after), order)}"
+        others = [one for one in order if one != name]
+        if after not in others:
+            text = f"after '{after}': there is no other layer of this name: {nearest(str(after), others)}"
             raise FieldError(f"{name}.after", text, f"net.{name}")
-        if name in order:
-            order.remove(name)
-        order.insert(order.index(after) + 1, name)
+        others.insert(others.index(after) + 1, name)
+        order[:] = others
     elif name not in order:
         order.append(name)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from alexnet_cli.errors import ResourceError, UsageError
 from alexnet_cli.reading import read_regular
-from alexnet_cli.recipes.draft import SECTIONS, Draft, Place, find_place, lay
+from alexnet_cli.recipes.draft import SECTIONS, Draft, Place, find_place, lay, lay_value
 from alexnet_cli.recipes.fields import FieldError, nearest
 from alexnet_cli.recipes.recipe import Recipe
 
@@ -54,7 +54,8 @@ def load(name: str, sets: Sequence[str] = (), *, kept: Recipe | None = None) -> 
         draft.values |= {"net": values["net"], "input": values["input"]}
     draft.values["name"] = name.removesuffix(".toml").rpartition("/")[2]
     for text in sets:
-        lay(draft, _set_values(text), lambda path, text=text: Place(f"--set {text}"))  # type: ignore[misc]
+        path, value = _set_value(text)
+        lay_value(draft, path, value, Place(f"--set {text}"))
     return Loaded(_told(draft.places, lambda: Recipe.from_dict(draft.values)), draft.places)
 
 
@@ -141,11 +142,11 @@ def _open(name: str, beside: Path | None, named: str) -> tuple[Any, str]:
     return known[name], f"{name}.toml"
 
 
-def _set_values(text: str) -> dict[str, Any]:
-    """`net.pool1.size=2` as nested tables; a value that is not TOML is text."""
+def _set_value(text: str) -> tuple[list[str], Any]:
+    """Path and value of `net.pool1.size=2`; a value that is not TOML is text."""
     name, equals, value = text.partition("=")
     path = name.strip().split(".")
-    if not equals or len(path) < 2:
+    if not equals or len(path) < 2 or not all(path):
         raise UsageError(f"--set {text}: write it as SECTION.FIELD=VALUE, such as net.pool1.size=2")
     if path[0] not in SECTIONS:
         hint = "net, input or training"
@@ -156,9 +157,7 @@ def _set_values(text: str) -> dict[str, Any]:
         if value.strip().startswith(("[", "{")):
             raise UsageError(f"--set {text}: the value is not TOML: {error}") from None
         parsed = value.strip()
-    for part in reversed(path):
-        parsed = {part: parsed}
-    return dict(parsed)
+    return path, parsed
 
 
 _TABLE = re.compile(r"^\s*(\[+)\s*([^\[\]]+?)\s*\]+\s*(?:#.*)?$")

@@ -26,7 +26,12 @@ class SummaryConfig:
     ] = None
     set: Set = ()  # type: ignore[assignment]
     devices: Annotated[
-        str, Option("--devices", help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number.")
+        str,
+        Option(
+            "--devices",
+            help="Show what each of several devices holds and sends: cuda:4, cpu:2, or a number.",
+            metavar="DEVICES",
+        ),
     ] = "cpu"
     parallel: Parallel = "auto"
     batch_size: Annotated[
