@@ -133,7 +133,8 @@ def test_a_failing_command_ends_all_with_its_code(tmp_path: Path, capfd: Capture
     with pytest.raises(SystemExit) as caught:
         run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
     assert caught.value.code == 2
-    assert "no-such ended with code 2" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "no-such ended with code 2" in said and "give the same command and --update" in said
     assert "there is no recipe 'no-such'" in (tmp_path / "no-such.log").read_text()
     assert not (tmp_path / "small.log").exists(), "no other began"
 

@@ -156,7 +156,8 @@ def test_tritons_input_kernel_gives_what_the_compiled_loops_give(dtype: torch.dt
     here = cut(crops, *where, *constants, side=224, centre=centre, dtype=dtype)
     moved = [tensor.cuda() for tensor in constants]
     there = triton_cut.cut(crops.cuda(), *where, *moved, side=224, centre=centre, dtype=dtype)
-    torch.testing.assert_close(there.cpu(), here, rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=1e-4)
+    # bfloat16's neighbours are up to 2⁻⁷ apart, and the two may round a float32 to either side.
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-6 if dtype == torch.float32 else 2**-7, atol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"batch_size": 7}], ids=["fp64", "bf16", "partial"])

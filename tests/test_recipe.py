@@ -327,6 +327,11 @@ def resolved(*sets: str, **options: Any) -> Recipe:
     return resolve_recipe(TrainConfig(crops=Path("c"), out=Path("o"), set=list(sets), **options), 10)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_as_windows_editors_write(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_bytes('extends = "paper"\n[training]\nepochs = 3\n'.encode("utf-8-sig"))
+    assert load_recipe(str(tmp_path / "own.toml")).training.epochs == 3
+
+
 def test_set_takes_tomls_notation() -> None:
     recipe = resolved(
         "net.conv1.kernels=4",

@@ -105,7 +105,7 @@ def _text_of(file: Any, label: str, named: str) -> str:
     """A recipe's text; UsageError, which begins with `named`, if it can't be read, ValueError if it is not UTF-8."""
     try:
         if isinstance(file, Path):
-            return read_regular(file, UsageError, most=_MOST_BYTES).decode()
+            return read_regular(file, UsageError, most=_MOST_BYTES).decode("utf-8-sig")
         return str(file.read_text(encoding="utf-8"))
     except (OSError, ResourceError) as error:
         what = getattr(error, "strerror", None) or error

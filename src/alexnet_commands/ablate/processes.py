@@ -64,6 +64,7 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
                 free.append(one.device)
                 results[one.job.name] = one.results
     if code or children.signal:
+        Talk().say("the comparison is not finished: to continue it, give the same command and --update")
         raise SystemExit(code or 128 + (children.signal or 0))
     return [results[job.name] for job in jobs]
 
