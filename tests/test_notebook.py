@@ -27,6 +27,7 @@ except ImportError:
     package, module = types.ModuleType("IPython"), types.ModuleType("IPython.display")
     module.Image = lambda filename: open(filename, "rb").read()
     module.display = lambda content: None
+    package.version_info, package.get_ipython = (9, 0), lambda: None  # matplotlib asks for both
     sys.modules |= {"IPython": package, "IPython.display": module}
 """
 """What the cells show their figures with, where Jupyter is not installed."""
