@@ -174,9 +174,8 @@ def _lines(text: str) -> dict[str, int]:
         if match := _TABLE.match(line):
             path = table = _path(match[2])
             if match[1] == "[[":
-                table = f"{path}.{counts[path]}"
-                counts[path] += 1
-                path = table
+                counts[table] += 1
+                path = table = f"{table}.{counts[table] - 1}"
         elif match := _KEY.match(line):
             path = f"{table}.{_path(match[1])}".removeprefix(".")
         while path:  # `net.conv1.size = 3` is the first line of net.conv1 too

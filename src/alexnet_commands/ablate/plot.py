@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_verified
 from alexnet_cli.console import printable
-from alexnet_commands.ablate.table import PUBLISHED_EPOCHS, PUBLISHED_TARGET, Row, Score
+from alexnet_commands.ablate.table import Row, Score, published_epochs
 from alexnet_commands.plot.figure import NAMES, Page
 
 
@@ -45,8 +45,9 @@ def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence
                 epochs = [number + 0.5 for number in range(len(errors))]
                 style = "--" if "tanh" in name else "-"
                 axes.plot(epochs, [100 * error for error in errors], style, color=colour, label=name)
-        if target == PUBLISHED_TARGET and name in PUBLISHED_EPOCHS:
-            axes.plot(PUBLISHED_EPOCHS[name], 100 * target, "D", color=colour, mfc="none", ms=9, label=f"{name}, paper")
+        published = published_epochs(name, target)
+        if published is not None:
+            axes.plot(published, 100 * target, "D", color=colour, mfc="none", ms=9, label=f"{name}, paper")
     axes.axhline(100 * target, color="grey", lw=0.8)
     axes.set_xlabel("epochs")
     axes.set_ylabel("training error in %")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 
 PUBLISHED = {
@@ -17,9 +17,7 @@ PUBLISHED = {
 150 and 145."""
 PUBLISHED_ERRORS = {"cifar-26": 0.26, "cifar-18": 0.18}
 """Test error on CIFAR-10, as the released source names its nets."""
-PUBLISHED_TARGET = 0.25
-PUBLISHED_EPOCHS = {"figure-1-relu": 6.0, "figure-1-tanh": 36.0}
-"""To 25% training error on CIFAR-10, read off figure 1 of the paper. It says nothing of other errors."""
+_PUBLISHED_EPOCHS = {("figure-1-relu", 0.25): 6.0, ("figure-1-tanh", 0.25): 36.0}
 REFERENCES = ("paper", "source-2012")
 """The recipes of the paper's net."""
 
@@ -104,11 +102,19 @@ def rows_of(scores: Sequence[Score], target: float | None = None) -> list[Row]:
     for score in scores:
         by_recipe.setdefault(score.recipe, {})[score.seed] = score
     first = next(iter(by_recipe))
-    rows = [_row(name, own, None if name == first else by_recipe[first], first) for name, own in by_recipe.items()]
-    return rows if target == PUBLISHED_TARGET else [replace(row, published_reached=None) for row in rows]
+    return [
+        _row(name, own, None if name == first else by_recipe[first], first, target) for name, own in by_recipe.items()
+    ]
 
 
-def _row(name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None, first: str) -> Row:
+def published_epochs(recipe: str, target: float | None) -> float | None:
+    """The paper's epochs to a training error on CIFAR-10, read off figure 1, which says nothing of errors but 25%."""
+    return None if target is None else _PUBLISHED_EPOCHS.get((recipe, target))
+
+
+def _row(
+    name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None, first: str, target: float | None
+) -> Row:
     def spread(field: str) -> Spread:
         return Spread.of([getattr(score, field) for score in own.values()])
 
@@ -137,7 +143,7 @@ def _row(name: str, own: Mapping[int, Score], other: Mapping[int, Score] | None,
         published_top1_error=PUBLISHED_ERRORS.get(name),
         reached=Spread.of(reached) if all_reached else None,
         reached_ratio=Spread.of(ratios) if len(ratios) == len(own) else None,
-        published_reached=PUBLISHED_EPOCHS.get(name),
+        published_reached=published_epochs(name, target),
         minutes=fmean(score.seconds for score in own.values()) / 60,
     )
 

@@ -12,7 +12,6 @@ from alexnet_cli.artifacts.common.freshness import Request, is_current
 from alexnet_cli.artifacts.common.ownership import FEATURES, require_output
 from alexnet_cli.artifacts.common.working import free_bytes, prepare_parent
 from alexnet_cli.artifacts.crops.shards import open_crops
-from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.features import KIND, SCHEMA, read_features
 from alexnet_cli.artifacts.run import in_words, read_found
 from alexnet_cli.console import Talk, size
@@ -70,7 +69,7 @@ def run(config: FeaturesConfig) -> Result:
         return replace(result, up_to_date=True)
     prepare_parent(config.out)
     _require_room(result)
-    return replace(result, checkpoint=_compute(config, which, store, result, talk))
+    return replace(result, checkpoint=_compute(config, result, talk))
 
 
 def shape_of(net: Net, layer: str) -> tuple[int, ...]:
@@ -91,7 +90,7 @@ def _require_room(result: Result) -> None:
         )
 
 
-def _compute(config: FeaturesConfig, which: str, store: CropStore, result: Result, talk: Talk) -> str:
+def _compute(config: FeaturesConfig, result: Result, talk: Talk) -> str:
     """Compute and write; which checkpoint it was, in words: a run in training may have a better one by now."""
     # torch is loaded here: not if there is nothing to do.
     from alexnet_cli.parallel.launch import run_ranks
@@ -100,6 +99,6 @@ def _compute(config: FeaturesConfig, which: str, store: CropStore, result: Resul
 
     team = find_team(config.devices, timeout=config.timeout)
     where = team.devices[0] if team.world == 1 else f"{team.world} devices, each a share of the pictures"
-    talk.say(f"{result.layer} of {in_words(config.net, which)}, {len(store):,} pictures, on {where}")
+    talk.say(f"{result.layer} of {in_words(config.net, result.checkpoint)}, {result.shape[0]:,} pictures, on {where}")
     used: str = run_ranks(extract_to_file, (config, result.layer, result.shape), team)
     return used
