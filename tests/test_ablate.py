@@ -6,11 +6,13 @@ import csv
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +24,11 @@ from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_commands.ablate.config import AblateConfig
-from alexnet_commands.ablate.plot import draw, draw_curves
+from alexnet_commands.ablate.plot import draw, draw_curves, remove_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
 from alexnet_commands.ablate.run import RECORD, Result, jobs_of, require_budget, require_folder
 from alexnet_commands.ablate.table import Score, as_cells, epoch_cells, epochs_until, rows_of, scores_csv, table_csv
+from alexnet_commands.plot.figure import Page
 
 Capture = pytest.CaptureFixture[str]
 MakeStore = Callable[..., CropStore]
@@ -119,7 +122,15 @@ def test_every_net_has_the_same_budget_and_its_own_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"recipes": "paper"}, {"recipes": "paper,paper"}, {"seeds": "1,x"}, {"seeds": ""}, {"seeds": "2,2"}]
+    "options",
+    [
+        {"recipes": "paper"},
+        {"recipes": "paper,paper"},
+        {"seeds": "1,x"},
+        {"seeds": ""},
+        {"seeds": "2,2"},
+        {"seeds": "1," + "9" * 5000},
+    ],
 )
 def test_what_can_not_be_compared_is_refused(tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
@@ -134,7 +145,8 @@ def test_a_failing_command_ends_all_with_its_code(tmp_path: Path, capfd: Capture
         run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
     assert caught.value.code == 2
     said = capfd.readouterr().err
-    assert "no-such ended with code 2" in said and "give the same command and --update" in said
+    assert f"no-such ended with code 2: {tmp_path / 'no-such.log'} says why" in said
+    assert "give the same command and --update" in said
     assert "there is no recipe 'no-such'" in (tmp_path / "no-such.log").read_text()
     assert not (tmp_path / "small.log").exists(), "no other began"
 
@@ -218,6 +230,71 @@ def test_names_with_dollars_and_escapes_are_drawn_as_they_are(tmp_path: Path) ->
     draw(tmp_path, rows_of(scores), scores)
     assert "$" in (tmp_path / "plot.svg").read_text()
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def figures_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures that are written from now on, each laid out and drawn."""
+    pages: list[Any] = []
+    content = Page.content
+
+    def kept(page: Page, *how: Any) -> bytes:
+        pages.append(page.figure)
+        return content(page, *how)
+
+    monkeypatch.setattr(Page, "content", kept)
+    return pages
+
+
+def test_plots_show_all_of_long_names_legend_and_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = figures_of(monkeypatch)
+    names = ("source-2012", "no-norm", "one-column", "no-overlap", f"/home/student/{'experiment/' * 9}mine.toml")
+    scores = [score(name, 1, 0.9) for name in names]
+    draw(tmp_path, rows_of(scores), scores)
+    draw_curves(tmp_path, 0.25, [(one, [0.999, 0.9]) for one in scores])
+    for figure in pages:
+        across, down = figure.bbox.width, figure.bbox.height
+        (axes,) = figure.axes
+        assert axes.bbox.width > across / 2, "the names leave room for the graph"
+        texts = [*figure.texts, *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label, figure.legends[0]]
+        for text in [*texts, *([figure._supxlabel] if figure._supxlabel else [])]:
+            box = text.get_window_extent()
+            assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= across + 1 and box.y1 <= down + 1, text
+        low, high = axes.get_ylim()
+        for line in axes.get_lines():
+            assert all(min(low, high) <= y <= max(low, high) for y in line.get_ydata()), "nothing lies outside"
+
+
+def test_curves_of_an_earlier_comparison_do_not_stay_next_to_a_newer_table(tmp_path: Path) -> None:
+    draw_curves(tmp_path, 0.25, [(score("a", 1, 0.3), [0.6, 0.2])])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "curves.svg"]
+    for _ in range(2):
+        remove_curves(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [("paper", "paper cuts patches of 224×224"), ("finetune-last", "finetune-last starts from a trained net")],
+)
+def test_a_recipe_that_can_not_be_trained_is_refused_before_the_first_is(
+    make_store: MakeStore, tmp_path: Path, capsys: Capture, other: str, said: str
+) -> None:
+    store = make_store("t", [0, 1, 2], crops=np.zeros((3, 32, 32, 3), np.uint8))
+    words = ["ablate", store.path, "--val", store.path, "--stats", "s.h5", "--recipes", f"cifar-26,{other}"]
+    assert main([str(word) for word in (*words, "--out", tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_matplotlib_nothing_is_trained(
+    make_store: MakeStore, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    store = make_store("t", [0, 1, 2], crops=np.zeros((3, 32, 32, 3), np.uint8))
+    words = ["ablate", store.path, "--val", store.path, "--stats", "s.h5", "--recipes", "cifar-26,cifar-18"]
+    assert main([str(word) for word in (*words, "--out", tmp_path / "out")]) == 5
+    assert "pip install matplotlib" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -229,3 +229,8 @@ def test_summary_shows_what_crosses_between_two_devices(capsys: pytest.CaptureFi
     }
     assert summary["held_parameters"] == 60_965_224 // 2
     assert summary["state_bytes"] == 3 * 4 * 60_965_224 // 2
+    assert main(["summary", "--compare", "paper,small", "--devices", "2"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"{name}: 2 ranks, one column each" in text for name in ("paper", "small"))
+    assert text.count("30,482,612") == 2, "what each rank holds of either net"
+    assert main(["summary", "--devices", "9" * 5000]) == 2

@@ -229,7 +229,7 @@ def test_without_names_eight_pictures_of_as_many_classes_as_there_are_are_chosen
     assert sorted(store.labels[found[:3]].tolist()) == sorted(store.labels[found[3:6]].tolist()) == [0, 1, 2]
     assert found == chosen(store, [], 8, seed=0) != chosen(store, [], 8, seed=1)
     assert chosen(store, ["0003.JPEG", "7"], 8, seed=0) == [3, 7]
-    for wrong in ("12", "-1", "cat.jpg"):
+    for wrong in ("12", "-1", "cat.jpg", "9" * 5000):
         with pytest.raises(UsageError, match="is not a picture of"):
             chosen(store, [wrong], 8, seed=0)
 

@@ -450,6 +450,7 @@ def test_the_shard_comes_from_the_option_or_from_who_it_names(
         ("1/0", {}, "--shard 1/0: I must lie from 1 to N"),
         ("1", {}, "--shard 1: must be I/N (such as 2/8), slurm or torchrun"),
         ("-1/8", {}, "--shard -1/8: must be I/N"),
+        ("1/" + "9" * 5000, {}, "--shard 1/9999"),
         ("torchrun", {}, "--shard torchrun: RANK is not set to a number: start it with torchrun"),
         ("torchrun", {"RANK": "4", "WORLD_SIZE": "4"}, "--shard torchrun (5/4): I must lie from 1 to N"),
         ("slurm", {}, "--shard slurm: SLURM_PROCID is not set to a number"),

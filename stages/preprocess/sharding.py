@@ -32,7 +32,7 @@ class Shard:
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
     """The shard that `--shard TEXT` means; UsageError if it is invalid."""
-    match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
     if match:
         shard = Shard(int(match[1]), int(match[2]))
     elif text == "slurm":

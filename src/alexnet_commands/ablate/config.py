@@ -11,6 +11,9 @@ from typer import Argument, Option
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import CommonOptions, Devices, Out, Precision, Set
 
+_MOST_DIGITS = 100
+"""Of a seed, which is part of a folder's name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AblateConfig(CommonOptions):
@@ -71,7 +74,7 @@ class AblateConfig(CommonOptions):
     def seed_numbers(self) -> tuple[int, ...]:
         """The seeds, in order; UsageError for what is not a whole number."""
         parts = _parts(self.seeds)
-        if not all(part.isdecimal() for part in parts):
+        if not all(part.isdecimal() and len(part) <= _MOST_DIGITS for part in parts):
             raise UsageError(f"--seeds {self.seeds}: name whole numbers, each once, such as 1,2,3")
         return tuple(int(part) for part in parts)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from alexnet_cli.artifacts.common.publish import replacing_inside, write_verified
-from alexnet_cli.console import printable
 from alexnet_commands.ablate.table import Row, Score, published_epochs
-from alexnet_commands.plot.figure import NAMES, Page
+from alexnet_commands.plot.figure import NAMES, Page, shortened
+
+KINDS = ("png", "svg")
+_INCHES = 7
+_LETTERS = 28
+"""Of a recipe's name, at most: a file's path may be long, and its letters would take the graph's room."""
 
 
 def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
     """plot.png and plot.svg in a folder; ResourceError without matplotlib, or if the disk fails."""
     first, *others = rows
-    page = Page(7, 1.6 + 0.5 * len(others), layout="constrained")
+    page = Page(_INCHES, 1.6 + 0.5 * len(others), layout="constrained")
     axes = page.figure.add_subplot()
     base = {score.seed: score for score in scores if score.recipe == first.recipe}
     for place, row in enumerate(others):
@@ -27,44 +32,53 @@ def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
             published = 100 * row.published_top1_difference
             axes.plot(published, place, "D", color="tab:red", mfc="none", label="published, on ImageNet")
     axes.axvline(0, color="grey", lw=0.8)
-    axes.set_yticks(range(len(others)), [printable(row.recipe) for row in others], **NAMES)
+    axes.set_yticks(range(len(others)), [shortened(row.recipe, _LETTERS) for row in others], **NAMES)
     axes.set_ylim(len(others) - 0.5, -0.5)
-    axes.set_xlabel(f"top-1 error more than {printable(first.recipe)}, in points, same seed", **NAMES)
+    label = f"top-1 error more than {shortened(first.recipe, _LETTERS)}, in points, same seed"
+    page.figure.supxlabel(label, fontsize="medium", **NAMES)
     _publish(page, axes, out / "plot")
 
 
 def draw_curves(out: Path, target: float, curves: Sequence[tuple[Score, Sequence[float]]]) -> None:
     """curves.png and .svg: the training error over the epochs, and where the paper's nets reach 25%."""
-    page = Page(7, 4.5, layout="constrained")
+    page = Page(_INCHES, 4.5, layout="constrained")
     axes = page.figure.add_subplot()
     names = list(dict.fromkeys(score.recipe for score, _ in curves))
     for place, name in enumerate(names):
-        colour = f"C{place}"
+        colour, shown = f"C{place}", shortened(name, _LETTERS)
         for score, errors in curves:
             if score.recipe == name:
                 epochs = [number + 0.5 for number in range(len(errors))]
                 style = "--" if "tanh" in name else "-"
-                axes.plot(epochs, [100 * error for error in errors], style, color=colour, label=name)
+                axes.plot(epochs, [100 * error for error in errors], style, color=colour, label=shown)
         published = published_epochs(name, target)
         if published is not None:
-            axes.plot(published, 100 * target, "D", color=colour, mfc="none", ms=9, label=f"{name}, paper")
+            axes.plot(published, 100 * target, "D", color=colour, mfc="none", ms=9, label=f"{shown}, paper")
     axes.axhline(100 * target, color="grey", lw=0.8)
     axes.set_xlabel("epochs")
     axes.set_ylabel("training error in %")
-    axes.set_ylim(0, 80)
+    axes.set_ylim(0, 80 if all(error <= 0.8 for _, errors in curves for error in errors) else 100)
     axes.set_xlim(0)
     _publish(page, axes, out / "curves")
+
+
+def remove_curves(out: Path) -> None:
+    """Remove the curves of an earlier --train-error: they show other runs than the new table."""
+    for kind in KINDS:
+        with suppress(OSError):
+            (out / f"curves.{kind}").unlink()
 
 
 def _publish(page: Page, axes: Any, stem: Path) -> None:
     """Each label once in the legend; PNG and SVG."""
     handles, labels = axes.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
+    columns = min(4, int(_INCHES / (0.45 + 0.06 * max(map(len, labels)))))  # inches of a mark, and of a letter
     legend = page.figure.legend(
-        found.values(), found.keys(), loc="outside upper right", ncols=4, fontsize="small", markerscale=0.6
+        found.values(), found.keys(), loc="outside upper right", ncols=columns, fontsize="small", markerscale=0.6
     )
     for text in legend.get_texts():
         text.set(**NAMES)
-    for kind in ("png", "svg"):
+    for kind in KINDS:
         with replacing_inside(stem.with_suffix(f".{kind}")) as work:
             write_verified(work, page.content(kind, 150))

@@ -45,6 +45,7 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
     commands directly. Either way they save and say how to continue.
     """
     waiting, free, running = deque(jobs), deque(devices), list[_Running]()
+    apart = None if len(devices) == 1 else logs
     results: dict[str, list[Any]] = {}
     code = 0
     with signals_to_children() as children:
@@ -52,19 +53,20 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
             while waiting and free and not code and not children.signal:
                 started = _Running(waiting.popleft(), free.popleft())
                 running.append(started)
-                _next_command(started, children, None if len(devices) == 1 else logs, talk)
+                _next_command(started, children, apart, talk)
             time.sleep(_LOOK_SECONDS)
             for one in [one for one in running if one.process is None or one.process.poll() is not None]:
-                ended = _finished_command(one)
+                ended = _finished_command(one, apart)
                 code = code or ended
                 if not code and not children.signal and len(one.results) < len(one.job.commands):
-                    _next_command(one, children, None if len(devices) == 1 else logs, talk)
+                    _next_command(one, children, apart, talk)
                     continue
                 running.remove(one)
                 free.append(one.device)
                 results[one.job.name] = one.results
     if code or children.signal:
-        Talk().say("the comparison is not finished: to continue it, give the same command and --update")
+        first = "once that is mended" if code else "to continue it"
+        Talk().say(f"the comparison is not finished: {first}, give the same command and --update")
         raise SystemExit(code or 128 + (children.signal or 0))
     return [results[job.name] for job in jobs]
 
@@ -76,11 +78,15 @@ def _next_command(one: _Running, children: Children, logs: Path | None, talk: Ta
     if logs is None:
         one.process = children.start(words, stdout=one.stdout)
         return
-    with (logs / f"{one.job.name}.log").open("ab") as log:
+    with _log(logs, one).open("ab") as log:
         one.process = children.start(words, stdout=one.stdout, stderr=log)
 
 
-def _finished_command(one: _Running) -> int:
+def _log(logs: Path, one: _Running) -> Path:
+    return logs / f"{one.job.name}.log"
+
+
+def _finished_command(one: _Running, logs: Path | None) -> int:
     """The exit code of a command that ended; its result goes to the others."""
     assert one.process is not None
     assert one.stdout is not None
@@ -90,5 +96,6 @@ def _finished_command(one: _Running) -> int:
             file.seek(0)
             one.results.append(parse_json(file.read(), path=Path(one.job.name), what="its result"))
     if code:
-        Talk().say(f"{one.job.name} ended with code {code}")
+        where = "" if logs is None else f": {_log(logs, one)} says why"
+        Talk().say(f"{one.job.name} ended with code {code}{where}")
     return code if code >= 0 else 128 - code

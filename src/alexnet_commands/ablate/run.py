@@ -11,17 +11,20 @@ from typing import Any
 from alexnet_cli.artifacts.common.ownership import is_free, require_apart
 from alexnet_cli.artifacts.common.publish import write_text
 from alexnet_cli.artifacts.common.working import only_writer
+from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.run import RunFolder
 from alexnet_cli.console import Talk
+from alexnet_cli.cutting import require_patch_fits
 from alexnet_cli.errors import AlexNetError, ResourceError, UsageError, describe_os_error
 from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.recipes.recipe import Recipe, differing
 from alexnet_cli.tables import csv_of
 from alexnet_commands.ablate.config import AblateConfig
-from alexnet_commands.ablate.plot import draw, draw_curves
+from alexnet_commands.ablate.plot import draw, draw_curves, remove_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
 from alexnet_commands.ablate.table import Row, Score, epochs_until, rows_of, scores_csv, table_csv
+from alexnet_commands.plot.figure import require_matplotlib
 
 RECORD = "ablation.json"
 """Marks a folder as an ablation's, and holds its options and results."""
@@ -58,6 +61,8 @@ def run(config: AblateConfig) -> Result:
     recipes = _recipes(config)
     require_folder(config)
     require_budget(config, recipes)
+    require_trainable(config, recipes)
+    require_matplotlib()
     devices = devices_of(config.devices)
     others = zip(config.recipe_names[1:], recipes[1:], strict=True)
     differs = {name: _beside_layers(recipes[0], recipe) for name, recipe in others}
@@ -87,6 +92,8 @@ def run(config: AblateConfig) -> Result:
         draw(config.out, result.rows, scores)
         if target is not None:
             draw_curves(config.out, target, list(zip(scores, curves, strict=True)))
+        else:
+            remove_curves(config.out)
     return result
 
 
@@ -180,6 +187,17 @@ def require_budget(config: AblateConfig, recipes: Sequence[Recipe]) -> None:
                     f"{folder}: has been trained for {had} epochs, and {epochs} were requested: give --epochs {had} or "
                     "more, another --out, or --overwrite to train all again"
                 )
+
+
+def require_trainable(config: AblateConfig, recipes: Sequence[Recipe]) -> None:
+    """UsageError for a recipe that `alexnet train` would refuse when its turn comes, hours after the first's."""
+    store = open_crops(config.crops)
+    for recipe in recipes:
+        training = recipe.training
+        if training.take or training.fresh or training.keep_net:
+            raise UsageError(f"recipe {recipe.name} starts from a trained net, and here nets begin with initial values")
+        require_patch_fits(recipe, store)
+    store.close()
 
 
 def _is_begun(out: Path) -> bool:

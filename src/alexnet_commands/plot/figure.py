@@ -73,7 +73,7 @@ class Drawn:
 
 def require_figure(config: PlotConfig, inputs: Mapping[str, Path | None]) -> None:
     """UsageError if the figure may not be written, ResourceError without matplotlib; before any work."""
-    _matplotlib()
+    require_matplotlib()
     require_output(config.path, FIGURE, overwrite=config.overwrite, inputs=inputs)
 
 
@@ -82,7 +82,7 @@ class Page:
 
     def __init__(self, width: float, height: float, *, layout: Any = None) -> None:
         """layout: as matplotlib takes it; None: `at` and `text` place everything."""
-        _matplotlib()
+        require_matplotlib()
         from matplotlib.figure import Figure
 
         self.figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
@@ -151,7 +151,7 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 
-def _matplotlib() -> None:
+def require_matplotlib() -> None:
     """Load matplotlib, which may have no folder for its cache; ResourceError if it is missing."""
     if not os.environ.get("MPLCONFIGDIR") and not os.access(Path.home(), os.W_OK):
         os.environ["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / f"alexnet-matplotlib-{os.getuid()}")

@@ -61,7 +61,7 @@ def _index(store: CropStore, word: str) -> int:
         raise UsageError(
             f"{word}: is the name of {len(ending)} pictures, such as {store.names[ending[0]]}: name it whole"
         )
-    if word.isdecimal() and int(word) < len(store):
+    if word.isdecimal() and len(word) < 20 and int(word) < len(store):
         return int(word)
     raise UsageError(f"{word}: is not a picture of {store.path}: give a name in it, or an index below {len(store)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alexnet_cli.commandline import command_from
-from alexnet_cli.console import print_facts, print_json, size
+from alexnet_cli.console import print_facts, print_json, print_lines, size
 from alexnet_cli.tables import print_table
 from alexnet_commands.summary.config import SummaryConfig
 
@@ -59,7 +59,7 @@ def command(config: SummaryConfig) -> None:
     rows.append(("total", "", "", "", "", *(f"{total:,}" for total in totals), flop, *bytes_))
     print_table(f"{summary['recipe']}: {summary['about']}", (*texts, *numbers), rows, left=len(texts))
     if config.device_count > 1:
-        _print_shares(summary)
+        _print_shares(summary, summary["layout"])
 
 
 def _print_compared(compared: dict[str, Any]) -> None:
@@ -79,6 +79,10 @@ def _print_compared(compared: dict[str, Any]) -> None:
             row[column] = row[column].rjust(wide)
     title = " and ".join(net["recipe"] for net in nets)
     print_table(title, heads, rows, left=len(heads), together=_COLUMNS)
+    for number, net in enumerate(nets):
+        if "layout" in net:
+            print_lines("\n" if number else "")
+            _print_shares(net, f"{net['recipe']}: {net['layout']}")
 
 
 def _cells(layer: dict[str, Any] | None) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ def _times(numbers: list[int]) -> str:
     return "×".join(str(number) for number in numbers)
 
 
-def _print_shares(summary: dict[str, Any]) -> None:
+def _print_shares(summary: dict[str, Any], title: str) -> None:
     """Who holds and sends what, layer by layer."""
     rows = [
         (layer["name"], f"{layer['held_parameters']:,}", size(layer["sent_bytes_per_picture"]))
@@ -100,7 +104,7 @@ def _print_shares(summary: dict[str, Any]) -> None:
     ]
     rows.append(("crops", "", size(summary["crop_bytes_per_picture"])))
     rows.append(("total", f"{summary['held_parameters']:,}", size(summary["sent_bytes_per_picture"])))
-    print_table(summary["layout"], ("layer", "parameters here", "sent, a picture"), rows)
+    print_table(title, ("layer", "parameters here", "sent, a picture"), rows)
     pictures = summary["batch_size"]
     facts = {
         "weights, gradients, momentum": size(summary["state_bytes"]),

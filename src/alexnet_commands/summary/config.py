@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -48,7 +49,9 @@ class SummaryConfig:
     @property
     def device_count(self) -> int:
         """How many devices share the net."""
-        return int(self.devices) if self.devices.isdecimal() else len(parse_devices(self.devices).numbers)
+        if re.fullmatch("[0-9]{1,4}", self.devices):
+            return int(self.devices)
+        return len(parse_devices(self.devices).numbers)
 
     @property
     def compared(self) -> tuple[str, ...]:
