@@ -83,6 +83,23 @@ def test_layers_stand_in_the_published_order(name: str, expected: str) -> None:
     assert modes == (["average"] * 2 if name == "lenet" else ["max", "average", "average"])
 
 
+def test_the_schedules_are_the_sources() -> None:
+    """FACTS 7: ε of the weights 0.001; 18pct: ÷ 10 after 120 epochs, ÷ 10 again after 10 more, 10 more."""
+    for name in SOURCES:
+        training = load_recipe(name).training
+        assert (training.rate, training.bias_rate_factor, training.momentum) == (1e-3, 2, 0.9), name
+        assert (training.batch_size, training.partial_batch, training.schedule) == (128, True, "steps"), name
+        assert training.bias_rate is None and not training.layer_rates and not training.layer_bias_rates, name
+    training = load_recipe("cifar-18").training
+    assert [(change.epoch, change.rate) for change in training.changes] == [(121, 1e-4), (131, 1e-5)]
+    assert training.epochs == 140
+
+
+def test_figure_1s_recipes_train_until_their_nets_have_25_percent_training_error() -> None:
+    """docs/numbers.md: after 8 epochs with ReLUs, after 45 to 47 with tanh. The command trains both as long."""
+    assert [load_recipe(name).training.epochs for name in ("figure-1-relu", "figure-1-tanh")] == [50, 50]
+
+
 def test_figure_1s_nets_differ_by_the_neurons_and_the_rate_alone() -> None:
     relu, tanh = load_recipe("figure-1-relu"), load_recipe("figure-1-tanh")
     assert relu.training.weight_decay == tanh.training.weight_decay == 0
@@ -126,37 +143,57 @@ def map_norm(maps: Tensor) -> Tensor:
 
 
 def logits_by_hand(w: dict[str, Tensor], seen: Tensor) -> Tensor:
-    """layers-18pct, layer by layer. A pool's windows that hang over are those of maps padded by what doesn't count."""
+    """layers-18pct, or layers-80sec if there is an fc64, layer by layer.
+
+    A pool's windows that hang over are those of maps padded by what doesn't count.
+    """
 
     def average(maps: Tensor) -> Tensor:
         ones = functional.pad(torch.ones_like(maps[:1, :1]), (0, 1, 0, 1))
         return functional.avg_pool2d(functional.pad(maps, (0, 1, 0, 1)), 3, 2) / functional.avg_pool2d(ones, 3, 2)
 
+    norm = map_norm if "fc64.weight" not in w else torch.clone
     x = functional.relu(functional.conv2d(seen, w["conv1.weight"], w["conv1.bias"], padding=2))
-    x = map_norm(functional.max_pool2d(functional.pad(x, (0, 1, 0, 1), value=-torch.inf), 3, 2))
+    x = norm(functional.max_pool2d(functional.pad(x, (0, 1, 0, 1), value=-torch.inf), 3, 2))
     x = functional.relu(functional.conv2d(x, w["conv2.weight"], w["conv2.bias"], padding=2))
-    x = map_norm(average(x))
+    x = norm(average(x))
     x = average(functional.relu(functional.conv2d(x, w["conv3.weight"], w["conv3.bias"], padding=2)))
-    return x.flatten(1) @ w["fc10.weight"].T + w["fc10.bias"]
+    x = x.flatten(1)
+    if "fc64.weight" in w:
+        x = functional.relu(x @ w["fc64.weight"].T + w["fc64.bias"])
+    return x @ w["fc10.weight"].T + w["fc10.bias"]
 
 
-def test_cifar_18_trains_by_the_sources_rules(
-    make_store: MakeStore, make_statistics: Callable[[CropStore], Path], tmp_path: Path
+# FACTS 7: standard deviation of the initial weights, weight decay
+SOURCES = {
+    "cifar-26": {
+        "conv1": (1e-4, 0.004),
+        "conv2": (0.01, 0.004),
+        "conv3": (0.01, 0.004),
+        "fc64": (0.1, 0.03),
+        "fc10": (0.1, 0.03),
+    },
+    "cifar-18": {"conv1": (1e-4, 0.004), "conv2": (0.01, 0.004), "conv3": (0.01, 0.004), "fc10": (0.01, 1.0)},
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_sources_nets_train_by_its_rules(
+    make_store: MakeStore, make_statistics: Callable[[CropStore], Path], tmp_path: Path, name: str
 ) -> None:
     """Ten steps in float64, the last of a partial mini-batch: rates, biases at twice the rate, each layer's decay."""
     labels = [index % 10 for index in range(38)]
     store = make_store("train", labels, [f"class {n}" for n in range(10)], crops=some_crops(38))
     stats = make_statistics(store)
     options = ("--epochs", 1, "--batch-size", 4, "--seed", 3, "--precision", "fp64")
-    assert train("cifar-18", store, stats, tmp_path / "run", *options, sets=("training.rate=0.01",)) == 0
+    assert train(name, store, stats, tmp_path / "run", *options, sets=("training.rate=0.01",)) == 0
     newest = RunFolder(tmp_path / "run").newest()
     assert newest is not None
     found = read_checkpoint(newest.path).model
 
-    recipe = load_recipe("cifar-18")
-    network = Network(recipe.net)
+    network = Network(load_recipe(name).net)
     network.double()
-    initialise(network, "gaussian", 3, {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01})
+    initialise(network, "gaussian", 3, {layer: deviation for layer, (deviation, _) in SOURCES[name].items()})
     w = {name: value.detach().clone().requires_grad_() for name, value in network.named_parameters()}
     v = {name: torch.zeros_like(value) for name, value in w.items()}
     mean = torch.from_numpy(read_statistics(stats)[1].mean_image.astype(np.float32)).double()
@@ -168,16 +205,16 @@ def test_cifar_18_trains_by_the_sources_rules(
         expected = torch.from_numpy(store.labels[batch])
         wrong += int((logits.argmax(1) != expected).sum())
         gradients = torch.autograd.grad(functional.cross_entropy(logits, expected), list(w.values()))
-        for (name, value), gradient in zip(w.items(), gradients, strict=True):
-            rate = 0.02 if name.endswith("bias") else 0.01
-            decay = 0.0 if name.endswith("bias") else 1.0 if name.startswith("fc10") else 0.004
-            v[name] = 0.9 * v[name] - decay * rate * value.detach() - rate * gradient
-            w[name] = (value.detach() + v[name]).requires_grad_()
-    for name, value in w.items():
-        moved = float((value.detach() - dict(network.named_parameters())[name].detach()).abs().max())
-        assert moved > 0, name
+        for (key, value), gradient in zip(w.items(), gradients, strict=True):
+            layer, what = key.split(".")
+            rate, decay = (0.02, 0.0) if what == "bias" else (0.01, SOURCES[name][layer][1])
+            v[key] = 0.9 * v[key] - decay * rate * value.detach() - rate * gradient
+            w[key] = (value.detach() + v[key]).requires_grad_()
+    for key, value in w.items():
+        moved = float((value.detach() - dict(network.named_parameters())[key].detach()).abs().max())
+        assert moved > 0, key
         # The input transform is float32's; the steps are float64's.
-        assert float((found[name] - value.detach()).abs().max()) < 1e-4 * moved, name
+        assert float((found[key] - value.detach()).abs().max()) < 1e-4 * moved, (key, moved)
     row = RunFolder(tmp_path / "run").metrics()[0]
     assert float(row["train_top1_error"]) == pytest.approx(wrong / 38)
 
