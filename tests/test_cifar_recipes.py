@@ -277,6 +277,10 @@ def test_balanced_class_weights_are_torchs_weighted_cross_entropy(
     assert class_weights(store, load_recipe("paper").training, torch.device("cpu")) is None
 
 
+REMEDY = ["training.initial_values=he", "training.initial_deviations={}"]
+OWN = "training.initial_deviations={conv1=0.16,conv2=0.05,conv3=0.05,fc64=0.04,fc10=0.18}"
+
+
 @pytest.mark.parametrize(
     ("recipe", "sets", "doubted"),
     [
@@ -284,7 +288,12 @@ def test_balanced_class_weights_are_torchs_weighted_cross_entropy(
         ("paper", ["input.divisor=64"], True),
         ("paper", ["input.normalisation=channel", "training.initial_values=he"], False),
         ("paper", ["input.normalisation=channel", "training.initial_deviations={fc8=0.02}"], True),
-        ("cifar-26", ["input.normalisation=channel", "training.initial_values=paper"], False),
+        ("source-2012", ["input.divisor=64"], True),
+        ("cifar-26", ["input.normalisation=channel"], True),
+        ("cifar-26", ["input.normalisation=channel", "training.initial_values=paper"], True),
+        ("cifar-26", ["input.normalisation=channel", "training.initial_values=he"], True),
+        ("cifar-26", ["input.normalisation=channel", *REMEDY], False),
+        ("cifar-26", ["input.normalisation=channel", OWN], False),
         ("paper", [], False),
         ("small", ["input.normalisation=channel", "input.divisor=1"], False),
         ("cifar-26", [], False),
@@ -293,9 +302,14 @@ def test_balanced_class_weights_are_torchs_weighted_cross_entropy(
 def test_inputs_that_the_initial_values_are_not_made_for_are_warned_about(
     recipe: str, sets: list[str], doubted: bool
 ) -> None:
+    """Measured with cifar-26, 2,500 pictures of CIFAR-10, mini-batches of 32, rate 0.001: the training loss in epoch 6
+    is 1.64; with `channel` 2.28, and with `he` too, since the recipe's deviations stay; without them 1.59."""
     found = doubts(load_recipe(recipe, sets))
     assert len(found) == doubted
     assert all("training.initial_values=he" in text for text in found)
+    for text in found:
+        remedy = [word for word in text.split() if word.startswith("training.")]
+        assert not doubts(load_recipe(recipe, [*sets, *remedy])), "what it advises is enough"
 
 
 def test_the_warning_comes_at_the_start_and_is_logged(

@@ -185,7 +185,7 @@ def test_training_patches_of_small_crops_are_those_cut_by_hand(patch: int, mean_
 
 @pytest.mark.parametrize("flip", ["true", "false"])
 def test_a_net_of_small_pictures_is_trained_and_evaluated_as_it_would_be_by_hand(
-    make_store: MakeStore, make_statistics: Callable[[CropStore], Path], tmp_path: Path, flip: str
+    make_store: MakeStore, make_statistics: Callable[[CropStore], Path], tmp_path: Path, flip: str, capsys: Capture
 ) -> None:
     """The views are the whole picture, and its mirror image where it was trained on those; in float64."""
     labels = [0, 1, 2] * 4
@@ -216,6 +216,15 @@ def test_a_net_of_small_pictures_is_trained_and_evaluated_as_it_would_be_by_hand
             logits = network(torch.from_numpy(seen.transpose(0, 3, 1, 2).copy()))
         expected += torch.softmax(logits, 1).numpy() / len(mirrored)
     np.testing.assert_allclose(scores.probabilities, expected, atol=1e-5)
+
+    Image.fromarray(val.read(0)).save(tmp_path / "0.png")
+    capsys.readouterr()
+    asked = ["predict", str(tmp_path / "run"), str(tmp_path / "0.png"), "--json", "--quiet", "--devices", "cpu"]
+    assert main(asked) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["views"] == len(mirrored), "as many as there are, not as many as are asked for"
+    found = {one["class"]: one["probability"] for one in said["pictures"][0]["predictions"]}
+    np.testing.assert_allclose([found[name] for name in val.classes.names], expected[0], atol=1e-5)
 
 
 def test_what_does_not_fit_the_crops_side_is_refused_in_one_line_that_names_both(

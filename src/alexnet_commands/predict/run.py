@@ -59,6 +59,7 @@ class Result:
     which: str
     """Which checkpoint or members, in words."""
     views: int
+    """That were averaged: fewer than requested if the net was trained without mirror images, or on whole crops."""
     classes: ClassList
     rows: list[Row]
 
@@ -107,7 +108,8 @@ def run(config: PredictConfig) -> Result:
     quiet = Talk(quiet=config.quiet or len(pictures) <= config.batch_size)
     with quiet.progress("predicting", len(pictures)) as advance:
         _predict(pictures, rows, copies, devices, config, advance)
-    return Result(config.net, trained.which, config.views, copies[0].classes, rows)
+    views = max(len(net.views(config.views)) for net in copies[0].nets)
+    return Result(config.net, trained.which, views, copies[0].classes, rows)
 
 
 def _predict(
