@@ -146,7 +146,7 @@ def test_a_failing_command_ends_all_with_its_code(tmp_path: Path, capfd: Capture
     assert caught.value.code == 2
     said = capfd.readouterr().err
     assert f"no-such ended with code 2: {tmp_path / 'no-such.log'} says why" in said
-    assert "give the same command and --update" in said
+    assert "once that is mended, give the same command and --update" in said
     assert "there is no recipe 'no-such'" in (tmp_path / "no-such.log").read_text()
     assert not (tmp_path / "small.log").exists(), "no other began"
 
@@ -158,7 +158,7 @@ def test_jobs_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_a_signal_is_passed_on_and_nothing_more_begins(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_is_passed_on_and_nothing_more_begins(tmp_path: Path, number: signal.Signals, capfd: Capture) -> None:
     jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * 50) for name in ("paper", "small", "tanh")]
     before = signal.getsignal(number)
     timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
@@ -166,6 +166,7 @@ def test_a_signal_is_passed_on_and_nothing_more_begins(tmp_path: Path, number: s
     with pytest.raises(SystemExit) as caught:
         run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
     assert caught.value.code == 128 + number
+    assert "to continue it, give the same command and --update" in capfd.readouterr().err
     assert not (tmp_path / "tanh.log").exists()
     assert signal.getsignal(number) is before
 

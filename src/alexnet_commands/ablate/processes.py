@@ -65,7 +65,7 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
                 free.append(one.device)
                 results[one.job.name] = one.results
     if code or children.signal:
-        first = "once that is mended" if code else "to continue it"
+        first = "to continue it" if children.signal else "once that is mended"
         Talk().say(f"the comparison is not finished: {first}, give the same command and --update")
         raise SystemExit(code or 128 + (children.signal or 0))
     return [results[job.name] for job in jobs]
