@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from alexnet_cli.cli import main
 from alexnet_cli.console import Talk
 from alexnet_cli.errors import UsageError
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.signals import Children
 from alexnet_commands.ablate.config import AblateConfig
 from alexnet_commands.ablate.plot import draw, draw_curves, remove_curves
 from alexnet_commands.ablate.processes import Job, run_jobs
@@ -155,6 +156,27 @@ def test_jobs_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
     jobs = [Job(name=name, commands=(("summary", "--recipe", name),) * 2) for name in ("paper", "lenet", "cifar-26")]
     results = run_jobs(jobs, ["1", "1"], logs=tmp_path, talk=Talk(quiet=True))
     assert [[result["recipe"] for result in of] for of in results] == [[job.name] * 2 for job in jobs]
+
+
+def test_commands_side_by_side_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone would compute with all of them, and two with twice as many threads as there are cores."""
+    given: list[str | None] = []
+    start = Children.start
+
+    def noted(children: Children, words: Sequence[str], **how: Any) -> Any:
+        given.append((how["env"] or {}).get("OMP_NUM_THREADS"))
+        return start(children, words, **how)
+
+    monkeypatch.setattr(Children, "start", noted)
+    monkeypatch.setattr("alexnet_cli.machine.cores", lambda: 8)
+    jobs = [Job(name=name, commands=(("summary", "--recipe", name),)) for name in ("lenet", "cifar-26")]
+    for set_, devices, expected in ((None, 2, "4"), ("3", 2, "3"), (None, 1, None)):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if set_ is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", set_)
+        given.clear()
+        run_jobs(jobs, ["1"] * devices, logs=tmp_path, talk=Talk(quiet=True))
+        assert given == [expected] * 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from alexnet_cli.console import Talk
+from alexnet_cli.machine import threads_of_process
 from alexnet_cli.reading import parse_json
 from alexnet_cli.signals import Children, signals_to_children
 
@@ -40,12 +42,15 @@ class _Running:
 def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: Talk) -> list[list[Any]]:
     """Run all jobs, each on the next free device; what each command printed with --json, job by job.
 
-    With one device their messages appear here, with more in files in the folder `logs`. If a command fails, no other
-    begins; those that run finish, and SystemExit has its code. SIGTERM and SIGHUP are passed on; Ctrl-C reaches the
-    commands directly. Either way they save and say how to continue.
+    With one device their messages appear here, with more in files in the folder `logs`; then each computes with its
+    share of the cores, unless OMP_NUM_THREADS is set. If a command fails, no other begins; those that run finish, and
+    SystemExit has its code. SIGTERM and SIGHUP are passed on; Ctrl-C reaches the commands directly. Either way they
+    save and say how to continue.
     """
     waiting, free, running = deque(jobs), deque(devices), list[_Running]()
-    apart = None if len(devices) == 1 else logs
+    apart, environment = None, None
+    if len(devices) > 1:
+        apart, environment = logs, {**os.environ, "OMP_NUM_THREADS": str(threads_of_process(len(devices)))}
     results: dict[str, list[Any]] = {}
     code = 0
     with signals_to_children() as children:
@@ -53,13 +58,13 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
             while waiting and free and not code and not children.signal:
                 started = _Running(waiting.popleft(), free.popleft())
                 running.append(started)
-                _next_command(started, children, apart, talk)
+                _next_command(started, children, apart, environment, talk)
             time.sleep(_LOOK_SECONDS)
             for one in [one for one in running if one.process is None or one.process.poll() is not None]:
                 ended = _finished_command(one, apart)
                 code = code or ended
                 if not code and not children.signal and len(one.results) < len(one.job.commands):
-                    _next_command(one, children, apart, talk)
+                    _next_command(one, children, apart, environment, talk)
                     continue
                 running.remove(one)
                 free.append(one.device)
@@ -71,15 +76,17 @@ def run_jobs(jobs: Sequence[Job], devices: Sequence[str], *, logs: Path, talk: T
     return [results[job.name] for job in jobs]
 
 
-def _next_command(one: _Running, children: Children, logs: Path | None, talk: Talk) -> None:
+def _next_command(
+    one: _Running, children: Children, logs: Path | None, environment: Mapping[str, str] | None, talk: Talk
+) -> None:
     words = (*one.job.commands[len(one.results)], "--devices", one.device, "--json")
     talk.say(f"{one.job.name} on {one.device}: alexnet {shlex.join(words)}")
     one.stdout = TemporaryFile()  # noqa: SIM115 (closed when the command has ended)
     if logs is None:
-        one.process = children.start(words, stdout=one.stdout)
+        one.process = children.start(words, stdout=one.stdout, env=environment)
         return
     with _log(logs, one).open("ab") as log:
-        one.process = children.start(words, stdout=one.stdout, stderr=log)
+        one.process = children.start(words, stdout=one.stdout, stderr=log, env=environment)
 
 
 def _log(logs: Path, one: _Running) -> Path:
