@@ -308,6 +308,20 @@ def test_onednns_product_and_its_gradients_are_torchs_in_float64(shape: tuple[in
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 * max(neurons, pictures) ** 0.5)
 
 
+@pytest.mark.parametrize("pictures", [1, 2, 7])
+def test_a_columns_share_of_the_numbers_is_multiplied_as_its_copy_is(pictures: int) -> None:
+    """To the bit: oneDNN has only a slow method, with other roundings, for numbers that lie apart in memory."""
+    if not products._works():
+        pytest.skip("torch has no such operation here")
+    rng = torch.Generator().manual_seed(0)
+    numbers, gradients = (torch.randn(pictures, 2 * size, generator=rng).chunk(2, 1)[1] for size in (300, 70))
+    weight = torch.randn(70, 600, generator=rng)[:, :300]
+    for left, right in ((numbers, weight), (gradients, weight.t()), (gradients.t(), numbers.t())):
+        found = products.times(left, right)
+        assert torch.equal(found, products.times(left, right.t().contiguous().t()))
+        np.testing.assert_allclose(found, left.double().numpy() @ right.double().numpy().T, rtol=0, atol=1e-4)
+
+
 def test_the_processor_chooses_the_library_and_never_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_works", lambda: True)
     monkeypatch.delenv("ALEXNET_PRODUCTS", raising=False)
