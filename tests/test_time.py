@@ -103,6 +103,14 @@ def test_a_store_without_labels_is_refused(make_store: MakeStore, capsys: pytest
     assert "has no labels" in capsys.readouterr().err
 
 
+def test_crops_that_are_smaller_than_the_patches_are_refused(
+    make_store: MakeStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store("small", [0, 1], crops=np.zeros((2, 32, 32, 3), np.uint8))
+    assert main(["time", "--recipe", "paper", "--loader", str(store.path), "--devices", "cpu"]) == 2
+    assert "cuts patches of 224×224 (input.patch), and the crops of" in capsys.readouterr().err
+
+
 def test_two_processes_are_measured_together(narrow: list[str]) -> None:
     timing = time_recipe(Timed(recipe=narrow_recipe(pictures=4), devices="cpu:2", repeats=1, seconds=0))
     assert timing.pictures == 4

@@ -10,9 +10,12 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from alexnet_cli.errors import UsageError
+
 if TYPE_CHECKING:
     from alexnet_cli.artifacts.checkpoint import Checkpoint
     from alexnet_cli.artifacts.crops.store import CropStore
+    from alexnet_cli.recipes.recipe import Recipe
 
 DETAIL = "cutting"
 """Under this name in a checkpoint's details."""
@@ -28,6 +31,16 @@ def cutting_for(checkpoint: Checkpoint) -> dict[str, Any]:
     recorded = checkpoint.manifest.details.get(DETAIL)
     known = _known(recorded) if isinstance(recorded, Mapping) else {}
     return {**known, "side": checkpoint.transform.side}
+
+
+def require_patch_fits(recipe: Recipe, store: CropStore) -> None:
+    """UsageError if a recipe's patches are larger than a store's crops."""
+    patch, side = recipe.input.patch, store.side
+    if patch > side:
+        raise UsageError(
+            f"recipe {recipe.name} cuts patches of {patch}×{patch} (input.patch), and the crops of {store.path} are "
+            f"{side}×{side}: make them with `alexnet preprocess … --side {patch}` or more, or choose another recipe"
+        )
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.artifacts.crops.store import CropStore
 from alexnet_cli.artifacts.run import CONFIG, RunFolder
 from alexnet_cli.artifacts.statistics import Statistics, read_statistics
+from alexnet_cli.cutting import require_patch_fits
 from alexnet_cli.errors import AlexNetError, ArtifactError, UsageError
 from alexnet_cli.reading import read_json_object
 from alexnet_cli.recipes.net import layers
@@ -44,7 +45,7 @@ def open_inputs(config: TrainConfig, origin: Recipe | None) -> Inputs:
     """
     store = _require_labelled(open_crops(config.crops))
     recipe = resolve_recipe(config, len(store.classes), origin)
-    _require_patch_fits(recipe, store)
+    require_patch_fits(recipe, store)
     val = _open_validation(config, recipe, store)
     statistics, parents = _open_statistics(config, store)
     if val is not None:
@@ -89,16 +90,6 @@ def _open_validation(config: TrainConfig, recipe: Recipe, store: CropStore) -> C
             f"make them with `alexnet preprocess … --side {store.side}`"
         )
     return val
-
-
-def _require_patch_fits(recipe: Recipe, store: CropStore) -> None:
-    """UsageError if a recipe's patches are larger than a store's crops."""
-    patch, side = recipe.input.patch, store.side
-    if patch > side:
-        raise UsageError(
-            f"recipe {recipe.name} cuts patches of {patch}×{patch} (input.patch), and the crops of {store.path} are "
-            f"{side}×{side}: make them with `alexnet preprocess … --side {patch}` or more, or choose another recipe"
-        )
 
 
 def _open_statistics(config: TrainConfig, store: CropStore) -> tuple[Statistics, dict[str, str]]:
