@@ -11,9 +11,7 @@ what the exchange costs, not what a second device gains. Crops loaded by every r
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from alexnet_cli.devices import autocast, prepare
 from alexnet_cli.input.patches import InputTransform
 from alexnet_cli.input.views import view, views_of
 from alexnet_cli.loader import CropLoader
+from alexnet_cli.memory import most_held
 from alexnet_cli.net.initial import initialise
 from alexnet_cli.net.update import UpdateRule
 from alexnet_cli.parallel.launch import run_ranks
@@ -100,7 +99,7 @@ def peak_memory(device: torch.device) -> int:
     """Peak bytes: of the process, or of what torch allocated on a CUDA device."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return most_held()
 
 
 def main() -> None:

@@ -348,11 +348,18 @@ def test_a_net_whose_first_layer_is_linear_sees_caffes_channels_in_their_order(
 
 
 def test_what_caffe_would_compute_otherwise_is_refused(
-    make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_net: MakeNet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, text = refused(capsys, str(make_net("no-overlap-paper")), "--format", "caffe", "-o", str(tmp_path / "c"))
     assert (code, "pool1 leaves out the last rows of its 55×55 maps" in text) == (2, True)
     assert not (tmp_path / "c").exists()
+    monkeypatch.chdir(tmp_path)
+    Path("gaps.toml").write_text(  # windows at 0, 112 and, for Caffe alone, 224, where no pixel is
+        '[net]\ncolumns = 1\n[net.pool1]\nkind = "pool"\nsize = 111\nstride = 112\noverhang = true\n'
+        '[net.fc1]\nkind = "linear"\nneurons = "classes"\n[input]\nnormalisation = "channel"\n'
+    )
+    code, text = refused(capsys, str(make_net("gaps.toml")), "--format", "caffe", "-o", str(tmp_path / "c"))
+    assert (code, "Caffe's pooling has one window more" in text) == (2, True)
 
 
 def test_a_hub_folder_is_a_checkpoint_with_a_model_card(

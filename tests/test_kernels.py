@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from alexnet_cli.recipes.layers import MapNorm
 from alexnet_cli.recipes.layers import Norm as NormSpec
 from alexnet_cli.recipes.layers import Pool as PoolSpec
 from alexnet_cli.recipes.read import load_recipe
+from alexnet_cli.signals import EndedBySignalError, ending_on_signals
 
 needs_numba = pytest.mark.skipif(not compiled.available(), reason="numba is not installed, or turned off")
 pytestmark = needs_numba
@@ -308,6 +310,20 @@ def test_onednns_product_and_its_gradients_are_torchs_in_float64(shape: tuple[in
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 * max(neurons, pictures) ** 0.5)
 
 
+@pytest.mark.parametrize("pictures", [1, 2, 7])
+def test_a_columns_share_of_the_numbers_is_multiplied_as_its_copy_is(pictures: int) -> None:
+    """To the bit: oneDNN has only a slow method, with other roundings, for numbers that lie apart in memory."""
+    if not products._works():
+        pytest.skip("torch has no such operation here")
+    rng = torch.Generator().manual_seed(0)
+    numbers, gradients = (torch.randn(pictures, 2 * size, generator=rng).chunk(2, 1)[1] for size in (300, 70))
+    weight = torch.randn(70, 600, generator=rng)[:, :300]
+    for left, right in ((numbers, weight), (gradients, weight.t()), (gradients.t(), numbers.t())):
+        found = products.times(left, right)
+        assert torch.equal(found, products.times(left, right.t().contiguous().t()))
+        np.testing.assert_allclose(found, left.double().numpy() @ right.double().numpy().T, rtol=0, atol=1e-4)
+
+
 def test_the_processor_chooses_the_library_and_never_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_works", lambda: True)
     monkeypatch.delenv("ALEXNET_PRODUCTS", raising=False)
@@ -436,6 +452,33 @@ def test_while_another_process_writes_to_the_cache_a_kernel_waits(
     integers, halves = np.arange(5), np.zeros(5)
     kernel(integers[::-1], halves, 1, 4)
     assert halves.tolist() == [0, 6, 4, 2, 0]
+
+
+def test_a_signal_that_comes_while_a_kernel_is_compiled_takes_effect_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def double(values: Any, out: Any, first: int, last: int) -> None:
+        for index in range(first, last):
+            out[index] = 2 * values[index]
+
+    kernel, values, out = compiled.kernel(double), np.arange(5.0), np.zeros(5)
+    prepare = kernel._prepare
+    done: list[int] = []
+
+    def interrupted(arguments: tuple[Any, ...]) -> None:
+        signal.raise_signal(number)
+        prepare(arguments)
+        done.append(number)
+
+    monkeypatch.setattr(kernel, "_prepare", interrupted)
+    for number, kind in ((signal.SIGTERM, EndedBySignalError), (signal.SIGINT, KeyboardInterrupt)):
+        kernel._known.clear()
+        with pytest.raises(kind), ending_on_signals():
+            kernel(values, out, 0, 5)
+        assert done.pop() == number and not out.any()
+    kernel._known.add(tuple(map(compiled._kind, (values, out, 0, 5))))
+    kernel(values, out, 0, 5)
+    assert np.array_equal(out, 2 * values)
 
 
 def test_a_forked_process_has_threads_of_its_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -153,6 +154,16 @@ def test_a_pool_that_hangs_over_counts_only_the_pixels_that_are_there(mode: str)
     reduce = torch.amax if mode == "max" else torch.mean
     torch.testing.assert_close(found[..., 15, 15], reduce(maps[..., 30:, 30:], (-2, -1)))
     torch.testing.assert_close(found[..., 0, 0], reduce(maps[..., :3, :3], (-2, -1)))
+
+
+@pytest.mark.parametrize("overhang", [False, True])
+@pytest.mark.parametrize("mode", ["max", "average"])
+def test_a_recipe_counts_a_pools_windows_as_torch_does(mode: str, overhang: bool) -> None:
+    """With gaps between the windows, too: one that would lie wholly outside is not there."""
+    for side, size, stride in product(range(1, 9), range(1, 9), range(1, 6)):
+        if size <= side:
+            spec = specs.Pool(name="pool1", size=size, stride=stride, mode=mode, overhang=overhang)  # type: ignore[arg-type]
+            assert spec.shape((2, side), 1, 10) == Pool(spec)(torch.zeros(1, 2, side, side)).shape[1:3]
 
 
 def test_the_whole_nets_tensors_have_the_shapes_that_others_rely_on() -> None:

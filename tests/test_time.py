@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import NARROW_NET, MakeStore
@@ -100,6 +103,14 @@ def test_a_store_without_labels_is_refused(make_store: MakeStore, capsys: pytest
     assert "has no labels" in capsys.readouterr().err
 
 
+def test_crops_that_are_smaller_than_the_patches_are_refused(
+    make_store: MakeStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store("small", [0, 1], crops=np.zeros((2, 32, 32, 3), np.uint8))
+    assert main(["time", "--recipe", "paper", "--loader", str(store.path), "--devices", "cpu"]) == 2
+    assert "cuts patches of 224×224 (input.patch), and the crops of" in capsys.readouterr().err
+
+
 def test_two_processes_are_measured_together(narrow: list[str]) -> None:
     timing = time_recipe(Timed(recipe=narrow_recipe(pictures=4), devices="cpu:2", repeats=1, seconds=0))
     assert timing.pictures == 4
@@ -188,3 +199,14 @@ def test_the_shared_step_is_the_paper_s(make_store: Callable[..., object]) -> No
     logits = step.logits(step.network, step.patches(crops, draws, 0.1), step.masks(3, 2), 2)
     labels = torch.tensor([5, 7])
     torch.testing.assert_close(step.loss(logits, labels, 2), functional.cross_entropy(logits, labels))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell it in another way")
+def test_the_peak_is_not_that_of_the_program_that_started_this_one() -> None:
+    held = np.ones(500_000_000, np.uint8)
+    words = "import sys; from alexnet_cli.memory import most_held; x = bytearray(int(sys.argv[1])); print(most_held())"
+    found = [
+        int(subprocess.run([sys.executable, "-c", words, size], stdout=subprocess.PIPE, text=True, check=True).stdout)
+        for size in ("0", "200000000")
+    ]
+    assert found[0] < 200_000_000 < found[1] < held.nbytes

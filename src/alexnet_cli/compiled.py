@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet_cli.signals import signals_held
 from alexnet_cli.streams import quiet_libraries
 
 _FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
@@ -97,7 +98,7 @@ class Kernel:
         """
         kinds = tuple(map(_kind, arguments))
         if kinds not in self._known:
-            with self._lock:
+            with self._lock, signals_held():  # LLVM's callbacks would lose what a signal raises
                 self._prepare(arguments)
                 self._known.add(kinds)
         compiled: Callable[..., None] = self._compiled

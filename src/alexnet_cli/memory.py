@@ -105,9 +105,26 @@ def limit_reached() -> int | None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return None
+    peak = _told_of_this_process("VmPeak")
+    return limit if peak is not None and peak > _MUCH * limit else None
+
+
+def most_held() -> int:
+    """Bytes of main memory that this process held at most.
+
+    Linux counts in `ru_maxrss` what the program that started this one held, too.
+    """
+    peak = _told_of_this_process("VmHWM")
+    if peak is not None:
+        return peak
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most << 10
+
+
+def _told_of_this_process(name: str) -> int | None:
+    """Bytes, by Linux's name for them; None if the system does not tell."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return None
-    peak = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak:")), 0)
-    return limit if peak > _MUCH * limit else None
+    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(f"{name}:")), None)

@@ -2,6 +2,7 @@
 
 with ending_on_signals():                 # raises EndedBySignalError in the main thread
 with stop_requests(talk) as stop:         # notes the signal; the work looks at `stop` where it can save
+with signals_held():                      # what came meanwhile takes effect afterwards
 with signals_to_children() as children:   # passes the signal on to commands that run in processes of their own
 
 A signal that the caller ignores (nohup ignores SIGHUP) stays ignored. Signals reach the main thread only: in any other
@@ -77,6 +78,18 @@ def stop_requests(talk: Talk) -> Iterator[StopRequest]:
 
     with handling((*ENDING, signal.SIGINT), on_signal):
         yield request
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """SIGTERM, SIGHUP and Ctrl-C wait until the block ends: for libraries that lose an exception, or break by one."""
+    held: list[int] = []
+    try:
+        with handling((*ENDING, signal.SIGINT), lambda number, _: held.append(number)):
+            yield
+    finally:
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 class Children:

@@ -142,7 +142,10 @@ class Pool(Spec):
         if side < self.size:
             raise FieldError("size", f"size {self.size} is larger than its maps of {side}×{side}")
         steps = side - self.size
-        return channels, (-(-steps // self.stride) if self.overhang else steps // self.stride) + 1
+        last = -(-steps // self.stride) if self.overhang else steps // self.stride
+        if last * self.stride >= side:  # of windows with gaps between them, the last would be wholly outside
+            last -= 1
+        return channels, last + 1
 
 
 @dataclass(frozen=True, kw_only=True)

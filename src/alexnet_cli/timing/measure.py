@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import torch
 
 from alexnet_cli.artifacts.crops.shards import open_crops
 from alexnet_cli.devices import float_type
+from alexnet_cli.memory import most_held
 from alexnet_cli.parallel.launch import run_ranks
 from alexnet_cli.parallel.ranks import Ranks
 from alexnet_cli.parallel.team import find_team
@@ -224,7 +224,4 @@ def _peak(device: torch.device) -> int:
     """Bytes that the steps so far needed at most."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return most_held()

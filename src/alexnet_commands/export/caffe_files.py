@@ -151,8 +151,8 @@ def _layer(step: Step, *, first: bool) -> CaffeLayer:
 
 
 def _pool(step: Step, spec: specs.Pool) -> CaffeLayer:
-    if not spec.overhang and (step.layer.input_side - spec.size) % spec.stride:
-        side = step.layer.input_side
+    side = step.layer.input_side
+    if step.layer.output_side != -(-(side - spec.size) // spec.stride) + 1:
         raise UsageError(
             f"--format caffe: {step.name} leaves out the last rows of its {side}×{side} maps, and Caffe's pooling "
             "has one window more: choose another --format"

@@ -6,6 +6,7 @@ run(TimeConfig(recipe="paper", devices="cpu"))
 from __future__ import annotations
 
 from alexnet_cli.artifacts.crops.shards import open_crops
+from alexnet_cli.cutting import require_patch_fits
 from alexnet_cli.errors import ArtifactError
 from alexnet_cli.recipes.read import load_recipe
 from alexnet_cli.timing.measure import Timed, Timing, time_recipe
@@ -19,6 +20,7 @@ def run(config: TimeConfig) -> Timing:
         store = open_crops(config.loader)
         if not store.labelled:
             raise ArtifactError(f"{config.loader}: has no labels (or no pictures), and training needs them")
+        require_patch_fits(recipe, store)
         recipe = recipe.with_options(net={"classes": len(store.classes)})
     recipe = recipe.with_options(training={"batch_size": config.batch_size})
     return time_recipe(
