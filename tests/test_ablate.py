@@ -287,6 +287,28 @@ def test_plots_show_all_of_long_names_legend_and_errors(tmp_path: Path, monkeypa
             assert all(min(low, high) <= y <= max(low, high) for y in line.get_ydata()), "nothing lies outside"
 
 
+def test_nets_with_their_own_schedules_are_drawn_by_their_errors_next_to_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = figures_of(monkeypatch)
+    errors = {"cifar-26": (0.265, 0.267), "cifar-18": (0.195, 0.199), "lenet": (0.4, 0.42)}
+    scores = [score(name, seed, error) for name, pair in errors.items() for seed, error in enumerate(pair, 1)]
+    draw(tmp_path, rows_of(scores), scores, each_own=True)
+    (axes,) = pages[0].axes
+    lines = [line for line in axes.get_lines() if line.get_label() in ("a seed", "mean", "published, on CIFAR-10")]
+    shown = [(line.get_label(), line.get_ydata()[0], tuple(line.get_xdata())) for line in lines]
+    assert shown == [
+        ("a seed", 0, pytest.approx((26.5, 26.7))),
+        ("mean", 0, pytest.approx((26.6,))),
+        ("published, on CIFAR-10", 0, pytest.approx((26,))),
+        ("a seed", 1, pytest.approx((19.5, 19.9))),
+        ("mean", 1, pytest.approx((19.7,))),
+        ("published, on CIFAR-10", 1, pytest.approx((18,))),
+        ("a seed", 2, pytest.approx((40, 42))),
+        ("mean", 2, pytest.approx((41,))),
+    ]
+
+
 def test_curves_of_an_earlier_comparison_do_not_stay_next_to_a_newer_table(tmp_path: Path) -> None:
     draw_curves(tmp_path, 0.25, [(score("a", 1, 0.3), [0.6, 0.2])])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "curves.svg"]

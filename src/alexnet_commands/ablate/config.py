@@ -38,7 +38,11 @@ class AblateConfig(CommonOptions):
         int | None, Option("--epochs", help="Epochs of every net.", min=1, show_default="those of the first recipe")
     ] = None
     each_own: Annotated[
-        bool, Option("--each-own", help="Each recipe keeps its own number of epochs and mini-batch size.")
+        bool,
+        Option(
+            "--each-own",
+            help="Each recipe keeps its own number of epochs and mini-batch size; the plot shows errors.",
+        ),
     ] = False
     train_error: Annotated[
         float | None,

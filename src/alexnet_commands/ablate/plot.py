@@ -1,4 +1,4 @@
-"""The differences as a picture: a dot for each seed, their mean, and the published difference."""
+"""The differences, or errors, as a picture: a dot for each seed, their mean, and the published number."""
 
 from __future__ import annotations
 
@@ -17,25 +17,36 @@ _LETTERS = 28
 """Of a recipe's name, at most: a file's path may be long, and its letters would take the graph's room."""
 
 
-def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score]) -> None:
-    """plot.png and plot.svg in a folder; ResourceError without matplotlib, or if the disk fails."""
-    first, *others = rows
-    page = Page(_INCHES, 1.6 + 0.5 * len(others), layout="constrained")
+def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score], *, each_own: bool = False) -> None:
+    """plot.png and plot.svg in a folder; ResourceError without matplotlib, or if the disk fails.
+
+    each_own: each net had epochs and mini-batches of its own (`--each-own`), so errors are shown with the published
+    ones, and not differences to the first net.
+    """
+    first = shortened(rows[0].recipe, _LETTERS)
+    if each_own:
+        dots = [(row, [100 * score.top1_error for score in scores if score.recipe == row.recipe]) for row in rows]
+        published = [row.published_top1_error for row in rows]
+        words = ("top-1 error in %", "published, on CIFAR-10")
+    else:
+        base = {score.seed: score.top1_error for score in scores if score.recipe == rows[0].recipe}
+        dots = [
+            (row, [100 * (score.top1_error - base[score.seed]) for score in scores if score.recipe == row.recipe])
+            for row in rows[1:]
+        ]
+        published = [row.published_top1_difference for row, _ in dots]
+        words = (f"top-1 error more than {first}, in points, same seed", "published, on ImageNet")
+    page = Page(_INCHES, 1.6 + 0.5 * len(dots), layout="constrained")
     axes = page.figure.add_subplot()
-    base = {score.seed: score for score in scores if score.recipe == first.recipe}
-    for place, row in enumerate(others):
-        own = [score for score in scores if score.recipe == row.recipe]
-        values = [100 * (score.top1_error - base[score.seed].top1_error) for score in own]
+    for place, ((_, values), other) in enumerate(zip(dots, published, strict=True)):
         axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.6, label="a seed")
         axes.plot(sum(values) / len(values), place, "|", color="black", ms=22, mew=2, label="mean")
-        if row.published_top1_difference is not None:
-            published = 100 * row.published_top1_difference
-            axes.plot(published, place, "D", color="tab:red", mfc="none", label="published, on ImageNet")
+        if other is not None:
+            axes.plot(100 * other, place, "D", color="tab:red", mfc="none", label=words[1])
     axes.axvline(0, color="grey", lw=0.8)
-    axes.set_yticks(range(len(others)), [shortened(row.recipe, _LETTERS) for row in others], **NAMES)
-    axes.set_ylim(len(others) - 0.5, -0.5)
-    label = f"top-1 error more than {shortened(first.recipe, _LETTERS)}, in points, same seed"
-    page.figure.supxlabel(label, fontsize="medium", **NAMES)
+    axes.set_yticks(range(len(dots)), [shortened(row.recipe, _LETTERS) for row, _ in dots], **NAMES)
+    axes.set_ylim(len(dots) - 0.5, -0.5)
+    page.figure.supxlabel(words[0], fontsize="medium", **NAMES)
     _publish(page, axes, out / "plot")
 
 

@@ -89,7 +89,7 @@ def run(config: AblateConfig) -> Result:
         _write_json(config.out / RECORD, result.as_json())
         write_text(config.out / "table.csv", csv_of(table_csv(result.rows)))
         write_text(config.out / "runs.csv", csv_of(scores_csv(scores)))
-        draw(config.out, result.rows, scores)
+        draw(config.out, result.rows, scores, each_own=config.each_own)
         if target is not None:
             draw_curves(config.out, target, list(zip(scores, curves, strict=True)))
         else:
