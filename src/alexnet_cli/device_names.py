@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from alexnet_cli.errors import UsageError
 
-_NUMBER = re.compile("[0-9]{1,4}")
+NUMBER = re.compile("[0-9]{1,4}")
+"""Of devices, or of one of them."""
 _MOST_PROCESSES = 256
 """On the CPUs of one machine."""
 
@@ -29,7 +30,7 @@ def parse_devices(text: str) -> DeviceNames:
         return DeviceNames("auto")
     kind, colon, numbers = text.partition(":")
     words = numbers.removesuffix(",").split(",")
-    if kind not in ("cpu", "cuda") or (colon and not all(_NUMBER.fullmatch(word) for word in words)):
+    if kind not in ("cpu", "cuda") or (colon and not all(NUMBER.fullmatch(word) for word in words)):
         raise UsageError(f"--devices {text}: not understood: use auto, cpu, cpu:2, cuda, cuda:4 or a list: cuda:0,1")
     given = tuple(int(word) for word in words) if colon else (0,)
     listed = "," in numbers or not colon

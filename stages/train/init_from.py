@@ -151,12 +151,10 @@ def plan(origin: Origin | None, recipe: Recipe, classes: ClassList) -> Origin | 
 
     Raises UsageError if the recipe needs an origin and has none, or takes a layer that does not fit.
     """
-    training = recipe.training
     if origin is None:
-        needed = [name for name in ("take", "fresh", "keep_net") if getattr(training, name)]
-        if needed:
+        if needed := recipe.training.needs_origin:
             raise UsageError(
-                f"recipe {recipe.name} starts from a trained net (training.{needed[0]}): give --init-from RUN"
+                f"recipe {recipe.name} starts from a trained net (training.{needed}): give --init-from RUN"
             )
         return None
     checkpoint = origin.checkpoint

@@ -134,7 +134,7 @@ def _let_through(recipe: Recipe) -> float:
 
     training, through = recipe.training, 1.0
     for layer in layers(recipe.net):
-        own = training.initial_deviations.get(layer.name, deviation(training.initial_values, layer))
+        own = deviation(training.initial_values, layer, training.initial_deviations)
         through *= own * math.sqrt(layer.inputs * layer.size**2)
     return through
 

@@ -28,8 +28,10 @@ _ONES = {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}
 _WIDE = {"conv3", "conv4", "conv5", "conv6"}
 
 
-def deviation(scheme: str, layer: Layer) -> float:
-    """Standard deviation of a layer's initial weights."""
+def deviation(scheme: str, layer: Layer, deviations: Mapping[str, float] = MappingProxyType({})) -> float:
+    """Standard deviation of a layer's initial weights: that in `deviations`, by layer, in place of the scheme's."""
+    if layer.name in deviations:
+        return deviations[layer.name]
     if scheme in ("he", "lecun"):
         return math.sqrt((2 if scheme == "he" else 1) / (layer.inputs * layer.size**2))
     return 0.03 if scheme == "source-2012" and layer.name in _WIDE else 0.01
@@ -50,8 +52,8 @@ def initialise(
     with torch.no_grad():
         for number, layer in enumerate(network.layers):
             generator = torch_generator("cpu", seed, INITIAL, number)
-            size = deviations.get(layer.name, deviation(scheme, layer))
-            whole = torch.empty(layer.weight_shape).normal_(0.0, size, generator=generator)
+            whole = torch.empty(layer.weight_shape)
+            whole.normal_(0.0, deviation(scheme, layer, deviations), generator=generator)
             weights = network.weights(layer.name)
             weights.weight.copy_(whole[weights.rows])
             weights.bias.fill_(bias(scheme, layer))

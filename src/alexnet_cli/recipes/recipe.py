@@ -149,6 +149,11 @@ class Training:
             for layer, rate in getattr(self, field_name).items():
                 require(f"{field_name}.{layer}", rate >= 0, f"is {rate}: it must not be negative")
 
+    @property
+    def needs_origin(self) -> str | None:
+        """The first field that needs a trained net to start from, by name; None if initial values will do."""
+        return next((name for name in ("take", "fresh", "keep_net") if getattr(self, name)), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

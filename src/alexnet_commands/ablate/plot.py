@@ -23,30 +23,28 @@ def draw(out: Path, rows: Sequence[Row], scores: Sequence[Score], *, each_own: b
     each_own: each net had epochs and mini-batches of its own (`--each-own`), so errors are shown with the published
     ones, and not differences to the first net.
     """
-    first = shortened(rows[0].recipe, _LETTERS)
+    first = rows[0].recipe
     if each_own:
-        dots = [(row, [100 * score.top1_error for score in scores if score.recipe == row.recipe]) for row in rows]
-        published = [row.published_top1_error for row in rows]
-        words = ("top-1 error in %", "published, on CIFAR-10")
+        shown, base = rows, {score.seed: 0.0 for score in scores}
+        published = {row.recipe: row.published_top1_error for row in rows}
+        axis, where = "top-1 error in %", "published, on CIFAR-10"
     else:
-        base = {score.seed: score.top1_error for score in scores if score.recipe == rows[0].recipe}
-        dots = [
-            (row, [100 * (score.top1_error - base[score.seed]) for score in scores if score.recipe == row.recipe])
-            for row in rows[1:]
-        ]
-        published = [row.published_top1_difference for row, _ in dots]
-        words = (f"top-1 error more than {first}, in points, same seed", "published, on ImageNet")
-    page = Page(_INCHES, 1.6 + 0.5 * len(dots), layout="constrained")
+        shown, base = rows[1:], {score.seed: score.top1_error for score in scores if score.recipe == first}
+        published = {row.recipe: row.published_top1_difference for row in rows}
+        axis = f"top-1 error more than {shortened(first, _LETTERS)}, in points, same seed"
+        where = "published, on ImageNet"
+    page = Page(_INCHES, 1.6 + 0.5 * len(shown), layout="constrained")
     axes = page.figure.add_subplot()
-    for place, ((_, values), other) in enumerate(zip(dots, published, strict=True)):
+    for place, row in enumerate(shown):
+        values = [100 * (score.top1_error - base[score.seed]) for score in scores if score.recipe == row.recipe]
         axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.6, label="a seed")
         axes.plot(sum(values) / len(values), place, "|", color="black", ms=22, mew=2, label="mean")
-        if other is not None:
-            axes.plot(100 * other, place, "D", color="tab:red", mfc="none", label=words[1])
+        if (other := published[row.recipe]) is not None:
+            axes.plot(100 * other, place, "D", color="tab:red", mfc="none", label=where)
     axes.axvline(0, color="grey", lw=0.8)
-    axes.set_yticks(range(len(dots)), [shortened(row.recipe, _LETTERS) for row, _ in dots], **NAMES)
-    axes.set_ylim(len(dots) - 0.5, -0.5)
-    page.figure.supxlabel(words[0], fontsize="medium", **NAMES)
+    axes.set_yticks(range(len(shown)), [shortened(row.recipe, _LETTERS) for row in shown], **NAMES)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    page.figure.supxlabel(axis, fontsize="medium", **NAMES)
     _publish(page, axes, out / "plot")
 
 

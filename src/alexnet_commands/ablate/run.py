@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -191,13 +192,13 @@ def require_budget(config: AblateConfig, recipes: Sequence[Recipe]) -> None:
 
 def require_trainable(config: AblateConfig, recipes: Sequence[Recipe]) -> None:
     """UsageError for a recipe that `alexnet train` would refuse when its turn comes, hours after the first's."""
-    store = open_crops(config.crops)
-    for recipe in recipes:
-        training = recipe.training
-        if training.take or training.fresh or training.keep_net:
-            raise UsageError(f"recipe {recipe.name} starts from a trained net, and here nets begin with initial values")
-        require_patch_fits(recipe, store)
-    store.close()
+    with closing(open_crops(config.crops)) as store:
+        for recipe in recipes:
+            if recipe.training.needs_origin:
+                raise UsageError(
+                    f"recipe {recipe.name} starts from a trained net, and here nets begin with initial values"
+                )
+            require_patch_fits(recipe, store)
 
 
 def _is_begun(out: Path) -> bool:

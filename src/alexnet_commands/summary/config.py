@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from typer import Option
 
-from alexnet_cli.device_names import parse_devices
+from alexnet_cli.device_names import NUMBER, parse_devices
 from alexnet_cli.errors import UsageError
 from alexnet_cli.options import Json, Parallel, Set
 
@@ -49,7 +48,7 @@ class SummaryConfig:
     @property
     def device_count(self) -> int:
         """How many devices share the net."""
-        if re.fullmatch("[0-9]{1,4}", self.devices):
+        if NUMBER.fullmatch(self.devices):
             return int(self.devices)
         return len(parse_devices(self.devices).numbers)
 
